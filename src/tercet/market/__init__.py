@@ -1,0 +1,23 @@
+"""The rules of the market: frozen values and pure maths. No I/O, no clock, nothing of ours below it."""
+
+from __future__ import annotations
+
+from tercet.market.amount import CREDIT, STAKE, Amount, Token
+from tercet.market.message import Answer, ChannelConfig, Price, Task, Usage, Voucher
+from tercet.market.verdict import FULL_ROW, Verdict, build_row
+
+__all__ = [
+    "CREDIT",
+    "FULL_ROW",
+    "STAKE",
+    "Amount",
+    "Answer",
+    "ChannelConfig",
+    "Price",
+    "Task",
+    "Token",
+    "Usage",
+    "Verdict",
+    "Voucher",
+    "build_row",
+]

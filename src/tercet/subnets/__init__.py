@@ -1,0 +1,15 @@
+"""The competitions: one module or folder each, found by entry point."""
+
+from __future__ import annotations
+
+from tercet.subnets.mechanism import (
+    Mechanism,
+    Piece,
+    Role,
+    Submission,
+    UnknownSubnetError,
+    load_mechanism,
+    mechanism_names,
+)
+
+__all__ = ["Mechanism", "Piece", "Role", "Submission", "UnknownSubnetError", "load_mechanism", "mechanism_names"]

@@ -1,0 +1,1 @@
+"""The competition in serving open language models."""

@@ -1,0 +1,92 @@
+"""A mechanism is one competition: what is asked, how it is answered, how an answer is judged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+from tercet.errors import SubnetError, UsageError
+from tercet.market import Price, Task, Usage, Verdict
+
+__all__ = ["Mechanism", "Piece", "Role", "Submission", "UnknownSubnetError", "load_mechanism", "mechanism_names"]
+
+Role: TypeAlias = Literal["miner", "validator", "gateway"]
+Piece: TypeAlias = Mapping[str, Any]
+"""One line of an answer as a JSON object. The last piece of every answer carries `usage`: {"prompt": n, "completion": n}."""
+
+
+class UnknownSubnetError(UsageError):
+    """No mechanism of that name is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One miner's complete answer to a task, as a judge sees it."""
+
+    uid: int
+    pieces: Sequence[Piece]
+    """Empty when the miner answered nothing, junk, or too late: see `failure`."""
+    first_seconds: float
+    """From sending the request to the first piece."""
+    total_seconds: float
+    evidence: bytes
+    """The miner's signature over the answer: fixed before a judge picks what to check. Empty when there is none."""
+    failure: str = ""
+    """Why there is no answer; empty when there is one."""
+
+
+@runtime_checkable
+class Mechanism(Protocol):
+    """One class per subnet. A role constructs it by name with the options of its command line, then opens it."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Goes into every commit: validators of different versions never mix."""
+
+    async def open(self, role: Role) -> None:
+        """Load what the role needs (a model, a data set). Raises `SubnetError` with the mend when it cannot."""
+
+    async def close(self) -> None:
+        """Give everything back."""
+
+    def price(self) -> Price:
+        """What a miner asks unless its owner says otherwise."""
+
+    def limit(self, task: Task) -> Usage:
+        """The most `task` can consume: what a buyer must reserve. Raises `SubnetError` for a malformed task."""
+
+    def challenge(self, beacon: bytes) -> Task:
+        """A task drawn from 32 random bytes, the same for the same beacon, no different from a buyer's."""
+
+    def answer(self, task: Task) -> AsyncIterator[Piece]:
+        """Do the work, piece by piece. The last piece carries `usage`."""
+
+    async def judge(self, task: Task, submissions: Sequence[Submission]) -> Sequence[Verdict]:
+        """One verdict per submission, in order; never raises for what a miner sent."""
+
+
+def mechanism_names() -> list[str]:
+    """The installed subnets, sorted."""
+    return sorted(point.name for point in entry_points(group="tercet.subnets"))
+
+
+def load_mechanism(name: str, **options: Any) -> Mechanism:
+    """The mechanism called `name`, constructed with `options`.
+
+    Raises:
+        UnknownSubnetError: nothing of that name is installed; the message lists what is.
+        SubnetError: the plugin does not have the methods of `Mechanism`.
+
+    """
+    found = entry_points(group="tercet.subnets", name=name)
+    if not found:
+        known = ", ".join(mechanism_names()) or "none"
+        raise UnknownSubnetError(
+            f"No subnet is called {name!r}. Installed: {known}. A plugin adds one by an entry point in the group 'tercet.subnets'."
+        )
+    mechanism = next(iter(found)).load()(**options)
+    if not isinstance(mechanism, Mechanism):
+        raise SubnetError(f"The plugin {name!r} lacks methods of Mechanism; see docs/how-to/write-a-subnet.md.")
+    return mechanism
