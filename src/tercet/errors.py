@@ -69,6 +69,24 @@ class ChainError(TercetError):
     """The ledger refused, or cannot be read."""
 
 
+class InvalidKeyError(ChainError):
+    """A secret, a public key or an address is malformed."""
+
+    exit_code = 2
+
+
+class InvalidSignatureError(ChainError):
+    """A signature is malformed, malleable, or belongs to no key."""
+
+
+class KeystoreError(ChainError):
+    """A keystore file is missing, malformed or in the way."""
+
+
+class WrongPasswordError(KeystoreError):
+    """The password does not open this keystore file."""
+
+
 # wire
 
 

@@ -1,0 +1,1 @@
+"""The ledger: contracts, the client that calls them, wallets, logs, the embedded development chain."""
