@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tercet.market.amount import CREDIT, STAKE, Amount, Token
 from tercet.market.message import Answer, ChannelConfig, Price, Task, Usage, Voucher
+from tercet.market.receipt import Receipt, Status
+from tercet.market.route import Offer, Taste, rank, rest_seconds
 from tercet.market.verdict import FULL_ROW, Verdict, build_row
 
 __all__ = [
@@ -13,11 +15,17 @@ __all__ = [
     "Amount",
     "Answer",
     "ChannelConfig",
+    "Offer",
     "Price",
+    "Receipt",
+    "Status",
     "Task",
+    "Taste",
     "Token",
     "Usage",
     "Verdict",
     "Voucher",
     "build_row",
+    "rank",
+    "rest_seconds",
 ]
