@@ -8,6 +8,7 @@ Callers catch the base of what they did; people read the leaf.
     │   └── BudgetError          the money reserved for this is spent
     ├── UnreachableError         no answer: network, chain or model server          exit 4
     ├── MarketError              a rule of the market was broken                    exit 1
+    │   ├── WeightsError         scores that make no row of weights
     │   └── ReplayError          a vectors file asks for what is out of scope
     ├── ChainError               the ledger refused or could not be read            exit 1
     ├── WireError                a request or an answer that cannot be trusted      exit 1
@@ -54,6 +55,10 @@ class UnreachableError(TercetError):
 
 class MarketError(TercetError):
     """A rule of the market was broken."""
+
+
+class WeightsError(MarketError):
+    """Scores that make no row of weights: a uid without a column, a number out of range."""
 
 
 class ReplayError(MarketError):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 
 from tercet.errors import UsageError
 
 __all__ = ["CREDIT", "STAKE", "Amount", "Token"]
+
+
+_EXACT = Context(prec=78, Emax=77, traps=[Inexact, InvalidOperation, Overflow])
+"""Room for every uint256; what would need rounding raises instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,11 @@ class Amount:
     def parse(cls, text: str, token: Token) -> Amount:
         """Read a decimal such as `2.5`; refuses more decimals than the token has, and anything negative."""
         try:
-            scaled = Decimal(text).scaleb(token.decimals)
-        except InvalidOperation:
-            raise UsageError(f"{text!r} is not an amount. Write a decimal number such as 2.5.") from None
+            scaled = _EXACT.scaleb(Decimal(text), token.decimals)
+        except DecimalException:
+            raise UsageError(
+                f"{text!r} is not an amount of {token.symbol}. Write a decimal number such as 2.5, below 2**256 base units."
+            ) from None
         if not scaled.is_finite() or scaled < 0 or scaled != scaled.to_integral_value():
             raise UsageError(
                 f"{text!r} is not an amount of {token.symbol}: use 0 or more, at most {token.decimals} decimals."
