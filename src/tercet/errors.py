@@ -12,6 +12,8 @@ Callers catch the base of what they did; people read the leaf.
     │   └── ReplayError          a vectors file asks for what is out of scope
     ├── ChainError               the ledger refused or could not be read            exit 1
     ├── WireError                a request or an answer that cannot be trusted      exit 1
+    │   ├── RefusalError         a server's typed no: code, retry_after
+    │   └── MinerError           an exchange with a miner failed: one leaf for each reason
     └── SubnetError              the work itself failed                             exit 1
 
 Each room adds its leaves below its base.
@@ -19,7 +21,8 @@ Each room adds its leaves below its base.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class TercetError(Exception):
@@ -97,6 +100,106 @@ class WrongPasswordError(KeystoreError):
 
 class WireError(TercetError):
     """A request or an answer that cannot be trusted or served."""
+
+
+class RefusalError(WireError):
+    """What a server answers instead of work. `code` is one of `tercet.nodes.wire.CODES`."""
+
+    def __init__(self, code: str, *, retry_after: float = 0.0, facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.retry_after = retry_after
+        """Seconds; 0 means that waiting does not help."""
+        self.facts: Mapping[str, Any] = facts or {}
+        """What the caller needs to mend it, such as the server's time; never a part of the request."""
+
+
+class MinerError(WireError):
+    """An exchange with a miner failed; the leaf says whose fault it is."""
+
+
+class MinerUnreachable(MinerError):  # noqa: N818 - reads as the sentence it is where it is caught
+    """Nobody answered in time, or the connection broke."""
+
+    exit_code = 4
+
+
+class MinerRefused(MinerError):  # noqa: N818
+    """The miner said no, in words it signed where it knew who asked."""
+
+    exit_code = 3
+
+    def __init__(
+        self, message: str, *, code: str, retry_after: float = 0.0, facts: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+        """Seconds; 0 means that waiting does not help."""
+        self.facts: Mapping[str, Any] = facts or {}
+
+
+class MinerMisbehaved(MinerError):  # noqa: N818
+    """What came back is altered, unsigned, junk or overcharged."""
+
+    def __init__(self, message: str, *, evidence: bytes = b"") -> None:
+        super().__init__(message)
+        self.evidence = evidence
+        """The signed bytes that show it, where there are any."""
+
+
+# gateway
+
+
+class UnknownKeyError(RefusedError):
+    """An API key opens nothing here."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"This API key is {why}. Ask the gateway's owner for one: tercet gateway keys create.")
+        self.why = why
+        """`missing`, `unknown`, `expired` or `revoked`."""
+
+
+class BudgetSpentError(BudgetError):
+    """An API key's budget cannot pay for the call."""
+
+    def __init__(self, *, needed: int, left: int) -> None:
+        super().__init__(
+            f"The budget of this API key is out: the call needs {needed} credit units, {left} are left."
+            " Ask for fewer tokens, or raise the key's budget."
+        )
+        self.needed = needed
+        self.left = left
+
+
+class CallError(UsageError):
+    """A call that the gateway understands but cannot serve as it was asked."""
+
+    def __init__(
+        self, message: str, *, status: int = 422, code: str = "invalid_value", param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status to answer with."""
+        self.code = code
+        self.param = param
+
+
+class NoMinerError(UnreachableError):
+    """No miner gave an answer."""
+
+    def __init__(self, message: str, *, retry_after: float = 2.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which trying again makes sense."""
+
+
+class BusyError(UnreachableError):
+    """The gateway has too many calls in flight already."""
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 # subnets
