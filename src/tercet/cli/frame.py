@@ -1,0 +1,242 @@
+"""What every command shares: the list of nouns, the global options, help, exit codes and error messages.
+
+A noun's module is imported only when that noun is used, so that `tercet --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import click
+
+from tercet import __version__
+from tercet.cli.processes import PARENT_VARIABLE, die_with_parent
+from tercet.cli.settings import Settings, resolve_settings
+from tercet.errors import TercetError
+
+__all__ = ["NOUNS", "Group", "State", "TercetCommand", "group", "main", "pass_state", "root"]
+
+INTERRUPTED = 130
+
+NOUNS: Mapping[str, str] = {
+    "demo": "A whole market on this machine, in two or three minutes.",
+    "up": "A market that stays: chain, validator, miner and gateway.",
+    "mine": "Serve a subnet and be paid for it.",
+    "validate": "Measure the miners of a subnet and be paid for it.",
+    "gateway": "An OpenAI-compatible address that buys from the market.",
+    "key": "The gateway's API keys and their budgets.",
+    "market": "Open, look at and sponsor markets.",
+    "epoch": "Look at epochs, close them, replay published vectors.",
+    "ledger": "What the chain has recorded: events, receipts, balances.",
+    "wallet": "Keys that hold money and sign.",
+    "chain": "Run a development chain, deploy to any chain.",
+    "model": "Fetch and list the model files.",
+    "subnet": "The competitions that are installed.",
+    "config": "What is set, and where it was set.",
+}
+
+
+@dataclass(slots=True)
+class State:
+    """What the global options said; lives on the root context."""
+
+    flags: dict[str, str] = field(default_factory=dict)
+    colour: bool = True
+    debug: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        """All settings, resolved now."""
+        return resolve_settings(self.flags)
+
+
+pass_state = click.make_pass_decorator(State, ensure=True)
+
+
+def _set_flag(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None and parameter.name:
+        context.ensure_object(State).flags[parameter.name] = value
+
+
+def _set_no_color(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(State).colour = False
+
+
+def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(State).debug = True
+
+
+def global_options() -> list[click.Option]:
+    """Fresh copies of the options that every command takes, before or after its name."""
+    shared: dict[str, Any] = {"expose_value": False, "is_eager": True}
+    return [
+        click.Option(["--chain"], metavar="URL", callback=_set_flag, help="JSON-RPC address of the chain.", **shared),
+        click.Option(["--home"], metavar="DIR", callback=_set_flag, help="Where state is kept.", **shared),
+        click.Option(
+            ["--no-color"], is_flag=True, callback=_set_no_color, help="No colour (or set NO_COLOR).", **shared
+        ),
+        click.Option(["--debug"], is_flag=True, callback=_set_debug, help="Show tracebacks.", **shared),
+    ]
+
+
+class TercetCommand(click.Command):
+    """A command whose help opens with examples, and which may document what `--json` prints."""
+
+    def __init__(
+        self, *args: Any, examples: Sequence[str] = (), schema: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.schema = schema
+        """Field (dotted, `[]` for lists) to meaning; None when the command prints no JSON."""
+        if schema is not None:
+            self.params.append(
+                click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout, for programs.")
+            )
+        own = {option for parameter in self.params for option in parameter.opts}
+        self.params += [option for option in global_options() if not own & set(option.opts)]
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples first, then the words."""
+        write_examples(self.examples, formatter)
+        super().format_help_text(ctx, formatter)
+
+
+def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
+    """A block of examples, one to a line, never wrapped."""
+    with formatter.section("Examples"):
+        for example in examples:
+            formatter.write(f"  {example}\n")
+
+
+class Group(click.Group):
+    """A noun and its verbs."""
+
+    command_class = TercetCommand
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.params += global_options()
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples first, then the words."""
+        write_examples(self.examples, formatter)
+        super().format_help_text(ctx, formatter)
+
+
+def group(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., Any]], Group]:
+    """A decorator that makes a noun of a function."""
+    return click.group(name, cls=Group, examples=examples)
+
+
+class Root(Group):
+    """`tercet` itself: knows the nouns by name, imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """In the order of `NOUNS`: what people need first stands first."""
+        return list(NOUNS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
+        """Import the noun."""
+        if cmd_name not in NOUNS:
+            return None
+        found = importlib.import_module(f"tercet.cli.{cmd_name}").command
+        assert isinstance(found, click.Command), cmd_name
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
+        """The table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(NOUNS.items()))
+
+
+@click.group(
+    "tercet",
+    cls=Root,
+    examples=("tercet demo", "tercet up"),
+    invoke_without_command=True,
+    no_args_is_help=False,
+    help="An open market for machine intelligence.",
+)
+@click.version_option(__version__, prog_name="tercet")
+@click.pass_context
+def root(context: click.Context) -> None:
+    """Bare `tercet` says what to do next."""
+    if context.invoked_subcommand is None:
+        show_next_steps(context.ensure_object(State).settings)
+
+
+def show_next_steps(settings: Settings) -> None:
+    """What to type now, judged by what is already there."""
+    if (settings.home / "up").is_dir():
+        steps = [
+            ("tercet up", "start your market again"),
+            ("tercet market list", "the markets on the chain"),
+            ("tercet epoch show", "what the last epoch measured and paid"),
+        ]
+    else:
+        steps = [
+            ("tercet demo", "watch a whole market run on this machine"),
+            ("tercet up", "start a market that stays, with an OpenAI-compatible address"),
+        ]
+    click.echo("Tercet, an open market for machine intelligence. Next:\n")
+    for words, meaning in [*steps, ("tercet --help", "everything else")]:
+        click.echo(f"  {words:<22}{meaning}")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _exit_code(error: BaseException, state: State) -> int:
+    """Say what went wrong on stderr; the exit code for it."""
+    if state.debug and not isinstance(error, click.ClickException | KeyboardInterrupt | click.Abort):
+        traceback.print_exception(error)
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, click.Abort):
+        if isinstance(error.__cause__, EOFError):
+            _say("tercet: nobody is there to answer. Run it on a terminal, or say --yes / --password-file.")
+            return 1
+        _say("tercet: interrupted")
+        return INTERRUPTED
+    if isinstance(error, KeyboardInterrupt):
+        _say("tercet: interrupted")
+        return INTERRUPTED
+    if isinstance(error, TercetError):
+        _say(f"tercet: {error}")
+        return error.exit_code
+    _say(f"tercet: unexpected {type(error).__name__}: {error}. Run it again with --debug and report what it shows.")
+    return 1
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    state = State(colour="NO_COLOR" not in os.environ)
+    try:
+        result = root.main(list(arguments), prog_name="tercet", standalone_mode=False, obj=state)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (`| head`) has gone
+        return 0
+    except BaseException as error:  # the last place that can turn it into an exit code
+        if isinstance(error, SystemExit):
+            raise
+        return _exit_code(error, state)
+    return result if isinstance(result, int) else 0
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    if PARENT_VARIABLE in os.environ:
+        die_with_parent()
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""How commands speak: results on stdout, everything else on stderr, colour only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from tercet.errors import RefusedError
+
+__all__ = ["confirm", "is_terminal", "print_json", "print_table", "say"]
+
+
+def is_terminal() -> bool:
+    """Whether a person reads stderr and can answer on stdin."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def say(text: str) -> None:
+    """A line about progress, on stderr."""
+    click.echo(text, err=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout; integers beyond 2^53 are written as strings by the caller."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
+    """Columns padded to their widest cell; numbers to the right. Prints `empty` on stderr when there is nothing."""
+    if not rows:
+        say(empty)
+        return
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(column), *(len(row[i]) for row in texts)) for i, column in enumerate(columns)]
+    right = [all(_is_number(row[i]) for row in texts) for i in range(len(columns))]
+    for line in [[column.upper() for column in columns], *texts]:
+        cells = [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "").replace("%", "").replace("-", "").strip().isdigit() or text in {
+        "",
+        "-",
+    }
+
+
+def confirm(what: str, *, yes: bool, dry_run: bool) -> bool:
+    """Ask before spending: `what` shows the amount and the effect.
+
+    Returns:
+        Whether to go on; False in a dry run, which only shows.
+
+    Raises:
+        RefusedError: the person said no, or nobody is there to ask and `--yes` was not given.
+
+    """
+    if dry_run:
+        say(f"Dry run: would {what}. Nothing was sent.")
+        return False
+    if yes:
+        say(f"Going to {what}.")
+        return True
+    if not is_terminal():
+        raise RefusedError(f"This would {what}, and nobody is there to agree. Say --yes, or --dry-run to look first.")
+    if not click.confirm(f"This will {what}. Go on?", err=True):
+        raise RefusedError("Nothing was sent, because you said no.")
+    return True
