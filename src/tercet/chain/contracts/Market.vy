@@ -27,21 +27,7 @@
              withdrawable for ever. There is no pause and no other switch.
 """
 from ethereum.ercs import IERC20
-
-
-struct MarketParams:
-    subnet: String[32]  # which mechanism judges here, e.g. "inference"
-    mechanism_version: uint256  # version of that mechanism's rules
-    commit_seconds: uint256  # length of the commit phase, 1..30 days
-    reveal_seconds: uint256  # length of the reveal phase, 1..30 days
-    activity_epochs: uint256  # epochs a silent validator still counts in the total, 0..1000
-    kappa: uint256  # majority of the consensus over 10**18, above 0.5 and up to 1
-    bond_alpha: uint256  # weight of the newest row in a bond over 10**18, 0.001..1
-    validator_share_bps: uint256  # validators' part of the reward, 0..10000
-    max_miners: uint256  # 1..255
-    max_validators: uint256  # 1..64
-    miner_deposit: uint256  # refundable, stake token base units, up to 2**112 - 1
-    min_stake: uint256  # of a validator, stake token base units, 10**12 .. 2**112 - 1
+import market_params
 
 
 struct Miner:
@@ -282,7 +268,6 @@ PRECISE: constant(uint256) = 10 ** 18
 # Refunds per unit of rate are kept over 10**27: rate (96 bits) x sum of epochs (122 bits) fits.
 REFUND_PRECISION: constant(uint256) = 10 ** 27
 MAX_RATE: constant(uint256) = 2 ** 96
-MAX_PHASE: constant(uint256) = 30 * 24 * 3_600
 
 # One in every 64-bit lane.
 ONES: constant(uint256) = 1 + 2 ** 64 + 2 ** 128 + 2 ** 192
@@ -307,7 +292,7 @@ _COMMIT_SECONDS: immutable(uint256)
 _REVEAL_SECONDS: immutable(uint256)
 
 name: public(String[64])
-params: public(MarketParams)
+params: public(market_params.MarketParams)
 
 # Who is here.
 miner_slots: public(uint256)  # bit uid is set when the slot is held; bit 0 stays clear
@@ -353,32 +338,18 @@ def __init__(
     _stake_token: address,
     _reward_token: address,
     _name: String[64],
-    _params: MarketParams,
+    _params: market_params.MarketParams,
 ):
     """
     @notice Opens the market; its first epoch starts now. Called by the registry.
+    @dev The registry has checked the arguments (`market_params`). A market that no registry
+         lists has no checked rules: ask `Registry.is_market`.
     @param _owner Who opened it and may wind it down.
     @param _stake_token What validators stake and miners deposit.
     @param _reward_token What sponsors pay in.
     @param _name Name of the market.
-    @param _params The rules; see `MarketParams` for bounds.
+    @param _params The rules, within their bounds.
     """
-    assert _owner != empty(address), "market: owner is the zero address"
-    assert _stake_token.is_contract, "market: stake token is not a contract"
-    assert _reward_token.is_contract, "market: reward token is not a contract"
-    assert len(_name) > 0, "market: name is empty"
-    assert len(_params.subnet) > 0, "market: subnet is empty"
-    assert 0 < _params.commit_seconds and _params.commit_seconds <= MAX_PHASE, "market: commit_seconds out of bounds"
-    assert 0 < _params.reveal_seconds and _params.reveal_seconds <= MAX_PHASE, "market: reveal_seconds out of bounds"
-    assert _params.activity_epochs <= 1_000, "market: activity_epochs out of bounds"
-    assert PRECISE // 2 < _params.kappa and _params.kappa <= PRECISE, "market: kappa out of bounds"
-    assert PRECISE // 1_000 <= _params.bond_alpha and _params.bond_alpha <= PRECISE, "market: bond_alpha out of bounds"
-    assert _params.validator_share_bps <= 10_000, "market: validator_share_bps out of bounds"
-    assert 0 < _params.max_miners and _params.max_miners <= 255, "market: max_miners out of bounds"
-    assert 0 < _params.max_validators and _params.max_validators <= 64, "market: max_validators out of bounds"
-    assert _params.miner_deposit < 2 ** 112, "market: miner_deposit out of bounds"
-    assert STAKE_UNIT <= _params.min_stake and _params.min_stake < 2 ** 112, "market: min_stake out of bounds"
-
     registry = msg.sender
     owner = _owner
     stake_token = _stake_token

@@ -9,21 +9,7 @@
              in it: open ones go on, and every bond comes back when its market is wound down.
 """
 from ethereum.ercs import IERC20
-
-
-struct MarketParams:
-    subnet: String[32]  # which mechanism judges there, e.g. "inference"
-    mechanism_version: uint256  # version of that mechanism's rules
-    commit_seconds: uint256  # length of the commit phase, 1..30 days
-    reveal_seconds: uint256  # length of the reveal phase, 1..30 days
-    activity_epochs: uint256  # epochs a silent validator still counts in the total, 0..1000
-    kappa: uint256  # majority of the consensus over 10**18, above 0.5 and up to 1
-    bond_alpha: uint256  # weight of the newest row in a bond over 10**18, 0.001..1
-    validator_share_bps: uint256  # validators' part of the reward, 0..10000
-    max_miners: uint256  # 1..255
-    max_validators: uint256  # 1..64
-    miner_deposit: uint256  # refundable, stake token base units, up to 2**112 - 1
-    min_stake: uint256  # of a validator, stake token base units, 10**12 .. 2**112 - 1
+import market_params
 
 
 struct Listing:
@@ -72,6 +58,7 @@ def __init__(_stake_token: address, _blueprint: address, _bond: uint256):
     """
     assert _stake_token.is_contract, "registry: stake token is not a contract"
     assert _blueprint.is_contract, "registry: blueprint is not a contract"
+    assert _bond < 2 ** 112, "registry: bond out of bounds"
     stake_token = _stake_token
     blueprint = _blueprint
     bond = _bond
@@ -79,18 +66,23 @@ def __init__(_stake_token: address, _blueprint: address, _bond: uint256):
 
 @external
 @nonreentrant
-def open_market(reward_token: address, name: String[64], params: MarketParams) -> address:
+def open_market(
+    reward_token: address, name: String[64], params: market_params.MarketParams
+) -> address:
     """
     @notice Opens a market; the caller pays the bond and becomes the market's owner.
-    @dev The caller must have approved the bond. Bounds of the params are the market's.
+    @dev The caller must have approved the bond. Bounds of the params: see `market_params`.
     @param reward_token What sponsors of this market pay in.
     @param name Name of the market.
     @param params Its rules.
     @return address The new market.
     """
+    assert reward_token.is_contract, "registry: reward token is not a contract"
+    assert len(name) > 0, "registry: name is empty"
+    market_params._require_valid(params)
     index: uint256 = self.market_count
     self.market_count = index + 1
-    # Our own blueprint: its constructor asks its two tokens for their code size, nothing more.
+    # Our own blueprint: its constructor calls nobody.
     market: address = create_from_blueprint(
         blueprint, msg.sender, stake_token, reward_token, name, params
     )
