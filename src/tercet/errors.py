@@ -15,6 +15,9 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── RefusalError         a server's typed no: code, retry_after
     │   └── MinerError           an exchange with a miner failed: one leaf for each reason
     └── SubnetError              the work itself failed                             exit 1
+        ├── TaskError            a task that no honest miner could answer
+        └── ModelError           a model file cannot be had, trusted or loaded
+            └── ModelUnreachableError   not in the cache, and nowhere to fetch it from  exit 4
 
 Each room adds its leaves below its base.
 """
@@ -93,6 +96,81 @@ class KeystoreError(ChainError):
 
 class WrongPasswordError(KeystoreError):
     """The password does not open this keystore file."""
+
+
+class ChainBusyError(ChainError):
+    """Another process runs the development chain in this folder."""
+
+
+class PortTakenError(ChainError):
+    """The address to listen on is in use."""
+
+
+class WrongChainError(ChainError):
+    """The chain has another id, or another deployment, than expected."""
+
+
+class ChainUnreachableError(ChainError, UnreachableError):
+    """No answer from the chain's RPC endpoint in time."""
+
+    exit_code = 4
+
+
+class RpcError(ChainError):
+    """The endpoint answered with a JSON-RPC error."""
+
+    def __init__(self, message: str, *, code: int = 0, data: object = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+class TransactionLostError(ChainError):
+    """A transaction was sent and no receipt came in time; it may still be mined."""
+
+
+class DeploymentError(ChainError):
+    """A deployment file is missing, malformed, or names contracts that are not there."""
+
+
+class RevertedError(ChainError):
+    """A contract refused. The leaf says why; an unknown reason keeps this class."""
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotRegisteredError(RevertedError):
+    """The caller is no miner or validator of this market."""
+
+
+class NotAllowedError(RevertedError):
+    """The caller is not the one who may do this."""
+
+
+class WrongPhaseError(RevertedError):
+    """The epoch is not in the phase that this needs; try again later."""
+
+
+class AlreadyDoneError(RevertedError):
+    """Somebody, perhaps we, did this before; nothing is left to do."""
+
+
+class InsufficientFundsError(RevertedError):
+    """A balance, an allowance, a stake or a deposit is too small."""
+
+
+class VoucherRefusedError(RevertedError):
+    """The Escrow does not take this voucher or channel."""
+
+
+class WrongHintError(RevertedError):
+    """A consensus hint does not fit the revealed weights."""
+
+
+class LimitError(RevertedError):
+    """An argument is out of the contract's bounds."""
 
 
 # wire
@@ -202,8 +280,37 @@ class BusyError(UnreachableError):
         self.retry_after = retry_after
 
 
+# validator
+
+
+class StateLockedError(RefusedError):
+    """Another process works with this state folder."""
+
+
+class StateMismatchError(UsageError):
+    """A state folder belongs to another chain, market or key."""
+
+
+class RulesMismatchError(RefusedError):
+    """The market asks for another mechanism, or another version of it, than is installed."""
+
+
 # subnets
 
 
 class SubnetError(TercetError):
     """The work itself failed: no model, bad task, broken tool."""
+
+
+class TaskError(SubnetError):
+    """A task that no honest miner could answer: wrong shape, or past a limit."""
+
+
+class ModelError(SubnetError):
+    """A model file cannot be had, trusted or loaded."""
+
+
+class ModelUnreachableError(ModelError):
+    """A model is not in the cache, and there is nowhere to fetch it from."""
+
+    exit_code = 4

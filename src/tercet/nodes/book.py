@@ -1,0 +1,175 @@
+"""What a validator must not forget: its findings, and the rows it has pledged. SQLite, one writer.
+
+Knows disk only. A validator killed at any moment goes on with what stands here; the salt of a commit is here
+before the commit is sent, so no crash takes away the power to reveal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tercet.errors import StateLockedError, StateMismatchError
+from tercet.market import Verdict
+from tercet.nodes.scores import Finding
+
+__all__ = ["Book", "Pledge"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS origin (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS findings (
+    epoch INTEGER NOT NULL, uid INTEGER NOT NULL, generation INTEGER NOT NULL, kind TEXT NOT NULL,
+    score REAL NOT NULL, reason TEXT NOT NULL, measures TEXT NOT NULL, charged INTEGER NOT NULL, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS findings_by_epoch ON findings (epoch);
+CREATE TABLE IF NOT EXISTS spending (epoch INTEGER PRIMARY KEY, units INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS pledges (
+    epoch INTEGER PRIMARY KEY, as_of INTEGER NOT NULL, salt BLOB NOT NULL, weights TEXT NOT NULL);
+"""
+KEPT_EPOCHS = 64
+"""Older findings and pledges are deleted: they count for nothing any more. `verdicts.jsonl` keeps the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pledge:
+    """A row on its way to the chain. Its digest follows from these and the validator's owner."""
+
+    epoch: int
+    as_of: int
+    """The registration counter when the row was decided."""
+    salt: bytes
+    """32 secret bytes."""
+    row: Sequence[int]
+    """u16 weights."""
+
+
+class Book:
+    """The state folder of one validator in one market.
+
+    `verdicts.jsonl` beside the database is for people and tables: one JSON object a line, written for each finding
+    (`event` "verdict") and for each miner of a decided row (`event` "score"); docs/decisions/0061-reasons.md.
+    """
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        """Open or make the state in `folder`.
+
+        Args:
+            folder: made if it is not there; only one process at a time.
+            origin: what the state belongs to (chain, market, validator); any text, compared whole.
+
+        Raises:
+            StateLockedError: another process holds the folder.
+            StateMismatchError: the folder holds the state of another origin.
+
+        """
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _hold(folder)
+        try:
+            self._database = sqlite3.connect(folder / "validator.sqlite", isolation_level=None, timeout=5)
+            # FULL: a salt must survive a power cut too, and there are only a few writes a second.
+            self._database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {_SCHEMA}")
+            self._bind(folder, origin)
+        except BaseException:
+            self.close()
+            raise
+        self._reasons = (folder / "verdicts.jsonl").open("a", encoding="utf-8", buffering=1)
+
+    def close(self) -> None:
+        """Let the folder go."""
+        for held in (getattr(self, "_reasons", None), getattr(self, "_database", None)):
+            if held is not None:
+                held.close()
+        os.close(self._lock)
+
+    def record(self, finding: Finding) -> None:
+        """Keep a finding, and say it in `verdicts.jsonl`."""
+        measures = dict(finding.verdict.measures or {})
+        self._database.execute(
+            "INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(finding.epoch, finding.uid, finding.generation, finding.kind),
+                *(finding.verdict.score, finding.verdict.reason, json.dumps(measures), finding.charged, finding.at),
+            ),
+        )
+        line = asdict(finding) | asdict(finding.verdict) | {"measures": measures}
+        self.say("verdict", {key: value for key, value in line.items() if key != "verdict"})
+
+    def say(self, event: str, line: Mapping[str, Any]) -> None:
+        """Append one line to `verdicts.jsonl`."""
+        self._reasons.write(json.dumps({"event": event, **line}) + "\n")
+
+    def findings(self, epoch: int) -> list[Finding]:
+        """All findings that count for `epoch`, oldest first."""
+        rows = self._database.execute("SELECT * FROM findings WHERE epoch = ? ORDER BY rowid", (epoch,))
+        return [
+            Finding(epoch, uid, generation, kind, Verdict(score, reason, json.loads(measures) or None), charged, at)
+            for _, uid, generation, kind, score, reason, measures, charged, at in rows
+        ]
+
+    def taken(self, epoch: int) -> Counter[tuple[int, int]]:
+        """How many findings there are of each (uid, generation)."""
+        counts = self._database.execute(
+            "SELECT uid, generation, count(*) FROM findings WHERE epoch = ? GROUP BY uid, generation", (epoch,)
+        )
+        return Counter({(uid, generation): count for uid, generation, count in counts})
+
+    def spend(self, epoch: int, units: int) -> None:
+        """Count `units` of credit against the epoch's budget; negative gives back what was not charged."""
+        self._database.execute(
+            "INSERT INTO spending VALUES (?, ?) ON CONFLICT (epoch) DO UPDATE SET units = units + excluded.units",
+            (epoch, units),
+        )
+
+    def spent(self, epoch: int) -> int:
+        """Credit units counted against the epoch's budget so far."""
+        row = self._database.execute("SELECT units FROM spending WHERE epoch = ?", (epoch,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def pledge(self, pledge: Pledge) -> None:
+        """Write down a row and its salt, on disk when this returns. Forgets what is long past."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO pledges VALUES (?, ?, ?, ?)",
+            (pledge.epoch, pledge.as_of, pledge.salt, json.dumps(list(pledge.row))),
+        )
+        for table in ("findings", "spending", "pledges"):
+            self._database.execute(f"DELETE FROM {table} WHERE epoch < ?", (pledge.epoch - KEPT_EPOCHS,))  # noqa: S608
+
+    def pledged(self, epoch: int) -> Pledge | None:
+        """The row pledged for `epoch`."""
+        query = "SELECT as_of, salt, weights FROM pledges WHERE epoch = ?"
+        row = self._database.execute(query, (epoch,)).fetchone()
+        return Pledge(epoch, row[0], row[1], json.loads(row[2])) if row else None
+
+    def _bind(self, folder: Path, origin: str) -> None:
+        self._database.execute("INSERT OR IGNORE INTO origin VALUES (1, ?)", (origin,))
+        with closing(self._database.execute("SELECT text FROM origin")) as rows:
+            (known,) = rows.fetchone()
+        if known != origin:
+            raise StateMismatchError(
+                f"The folder {str(folder)!r} holds the state of {known!r}, not of {origin!r}. "
+                "Name another folder, or remove this one if that chain is gone."
+            )
+
+
+def _hold(folder: Path) -> int:
+    """Take the folder's lock, which ends with the process however it ends; the open file descriptor."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
+        os.close(lock)
+        raise StateLockedError(
+            f"The folder {str(folder)!r} is in use by process {holder}: two validators on one state would commit "
+            "twice and lose salts. Stop that process, or name another folder."
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
