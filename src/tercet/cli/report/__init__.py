@@ -1,0 +1,7 @@
+"""The page that a demo leaves behind: one HTML file, no script, no network."""
+
+from __future__ import annotations
+
+from tercet.cli.report.page import render_report
+
+__all__ = ["render_report"]
