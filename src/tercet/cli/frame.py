@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -54,6 +55,12 @@ class State:
     def settings(self) -> Settings:
         """All settings, resolved now."""
         return resolve_settings(self.flags)
+
+    def folder(self, role: str, chosen: str | None) -> Path:
+        """Where `role` keeps its state; made if it is missing."""
+        path = Path(chosen).expanduser() if chosen else self.settings.home / role
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
 
 
 pass_state = click.make_pass_decorator(State, ensure=True)
@@ -216,6 +223,9 @@ def _exit_code(error: BaseException, state: State) -> int:
     if isinstance(error, TercetError):
         _say(f"tercet: {error}")
         return error.exit_code
+    if isinstance(error, OSError) and error.filename:
+        _say(f"tercet: {error.filename}: {error.strerror}. Mend that, or choose another place with --home or --state.")
+        return 1
     _say(f"tercet: unexpected {type(error).__name__}: {error}. Run it again with --debug and report what it shows.")
     return 1
 

@@ -9,7 +9,7 @@ import click
 
 from tercet.cli.frame import State
 
-__all__ = ["market_option", "password_option", "spending_options", "wallet_option"]
+__all__ = ["market_option", "password_option", "spending_options", "state_option", "wallet_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,3 +43,10 @@ def spending_options(function: F) -> F:
     """`--yes` and `--dry-run`."""
     function = click.option("--yes", is_flag=True, help="Do not ask.")(function)
     return click.option("--dry-run", is_flag=True, help="Show what it would do and cost; send nothing.")(function)
+
+
+def state_option(role: str) -> Callable[[F], F]:
+    """`--state DIR`, passed on as `folder`: see `State.folder`."""
+    return click.option(
+        "--state", "folder", metavar="DIR", help=f"Where this role keeps its state (default: home/{role})."
+    )
