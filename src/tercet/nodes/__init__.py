@@ -1,0 +1,1 @@
+"""The roles that stay up: gateway, miner, validator; wire.py between them."""
