@@ -105,7 +105,7 @@ def _draw(offers: Sequence[Offer], lot: float) -> Offer | None:
     return offers[int(lot * len(offers))] if offers else None
 
 
-def rest_seconds(failures: int, shortest: float = 2.0, longest: float = 300.0) -> float:
+def rest_seconds(failures: int, shortest: float = 2.0, longest: float = 120.0) -> float:
     """How long a miner rests after `failures` in a row: doubling from `shortest` up to `longest` seconds, 0 after none."""
     if failures <= 0:
         return 0.0

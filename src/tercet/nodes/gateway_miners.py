@@ -1,0 +1,93 @@
+"""What a gateway remembers of each miner: how quick it was, how often it failed, how busy it is with our calls.
+
+Kept in memory only: a restarted gateway measures anew. Quality is not measured here; it comes from the ledger.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tercet.market import Offer, Price, Usage, rest_seconds
+from tercet.nodes.gateway_market import Miner
+
+__all__ = ["MinerNotes", "offered_price"]
+
+_SMOOTHING = 0.3
+"""How much the newest measurement counts; the rest is history."""
+_TYPICAL_TOKENS = 128
+"""Latency is compared for answers of at most this many tokens: most end long before their limit."""
+
+
+@dataclass(slots=True)
+class _Note:
+    first: float | None = None
+    per_token: float = 0.0
+    in_flight: int = 0
+    failures: int = 0
+    rests_until: float = 0.0
+
+
+class MinerNotes:
+    """Notes by (uid, generation): a new holder of a uid starts with a clean sheet."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._notes: dict[tuple[int, int], _Note] = {}
+
+    def _note(self, miner: Miner) -> _Note:
+        return self._notes.setdefault((miner.uid, miner.generation), _Note())
+
+    def offer(self, miner: Miner, price: Price, limit: Usage) -> Offer:
+        """What `miner` offers for a task of `limit`, as far as we know."""
+        note = self._note(miner)
+        tokens = min(limit.completion, _TYPICAL_TOKENS)
+        return Offer(
+            uid=miner.uid,
+            price=price.charge(limit),
+            quality=min(1.0, max(0.0, miner.share)),
+            latency=None if note.first is None else note.first + tokens * note.per_token,
+            proven=miner.proven,
+            in_flight=note.in_flight,
+            resting=max(0.0, note.rests_until - self._clock()),
+        )
+
+    def started(self, miner: Miner) -> None:
+        """A call to it begins."""
+        self._note(miner).in_flight += 1
+
+    def ended(self, miner: Miner) -> None:
+        """A call to it is over, however it went."""
+        self._note(miner).in_flight -= 1
+
+    def succeeded(self, miner: Miner, first_seconds: float, total_seconds: float, usage: Usage) -> None:
+        """It gave a whole and verified answer."""
+        note = self._note(miner)
+        per_token = (total_seconds - first_seconds) / max(1, usage.completion)
+        if note.first is None:
+            note.first, note.per_token = first_seconds, per_token
+        note.first += _SMOOTHING * (first_seconds - note.first)
+        note.per_token += _SMOOTHING * (per_token - note.per_token)
+        note.failures, note.rests_until = 0, 0.0
+
+    def failed(self, miner: Miner, *, weight: int = 1, at_least: float = 0.0) -> None:
+        """It failed: let it rest, twice as long each time; `weight` failures at once, `at_least` so many seconds.
+
+        Calls that fail while it rests already are the same trouble seen again, and double nothing.
+        """
+        note, now = self._note(miner), self._clock()
+        note.failures = note.failures + weight if now >= note.rests_until else max(note.failures, weight)
+        note.rests_until = max(note.rests_until, now + max(at_least, rest_seconds(note.failures)))
+
+    def busy(self, miner: Miner, seconds: float) -> None:
+        """It asked to be left alone for a while. No fault."""
+        note = self._note(miner)
+        note.rests_until = max(note.rests_until, self._clock() + seconds)
+
+
+def offered_price(miner: Miner, probation_bps: int) -> Price | None:
+    """What is paid to `miner`: its ask when it is proven, `probation_bps` of it when not. None: its ask is unknown."""
+    if miner.price is None or miner.proven:
+        return miner.price
+    return miner.price.scaled(probation_bps)
