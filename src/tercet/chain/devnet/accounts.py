@@ -9,12 +9,12 @@ value that a slot had when the transaction began.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
 from eth.abc import AccountDatabaseAPI
 from eth.constants import EMPTY_SHA3
+from eth.db.journal import get_next_checkpoint
 
 from tercet.chain.devnet.store import Store
 from tercet.chain.keys import keccak
@@ -23,8 +23,6 @@ _Account = tuple[int, int, bytes]  # nonce, balance, code hash
 _EMPTY: _Account = (0, 0, EMPTY_SHA3)
 _CACHE_LIMIT = 500_000
 """Cached accounts and slots before the caches are dropped, some 100 MB."""
-
-_ids = itertools.count(1)
 
 
 class Accounts(AccountDatabaseAPI):  # type: ignore[misc]  # py-evm is untyped for us
@@ -53,7 +51,7 @@ class Accounts(AccountDatabaseAPI):  # type: ignore[misc]  # py-evm is untyped f
 
     def record(self) -> int:
         """Open a checkpoint and return its id, unique in this process."""
-        mark = next(_ids)
+        mark = int(get_next_checkpoint())  # py-evm's own counter: its transient storage uses it too
         self._marks[mark] = len(self._undo)
         return mark
 
