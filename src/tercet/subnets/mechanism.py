@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -75,18 +76,37 @@ def mechanism_names() -> list[str]:
 def load_mechanism(name: str, **options: Any) -> Mechanism:
     """The mechanism called `name`, constructed with `options`.
 
+    Args:
+        name: an installed subnet, or `module:Class` for one that is still being written.
+        options: passed to its constructor.
+
     Raises:
         UnknownSubnetError: nothing of that name is installed; the message lists what is.
-        SubnetError: the plugin does not have the methods of `Mechanism`.
+        SubnetError: the class does not take these options, or lacks methods of `Mechanism`.
 
     """
-    found = entry_points(group="tercet.subnets", name=name)
-    if not found:
-        known = ", ".join(mechanism_names()) or "none"
-        raise UnknownSubnetError(
-            f"No subnet is called {name!r}. Installed: {known}. A plugin adds one by an entry point in the group 'tercet.subnets'."
-        )
-    mechanism = next(iter(found)).load()(**options)
+    factory = _find_factory(name)
+    try:
+        mechanism = factory(**options)
+    except TypeError as error:
+        raise SubnetError(f"The subnet {name!r} does not take these options: {error}.") from error
     if not isinstance(mechanism, Mechanism):
-        raise SubnetError(f"The plugin {name!r} lacks methods of Mechanism; see docs/how-to/write-a-subnet.md.")
+        raise SubnetError(f"The subnet {name!r} lacks methods of Mechanism; see docs/how-to/write-a-subnet.md.")
     return mechanism
+
+
+def _find_factory(name: str) -> Callable[..., Any]:
+    module, colon, attribute = name.partition(":")
+    found = entry_points(group="tercet.subnets", name=name)
+    try:
+        factory = getattr(import_module(module), attribute) if colon else next(iter(found)).load()
+    except (StopIteration, ImportError, AttributeError) as error:
+        known = ", ".join(mechanism_names()) or "none"
+        why = str(error) or "it is not installed"
+        raise UnknownSubnetError(
+            f"No subnet {name!r}: {why}. Installed: {known}. Install a plugin with an entry point in the group "
+            "'tercet.subnets', or name a class as module:Class with its folder on PYTHONPATH."
+        ) from error
+    if not callable(factory):
+        raise SubnetError(f"{name!r} is not a class.")
+    return factory
