@@ -233,7 +233,7 @@ class UnknownKeyError(RefusedError):
     """An API key opens nothing here."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"This API key is {why}. Ask the gateway's owner for one: tercet gateway keys create.")
+        super().__init__(f"This API key is {why}. Ask the gateway's owner for one: tercet key new.")
         self.why = why
         """`missing`, `unknown`, `expired` or `revoked`."""
 
@@ -244,7 +244,7 @@ class BudgetSpentError(BudgetError):
     def __init__(self, *, needed: int, left: int) -> None:
         super().__init__(
             f"The budget of this API key is out: the call needs {needed} credit units, {left} are left."
-            " Ask for fewer tokens, or raise the key's budget."
+            " Ask for fewer tokens, or raise the budget: tercet key budget."
         )
         self.needed = needed
         self.left = left

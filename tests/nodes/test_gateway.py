@@ -26,6 +26,7 @@ from tercet.nodes.gateway_keys import create_key, gateway_db, list_keys, revoke_
 from tercet.nodes.gateway_metrics import Metrics
 from tercet.nodes.gateway_queue import FairQueue
 from tercet.subnets import Piece
+from tercet.subnets.inference.prompts import draw_chat
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 CHEAP = Price(per_request=10, prompt_per_1k=1000, completion_per_1k=2000)
@@ -263,7 +264,7 @@ async def test_logprobs_are_passed_on(opened: Opened) -> None:
 
 
 async def test_a_request_becomes_the_subnets_task(opened: Opened) -> None:
-    """Parts are joined, developer means system, one stop is a list, absent fields stay absent."""
+    """Parts are joined, developer means system, one stop is a list."""
     stall = Stall(1)
     house = await opened(stall)
     async with house.client() as client:
@@ -275,7 +276,7 @@ async def test_a_request_becomes_the_subnets_task(opened: Opened) -> None:
             ],
             max_completion_tokens=3,
             temperature=0,
-            top_p=0.9,
+            top_p=1,
             seed=7,
             stop="x",
             user="somebody",
@@ -287,10 +288,23 @@ async def test_a_request_becomes_the_subnets_task(opened: Opened) -> None:
         "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "count"}],
         "max_tokens": 3,
         "temperature": 0,
-        "top_p": 0.9,
         "seed": 7,
         "stop": ["x"],
     }
+
+
+async def test_a_chat_looks_like_a_validators_challenge(opened: Opened) -> None:
+    """The same fields in the same order, and a seed drawn anew for each: a miner cannot be honest with validators only."""
+    stall = Stall(1)
+    house = await opened(stall)
+    async with house.client() as client:
+        await chat(client)
+        await chat(client)
+    first, second = (task for task, _, _ in stall.asked)
+    challenge = draw_chat(b"\x00" * 32)
+    assert list(first) == list(challenge)
+    assert [type(value) for value in first.values()] == [type(value) for value in challenge.values()]
+    assert first["seed"] != second["seed"]
 
 
 @pytest.mark.parametrize("encoding", [None, "float", "base64"])
@@ -554,6 +568,7 @@ def test_the_miner_errors_are_all_known() -> None:
         ({"max_tokens": 0}, "max_tokens"),
         ({"temperature": 9}, "temperature"),
         ({"n": 2}, "n"),
+        ({"top_p": 0.9}, "top_p"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"logprobs": True, "top_logprobs": 3}, "top_logprobs"),

@@ -135,7 +135,7 @@ class Budgets:
         """
         row = self._db.execute(_KEYS + "WHERE id = ?", (key_id,)).fetchone()
         if row is None:
-            raise UsageError(f"No API key has the id {key_id!r}. tercet gateway keys list shows those there are.")
+            raise UsageError(f"No API key has the id {key_id!r}. tercet key list shows those there are.")
         return ApiKey(*row)
 
     def find(self, secret_hash: bytes) -> ApiKey:

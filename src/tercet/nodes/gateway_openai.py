@@ -6,12 +6,13 @@ No sockets and no money here. What a field does, what is ignored and what is ref
 from __future__ import annotations
 
 import base64
+import secrets
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from tercet.errors import CallError, MinerMisbehaved
 from tercet.market import Receipt, Task, Usage
@@ -65,7 +66,6 @@ class ChatRequest(_Strict):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: int | None = None
     stop: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(max_length=4)] | None = None
     stream: bool | None = None
@@ -74,6 +74,7 @@ class ChatRequest(_Strict):
 
     # What would change the answer and nobody here can do: refused unless it asks for nothing.
     n: Any = None
+    top_p: Any = None
     top_logprobs: Any = None
     tools: Any = None
     tool_choice: Any = None
@@ -86,6 +87,8 @@ class ChatRequest(_Strict):
     modalities: Any = None
     audio: Any = None
     web_search_options: Any = None
+
+    _drawn: int = PrivateAttr(default_factory=lambda: secrets.randbelow(2**31))
 
     def validate_supported(self) -> None:
         """Refuse what would be silently wrong if it were ignored."""
@@ -103,15 +106,19 @@ class ChatRequest(_Strict):
         return self.max_completion_tokens or self.max_tokens or default
 
     def task(self, max_tokens: int) -> Task:
-        """The inference subnet's task for it."""
-        task: dict[str, Any] = {
+        """The inference subnet's task for it, with every field and in the order that a validator's challenge has.
+
+        A miner that could tell the two apart would be honest with validators only. The same seed has the same answer,
+        so a client that names none gets one drawn.
+        """
+        return {
             "kind": "chat",
             "messages": [message.plain() for message in self.messages],
             "max_tokens": max_tokens,
+            "temperature": 1.0 if self.temperature is None else self.temperature,
+            "seed": self._drawn if self.seed is None else self.seed % 2**63,
+            "stop": [self.stop] if isinstance(self.stop, str) else self.stop or [],
         }
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop
-        given = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed, "stop": stop or None}
-        return task | {name: value for name, value in given.items() if value is not None}
 
     @property
     def wants_usage(self) -> bool:
@@ -121,6 +128,7 @@ class ChatRequest(_Strict):
 
 _HARMLESS: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
+    "top_p": (1,),
     "top_logprobs": (0,),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
@@ -259,8 +267,8 @@ def _tercet(receipt: Receipt) -> dict[str, Any]:
 def build_logprobs(pieces: Iterable[ChatPiece]) -> dict[str, Any]:
     """Log-probabilities of an answer's tokens.
 
-    The text of a piece stands at its first token and the others are empty, since miners send texts by piece and not by
-    token: joined they are the answer.
+    The text of a piece stands at its first token, since miners send texts by piece and not by token. A token whose text
+    is held back (half a character, or what may become a stop) is empty, and the text comes with a later one.
     """
     content = [
         {
