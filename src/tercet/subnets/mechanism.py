@@ -99,12 +99,12 @@ def _find_factory(name: str) -> Callable[..., Any]:
     module, colon, attribute = name.partition(":")
     found = entry_points(group="tercet.subnets", name=name)
     try:
-        factory = getattr(import_module(module), attribute) if colon else next(iter(found)).load()
+        factory: Callable[..., Any] = getattr(import_module(module), attribute) if colon else next(iter(found)).load()
     except (StopIteration, ImportError, AttributeError) as error:
         known = ", ".join(mechanism_names()) or "none"
-        why = str(error) or "it is not installed"
+        why = f" ({error})" if str(error) else ""
         raise UnknownSubnetError(
-            f"No subnet {name!r}: {why}. Installed: {known}. Install a plugin with an entry point in the group "
+            f"No subnet is called {name!r}{why}. Installed: {known}. Install a plugin with an entry point in the group "
             "'tercet.subnets', or name a class as module:Class with its folder on PYTHONPATH."
         ) from error
     if not callable(factory):
