@@ -33,18 +33,19 @@ class Clock:
 def test_latency_is_that_of_the_task() -> None:
     """First piece plus time per token; answers rarely use their whole limit, so at most 128 tokens count."""
     notes, seller = MinerNotes(), Seller()
-    assert notes.offer(seller, PRICE, Usage(1, 10)).latency is None
-    notes.succeeded(seller, 1.0, 3.0, Usage(1, 20))
-    assert notes.offer(seller, PRICE, Usage(1, 10)).latency == pytest.approx(2.0)
-    assert notes.offer(seller, PRICE, Usage(1, 4096)).latency == pytest.approx(13.8)
+    assert notes.offer(seller, "chat", PRICE, Usage(1, 10)).latency is None
+    notes.succeeded(seller, "chat", 1.0, 3.0, Usage(1, 20))
+    assert notes.offer(seller, "chat", PRICE, Usage(1, 10)).latency == pytest.approx(2.0)
+    assert notes.offer(seller, "chat", PRICE, Usage(1, 4096)).latency == pytest.approx(13.8)
+    assert notes.offer(seller, "embed", PRICE, Usage(1, 0)).latency is None
 
 
 def test_old_measurements_fade() -> None:
     """A miner that became quick is seen to be quick after some answers."""
     notes, seller = MinerNotes(), Seller()
     for seconds in [10.0] + [1.0] * 12:
-        notes.succeeded(seller, seconds, seconds, Usage(1, 1))
-    latency = notes.offer(seller, PRICE, Usage(1, 1)).latency
+        notes.succeeded(seller, "chat", seconds, seconds, Usage(1, 1))
+    latency = notes.offer(seller, "chat", PRICE, Usage(1, 1)).latency
     assert latency is not None
     assert 1.0 < latency < 1.2
 
@@ -55,13 +56,13 @@ def test_failures_rest_a_miner_longer_and_longer_until_it_works() -> None:
     notes, seller = MinerNotes(clock), Seller()
     notes.failed(seller)
     notes.failed(seller)
-    assert notes.offer(seller, PRICE, Usage()).resting == 2.0
+    assert notes.offer(seller, "chat", PRICE, Usage()).resting == 2.0
     clock.now += 2.0
-    assert notes.offer(seller, PRICE, Usage()).resting == 0.0
+    assert notes.offer(seller, "chat", PRICE, Usage()).resting == 0.0
     notes.failed(seller)
-    assert notes.offer(seller, PRICE, Usage()).resting == 4.0
-    notes.succeeded(seller, 1, 1, Usage())
-    assert notes.offer(seller, PRICE, Usage()).resting == 0.0
+    assert notes.offer(seller, "chat", PRICE, Usage()).resting == 4.0
+    notes.succeeded(seller, "chat", 1, 1, Usage())
+    assert notes.offer(seller, "chat", PRICE, Usage()).resting == 0.0
 
 
 def test_misbehaviour_weighs_more_and_a_busy_miner_is_not_blamed() -> None:
@@ -70,18 +71,18 @@ def test_misbehaviour_weighs_more_and_a_busy_miner_is_not_blamed() -> None:
     notes, liar, tired = MinerNotes(clock), Seller(1), Seller(2)
     notes.failed(liar, weight=4)
     notes.busy(tired, 3.0)
-    assert notes.offer(liar, PRICE, Usage()).resting == 16.0
-    assert notes.offer(tired, PRICE, Usage()).resting == 3.0
+    assert notes.offer(liar, "chat", PRICE, Usage()).resting == 16.0
+    assert notes.offer(tired, "chat", PRICE, Usage()).resting == 3.0
     clock.now += 3.0
     notes.failed(tired)
-    assert notes.offer(tired, PRICE, Usage()).resting == 2.0
+    assert notes.offer(tired, "chat", PRICE, Usage()).resting == 2.0
 
 
 def test_a_new_holder_of_a_uid_starts_clean() -> None:
     """Notes belong to (uid, generation)."""
     notes, old, new = MinerNotes(), Seller(generation=1), Seller(generation=2)
-    notes.succeeded(old, 1, 1, Usage())
-    assert notes.offer(new, PRICE, Usage()).latency is None
+    notes.succeeded(old, "chat", 1, 1, Usage())
+    assert notes.offer(new, "chat", PRICE, Usage()).latency is None
 
 
 def test_only_unproven_miners_are_on_probation() -> None:

@@ -266,7 +266,9 @@ class _Call(Generic[P, R]):
         return found
 
     def _ranked(self, deals: dict[int, tuple[Miner, Price]]) -> list[Offer]:
-        offers = [self.desk.notes.offer(miner, price, self.order.limit) for miner, price in deals.values()]
+        offers = [
+            self.desk.notes.offer(miner, self.order.kind, price, self.order.limit) for miner, price in deals.values()
+        ]
         return rank(offers, self.desk.dice, self.desk.terms.taste)
 
     def _fit(self, miner: Miner, price: Price, left: int) -> _Deal:
@@ -305,12 +307,13 @@ class _Call(Generic[P, R]):
         """A whole and verified answer: charge it, remember how quick it was."""
         answer = exchange.answer
         assert answer is not None, "an exchange that ended has its trailer"
-        self.desk.notes.succeeded(deal.miner, exchange.first_seconds, exchange.total_seconds, answer.usage)
+        first, total = exchange.first_seconds, exchange.total_seconds
+        self.desk.notes.succeeded(deal.miner, self.order.kind, first, total, answer.usage)
         self.receipt = replace(
             self.receipt,
             request=exchange.request_hash,
             usage=answer.usage,
-            first_seconds=exchange.first_seconds,
+            first_seconds=first,
             answer=answer,
         )
         spent_out = deal.cut and answer.usage.completion >= deal.limit.completion

@@ -61,7 +61,7 @@ class Face:
     """The mechanism's: the most a task can consume."""
     models: Mapping[str, Kind]
     """What can be asked for, by name."""
-    default_tokens: int = 512
+    default_tokens: int = 256
     """The length of an answer where the client names none."""
     max_body_bytes: int = 1 << 20
     body_seconds: float = 15.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tercet.market import Offer, Price, Usage, rest_seconds
 from tercet.nodes.gateway_market import Miner
@@ -21,9 +21,23 @@ _TYPICAL_TOKENS = 128
 
 
 @dataclass(slots=True)
+class _Pace:
+    """Smoothed measurements of one kind of work, in seconds."""
+
+    first: float
+    per_token: float
+
+    def expect(self, tokens: int) -> float:
+        return self.first + min(tokens, _TYPICAL_TOKENS) * self.per_token
+
+    def learn(self, first: float, per_token: float) -> None:
+        self.first += _SMOOTHING * (first - self.first)
+        self.per_token += _SMOOTHING * (per_token - self.per_token)
+
+
+@dataclass(slots=True)
 class _Note:
-    first: float | None = None
-    per_token: float = 0.0
+    paces: dict[str, _Pace] = field(default_factory=dict)
     in_flight: int = 0
     failures: int = 0
     rests_until: float = 0.0
@@ -39,15 +53,15 @@ class MinerNotes:
     def _note(self, miner: Miner) -> _Note:
         return self._notes.setdefault((miner.uid, miner.generation), _Note())
 
-    def offer(self, miner: Miner, price: Price, limit: Usage) -> Offer:
-        """What `miner` offers for a task of `limit`, as far as we know."""
+    def offer(self, miner: Miner, kind: str, price: Price, limit: Usage) -> Offer:
+        """What `miner` offers for a task of this kind and limit, as far as we know."""
         note = self._note(miner)
-        tokens = min(limit.completion, _TYPICAL_TOKENS)
+        pace = note.paces.get(kind)
         return Offer(
             uid=miner.uid,
             price=price.charge(limit),
             quality=min(1.0, max(0.0, miner.share)),
-            latency=None if note.first is None else note.first + tokens * note.per_token,
+            latency=None if pace is None else pace.expect(limit.completion),
             proven=miner.proven,
             in_flight=note.in_flight,
             resting=max(0.0, note.rests_until - self._clock()),
@@ -61,14 +75,11 @@ class MinerNotes:
         """A call to it is over, however it went."""
         self._note(miner).in_flight -= 1
 
-    def succeeded(self, miner: Miner, first_seconds: float, total_seconds: float, usage: Usage) -> None:
+    def succeeded(self, miner: Miner, kind: str, first_seconds: float, total_seconds: float, usage: Usage) -> None:
         """It gave a whole and verified answer."""
         note = self._note(miner)
         per_token = (total_seconds - first_seconds) / max(1, usage.completion)
-        if note.first is None:
-            note.first, note.per_token = first_seconds, per_token
-        note.first += _SMOOTHING * (first_seconds - note.first)
-        note.per_token += _SMOOTHING * (per_token - note.per_token)
+        note.paces.setdefault(kind, _Pace(first_seconds, per_token)).learn(first_seconds, per_token)
         note.failures, note.rests_until = 0, 0.0
 
     def failed(self, miner: Miner, *, weight: int = 1, at_least: float = 0.0) -> None:
