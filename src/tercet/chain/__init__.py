@@ -1,1 +1,120 @@
-"""The ledger: contracts, the client that calls them, wallets, logs, the embedded development chain."""
+"""The ledger: contracts, the client that calls them, wallets, logs, the embedded development chain.
+
+Names are imported from here. Each is loaded when it is first used, so that `import tercet` stays fast;
+only `serve` brings py-evm in, which takes a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tercet.chain.closing import Closing, close_epoch, read_state
+    from tercet.chain.devnet.server import Server, serve
+    from tercet.chain.escrow import Authorization, Channel, Claim, EscrowContract
+    from tercet.chain.keys import Key, address_from_public, keccak, recover, text_digest
+    from tercet.chain.keystore import Entry, Keystore
+    from tercet.chain.ledger import Deployment, Ledger, deploy
+    from tercet.chain.logs import Batch, Event, read_events
+    from tercet.chain.market import (
+        Books,
+        MarketContract,
+        MarketStatus,
+        MinerSlot,
+        Phase,
+        Sponsorship,
+        ValidatorSlot,
+        build_commit_digest,
+    )
+    from tercet.chain.registry import Listing, MarketParams, RegistryContract
+    from tercet.chain.rpc import Head, Receipt, Rpc
+    from tercet.chain.sender import Sender
+    from tercet.chain.tokens import CreditContract, TokenContract
+    from tercet.chain.voucher import EscrowDomain, channel_id, recover_voucher, sign_voucher, voucher_digest
+
+_HOMES = {
+    "closing": ("Closing", "close_epoch", "read_state"),
+    "devnet.server": ("Server", "serve"),
+    "escrow": ("Authorization", "Channel", "Claim", "EscrowContract"),
+    "keys": ("Key", "address_from_public", "keccak", "recover", "text_digest"),
+    "keystore": ("Entry", "Keystore"),
+    "ledger": ("Deployment", "Ledger", "deploy"),
+    "logs": ("Batch", "Event", "read_events"),
+    "market": (
+        "Books",
+        "MarketContract",
+        "MarketStatus",
+        "MinerSlot",
+        "Phase",
+        "Sponsorship",
+        "ValidatorSlot",
+        "build_commit_digest",
+    ),
+    "registry": ("Listing", "MarketParams", "RegistryContract"),
+    "rpc": ("Head", "Receipt", "Rpc"),
+    "sender": ("Sender",),
+    "tokens": ("CreditContract", "TokenContract"),
+    "voucher": ("EscrowDomain", "channel_id", "recover_voucher", "sign_voucher", "voucher_digest"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Authorization",
+    "Batch",
+    "Books",
+    "Channel",
+    "Claim",
+    "Closing",
+    "CreditContract",
+    "Deployment",
+    "Entry",
+    "EscrowContract",
+    "EscrowDomain",
+    "Event",
+    "Head",
+    "Key",
+    "Keystore",
+    "Ledger",
+    "Listing",
+    "MarketContract",
+    "MarketParams",
+    "MarketStatus",
+    "MinerSlot",
+    "Phase",
+    "Receipt",
+    "RegistryContract",
+    "Rpc",
+    "Sender",
+    "Server",
+    "Sponsorship",
+    "TokenContract",
+    "ValidatorSlot",
+    "address_from_public",
+    "build_commit_digest",
+    "channel_id",
+    "close_epoch",
+    "deploy",
+    "keccak",
+    "read_events",
+    "read_state",
+    "recover",
+    "recover_voucher",
+    "serve",
+    "sign_voucher",
+    "text_digest",
+    "voucher_digest",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name's module when it is first used."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,90 @@
+"""The registry: which markets there are, and opening one."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+
+from tercet.chain.bindings import BoundContract
+from tercet.chain.rpc import Receipt, Rpc
+from tercet.chain.sender import Sender
+from tercet.market.epoch import PRECISE, MarketRules
+
+_PAGE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MarketParams:
+    """The rules that a market is opened with; fixed for its life. Bounds: `market_params.vy`."""
+
+    subnet: str
+    """Which mechanism judges here, such as `inference`."""
+    mechanism_version: int = 1
+    commit_seconds: int = 300
+    reveal_seconds: int = 120
+    activity_epochs: int = 3
+    """Epochs for which a silent validator's stake still counts in the total."""
+    kappa: int = PRECISE * 51 // 100
+    """Majority of the consensus over 10**18: above one half, up to 1."""
+    bond_alpha: int = PRECISE // 5
+    """Weight of the newest row in a bond over 10**18: 0.001 to 1."""
+    validator_share_bps: int = 2_000
+    """Validators' part of the reward, ten-thousandths."""
+    max_miners: int = 255
+    max_validators: int = 64
+    miner_deposit: int = 10**18
+    """Refundable, stake token base units."""
+    min_stake: int = 10**18
+    """Of a validator, stake token base units."""
+
+    def rules(self) -> MarketRules:
+        """What the epoch's maths needs of them."""
+        return MarketRules(self.kappa, self.bond_alpha, self.validator_share_bps, self.activity_epochs)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One market in the registry."""
+
+    market: str
+    opener: str
+    """Who paid the bond and may wind the market down."""
+    bond: int
+    """Still held, stake token base units."""
+    subnet: str
+    name: str
+
+
+class RegistryContract(BoundContract):
+    """The registry at an address."""
+
+    def __init__(self, rpc: Rpc, address: str) -> None:
+        super().__init__(rpc, "Registry", address)
+
+    async def market_count(self) -> int:
+        """How many markets were opened."""
+        return int(await self.read("market_count"))
+
+    async def list_markets(self) -> list[Listing]:
+        """All markets in order of opening."""
+        count = await self.market_count()
+        listings: list[Listing] = []
+        for first in range(0, count, _PAGE):
+            listings += [Listing(*row) for row in await self.read("get_markets", first, _PAGE)]
+        return listings
+
+    async def is_market(self, address: str) -> bool:
+        """Whether this registry opened it, so that its rules are within their bounds."""
+        return bool(await self.read("is_market", address))
+
+    async def bond(self) -> int:
+        """What opening a market takes, refundable, stake token base units."""
+        return int(await self.read("bond"))
+
+    async def open_market(self, sender: Sender, reward_token: str, name: str, params: MarketParams) -> str:
+        """Open a market and return its address; the sender must have approved the bond."""
+        receipt = await self.write(sender, "open_market", reward_token, name, astuple(params))
+        return str(self.find_event(receipt, "MarketOpened")["market"])
+
+    async def return_bond(self, sender: Sender, market: str) -> Receipt:
+        """Give the bond of a wound-down market back to its opener."""
+        return await self.write(sender, "return_bond", market)
