@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import random
@@ -21,7 +22,7 @@ from tercet.errors import MinerError, MinerMisbehaved, MinerRefused, MinerUnreac
 from tercet.market import Answer, Price, Receipt, Task, Taste, Usage
 from tercet.nodes.budgets import Budgets
 from tercet.nodes.gateway_calls import Desk, Terms
-from tercet.nodes.gateway_http import Face, build_app
+from tercet.nodes.gateway_http import Face, Kind, build_app
 from tercet.nodes.gateway_keys import create_key, gateway_db, list_keys, revoke_key, set_budget
 from tercet.nodes.gateway_metrics import Metrics
 from tercet.nodes.gateway_queue import FairQueue
@@ -47,6 +48,8 @@ class Stall:
     """Pieces before the fault."""
     gate: asyncio.Event | None = None
     """Waited for after two pieces."""
+    words: int = len(WORDS)
+    """How far it counts."""
     junk: Piece | None = None
     """Said first."""
     asked: list[tuple[Task, Usage, Price | None]] = field(default_factory=list)
@@ -84,8 +87,9 @@ class FakeExchange:
         if self._task["kind"] == "embed":
             vectors = [[float(len(text)), 0.5, -1.25] for text in self._task["input"]]
             return [{"vectors": vectors, "usage": {"prompt": len(vectors), "completion": 0}}]
-        words = [word + " " for word in WORDS[: self._task["max_tokens"]]]
-        finish = "length" if self._task["max_tokens"] <= len(WORDS) else "stop"
+        count = min(self._task["max_tokens"], self._stall.words)
+        words = [word + " " for word in (WORDS * (1 + count // len(WORDS)))[:count]]
+        finish = "length" if self._task["max_tokens"] <= self._stall.words else "stop"
         junk = [] if self._stall.junk is None else [dict(self._stall.junk)]
         said = [{"text": word, "tokens": [[n, -0.5]]} for n, word in enumerate(words)]
         return [*junk, *said, {"finish": finish, "usage": {"prompt": 1, "completion": len(words)}, "model": "fake"}]
@@ -162,7 +166,8 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
             terms=Terms(**{"taste": Taste(explore=0), "stall_seconds": 5, **terms}),
             dice=random.Random(5),
         )
-        face = Face(desk, limit, {"fake": "chat", "vectors": "embed"}, default_tokens=100)
+        models: dict[str, Kind] = {"fake": "chat", "vectors": "embed"}
+        face = Face(desk, limit, models, default_tokens=100, body_seconds=0.3)
         runner = web.AppRunner(build_app(face), handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -639,6 +644,35 @@ async def test_bodies_that_are_no_json_or_too_large_are_refused(opened: Opened) 
             continue
         assert got == status
         assert set(content["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_a_body_that_drips_in_is_not_waited_for(opened: Opened) -> None:
+    """408 when the whole body is not there in time; nobody was asked."""
+    house = await opened(Stall(1))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]))
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {house.secret}\r\n"
+    writer.write(head.encode() + b"Content-Length: 100\r\n\r\n{")
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_client_that_reads_nothing_is_left(opened: Opened) -> None:
+    """A stream that nobody takes is ended after a while, and settled."""
+    house = await opened(Stall(1, words=200_000), budget=10**9, stall_seconds=0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]), limit=1024)
+    ask = {"model": "fake", "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 200_000}
+    body = json.dumps(ask).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {house.secret}\r\n"
+    writer.write(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    await until(lambda: bool(house.budgets.receipts()))
+    assert house.last.status == "client_gone"
+    assert 0 < house.last.usage.completion < 200_000
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_keys_are_asked_for_before_anything_is_read(opened: Opened) -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from tercet.errors import (
+    BudgetError,
     BudgetSpentError,
     BusyError,
     CallError,
@@ -202,7 +203,7 @@ class _Call(Generic[P, R]):
         try:
             async with self._asking(deal) as exchange:
                 pieces = await self._listen(deal, exchange)
-        except (TimeoutError, ChainError) as error:
+        except (TimeoutError, ChainError, BudgetError) as error:  # BudgetError: our own channel holds too little
             raise MinerUnreachable(str(error) or f"miner {deal.miner.uid} was silent for too long") from error
         finally:
             notes.ended(deal.miner)
@@ -376,5 +377,5 @@ def _count(piece: Piece) -> int:
     return len(tokens) if isinstance(tokens, list) else int(bool(piece.get("text")))
 
 
-class _ClientGoneError(Exception):
+class _ClientGoneError(ConnectionError):
     """The client closed its connection, or takes nothing any more."""

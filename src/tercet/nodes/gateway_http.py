@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import math
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -129,7 +130,7 @@ class _Routes:
         if self._face.models.get(name) != kind:
             fit = ", ".join(sorted(model for model, its in self._face.models.items() if its == kind)) or "none"
             raise CallError(
-                f"The model {name!r} is not offered here for this. Offered: {fit}.",
+                f"The model {name[:80]!r} is not offered here for this. Offered: {fit}.",
                 status=404,
                 code="model_not_found",
                 param="model",
@@ -213,7 +214,7 @@ class _Routes:
         self._key(request)
         name = request.match_info["model"]
         if name not in self._face.models:
-            raise CallError(f"The model {name!r} is not offered here.", status=404, code="model_not_found")
+            raise CallError(f"The model {name[:80]!r} is not offered here.", status=404, code="model_not_found")
         return web.json_response(self._model(name))
 
     def _model(self, name: str) -> dict[str, Any]:
@@ -241,8 +242,8 @@ class _Routes:
         """GET /v1/receipts?limit=20&after=ID: the caller's own, the newest first."""
         key = self._key(request)
         limit = request.query.get("limit", "20")
-        if not limit.isdecimal() or not 1 <= int(limit) <= 100:
-            raise CallError(f"limit={limit!r} is out of range. Use 1 to 100.", param="limit")
+        if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= 100:
+            raise CallError(f"limit={limit[:80]!r} is out of range. Use 1 to 100.", param="limit")
         after = request.query.get("after")
         found = self._desk.budgets.receipts(key.id, after=after, limit=int(limit) + 1)
         page = [receipt.to_json() for receipt in found[: int(limit)]]

@@ -37,7 +37,7 @@ _Request = TypeVar("_Request", bound="_Strict")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class _Part(_Strict):
@@ -96,7 +96,7 @@ class ChatRequest(_Strict):
             value = getattr(self, name)
             if value is not None and value not in harmless:
                 raise CallError(
-                    f"{name}={value!r} is not supported by this market. Leave it out.",
+                    f"{name}={_short(value)} is not supported by this market. Leave it out.",
                     code="unsupported_parameter",
                     param=name,
                 )
@@ -210,13 +210,23 @@ class ChatPiece:
 def read_chat_piece(piece: Piece) -> ChatPiece:
     """Read one line of an answer; `MinerMisbehaved` when it is not as the subnet has it."""
     text, tokens, finish = piece.get("text", ""), piece.get("tokens", []), piece.get("finish")
-    if not isinstance(text, str) or not isinstance(tokens, list) or finish not in {None, "stop", "length"}:
+    if not isinstance(text, str) or not isinstance(tokens, list) or finish not in (None, "stop", "length"):
         raise MinerMisbehaved("A piece of the answer is malformed.")
+    if not _is_encodable(text) or not all(_is_token(token) for token in tokens):
+        raise MinerMisbehaved("The text or the tokens of a piece are malformed.")
+    return ChatPiece(text, tuple((token, float(logprob)) for token, logprob in tokens), finish)
+
+
+def _is_token(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and type(value[0]) is int and _is_number(value[1])
+
+
+def _is_encodable(text: str) -> bool:
     try:
-        read = tuple((int(token), float(logprob)) for token, logprob in tokens)
-    except (TypeError, ValueError):
-        raise MinerMisbehaved("The tokens of a piece are malformed.") from None
-    return ChatPiece(text, read, finish)
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_chat(pieces: Sequence[ChatPiece]) -> Sequence[ChatPiece]:
@@ -237,6 +247,11 @@ def read_vectors(pieces: Sequence[Piece], count: int) -> list[list[float]]:
     if not all(isinstance(vector, list) and vector and all(_is_number(x) for x in vector) for vector in vectors):
         raise MinerMisbehaved("A vector is not a list of numbers.")
     return vectors
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _is_number(value: object) -> bool:
