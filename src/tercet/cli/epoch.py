@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import click
 
-from tercet.cli.frame import group
+from tercet.chain.closing import close_epoch
+from tercet.cli.connection import open_market
+from tercet.cli.frame import State, group, pass_state
+from tercet.cli.market import status_row
+from tercet.cli.options import market_option, wallet_option
 from tercet.cli.output import print_json, print_table, say
+from tercet.cli.settings import Settings
+from tercet.cli.unlock import unlock
+from tercet.client import ClosedEpoch
+from tercet.market import STAKE, Amount
 from tercet.market.replay import CaseReport, ReplayReport, replay_file
 
 __all__ = ["command"]
@@ -96,3 +107,78 @@ def _print_replay(report: ReplayReport) -> None:
         if len(case.mismatches) > SHOWN_MISMATCHES:
             say(f"{case.name}: and {len(case.mismatches) - SHOWN_MISMATCHES} more")
     click.echo(f"{report.matched} of {report.asserted} asserted values match exactly.")
+
+
+@command.command(
+    "show",
+    examples=("tercet epoch show --market inference", "tercet epoch show --market inference --last 1 --json"),
+    schema={
+        "now.*": "the running epoch, as in `tercet market show`",
+        "closed[].epoch": "number",
+        "closed[].block": "in which it was closed",
+        "closed[].reward": "TCT base units, as text, as are all amounts here",
+        "closed[].to_miners": "paid to miners",
+        "closed[].to_validators": "paid to validators",
+        "closed[].refunded": "went back to the sponsors",
+        "closed[].consensus.*": "by uid (0 is unspent): agreed weight, 0 to 65535; zeros left out",
+        "closed[].miners.*": "by uid: reward",
+        "closed[].validators.*": "by vid: reward",
+    },
+)
+@click.option("--last", default=5, show_default=True, help="Only the newest so many closed epochs.")
+@market_option
+@pass_state
+def show(state: State, last: int, as_json: bool) -> None:
+    """The running epoch, and what the last closed ones agreed on and paid."""
+    asyncio.run(_show(state.settings, last, as_json))
+
+
+async def _show(settings: Settings, last: int, as_json: bool) -> None:
+    async with open_market(settings) as (client, market):
+        now = await status_row(market)
+        closed = (await client.closed_epochs(market))[-last:]
+    if as_json:
+        print_json({"now": now, "closed": [_epoch_row(epoch) for epoch in closed]})
+        return
+    click.echo(f"{now['name']}: epoch {now['epoch']} is in its {now['phase']} phase.")
+    rows = [
+        [e.number, *(Amount(units, STAKE) for units in (e.to_miners, e.to_validators, e.refunded)), _weights(e)]
+        for e in closed
+    ]
+    print_table(["epoch", "to miners", "to validators", "back", "consensus"], rows, "No epoch was closed yet.")
+
+
+def _weights(epoch: ClosedEpoch) -> str:
+    return " ".join(f"{uid or 'unspent'}:{weight}" for uid, weight in epoch.consensus.items())
+
+
+def _epoch_row(epoch: ClosedEpoch) -> dict[str, Any]:
+    return {
+        "epoch": epoch.number,
+        "block": epoch.block,
+        "reward": str(epoch.reward),
+        "to_miners": str(epoch.to_miners),
+        "to_validators": str(epoch.to_validators),
+        "refunded": str(epoch.refunded),
+        "consensus": {str(uid): weight for uid, weight in epoch.consensus.items()},
+        "miners": {str(uid): str(units) for uid, units in epoch.miners.items()},
+        "validators": {str(vid): str(units) for vid, units in epoch.validators.items()},
+    }
+
+
+@command.command(
+    "close", examples=("tercet epoch close --market inference", "tercet epoch close --market inference --wallet anyone")
+)
+@market_option
+@wallet_option
+@pass_state
+def close(state: State) -> None:
+    """Close the epoch that is over. Anyone may; it costs the wallet gas only, and harms nobody who does the same."""
+    asyncio.run(_close(state.settings))
+
+
+async def _close(settings: Settings) -> None:
+    async with open_market(settings) as (client, market):
+        done = await close_epoch(market, client.sender(unlock(settings)))
+    how = f"{done.transactions} transactions, {done.gas_used} gas" if done.transactions else "others did it all"
+    say(f"Epoch {done.epoch} is closed: {how}.")

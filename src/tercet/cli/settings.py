@@ -38,6 +38,7 @@ SETTINGS = (
     Setting("home", "~/.local/share/tercet", "Where wallets, the development chain and the state of roles live."),
     Setting("models", "~/.cache/tercet/models", "Where model files live."),
     Setting("chain", "", "JSON-RPC address of the chain. Empty: the chain that was started under home."),
+    Setting("deployment", "", "File with the contracts' addresses. Empty: the one under home that fits the chain."),
     Setting("market", "", "Name or address of the market. Empty: the one that is named like the subnet."),
     Setting("wallet", "default", "Name of the wallet that pays and signs."),
     Setting("password_file", "", "A file whose first line opens the wallet. Empty: ask on the terminal."),

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
 import click
 
 from tercet.chain.keys import Key
+from tercet.cli.connection import open_client, read_faucet
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import password_option
-from tercet.cli.output import print_json, print_table
+from tercet.cli.output import print_json, print_table, say
+from tercet.cli.settings import Settings
 from tercet.cli.unlock import keystore, read_password
+from tercet.client import Client
+from tercet.market import CREDIT, STAKE, Amount
 
-__all__ = ["command"]
+__all__ = ["command", "pay_from_faucet"]
+
+COIN = 10**18
 
 
 @group("wallet", examples=("tercet wallet new miner", "tercet wallet list"))
@@ -77,3 +84,37 @@ def list_wallets(state: State, as_json: bool) -> None:
             [[e.name, e.address] for e in entries],
             "No wallet yet. Make one: tercet wallet new NAME",
         )
+
+
+@command.command(
+    "fund", examples=("tercet wallet fund miner", "tercet wallet fund buyer --credit 100 --stake 0 --gas 1")
+)
+@click.argument("name", metavar="NAME|ADDRESS")
+@click.option("--credit", default="100", show_default=True, metavar="CREDIT", help="Test dollars to give.")
+@click.option("--stake", default="1000", show_default=True, metavar="TCT", help="Stake tokens to give.")
+@click.option("--gas", default=10.0, show_default=True, help="Of the chain's own coin to give, for fees.")
+@pass_state
+def fund(state: State, name: str, credit: str, stake: str, gas: float) -> None:
+    """Give a wallet money from the faucet of the development chain under home."""
+    settings = state.settings
+    address = next((entry.address for entry in keystore(settings).list() if entry.name == name), name)
+    units = Amount.parse(credit, CREDIT).units, Amount.parse(stake, STAKE).units
+    asyncio.run(_fund(settings, address, *units, int(gas * COIN)))
+
+
+async def _fund(settings: Settings, address: str, credit: int, stake: int, gas: int) -> None:
+    faucet = read_faucet(settings)
+    async with open_client(settings) as client:
+        await pay_from_faucet(client, faucet, address, credit=credit, stake=stake, gas=gas)
+    say(f"{address} got {Amount(credit, CREDIT)}, {Amount(stake, STAKE)}, and {gas / COIN:g} of the chain's coin.")
+
+
+async def pay_from_faucet(client: Client, faucet: Key, address: str, *, credit: int, stake: int, gas: int) -> None:
+    """Base units of each money to an address; the faucet's key must be the deployer's."""
+    sender = client.sender(faucet)
+    if gas:
+        await sender.send(address, value=gas)
+    if stake:
+        await client.ledger.token.transfer(sender, address, stake)
+    if credit:
+        await client.ledger.credit.mint(sender, address, credit)
