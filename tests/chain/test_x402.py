@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from eth_account import Account
+from x402 import x402FacilitatorSync
 from x402.mechanisms.evm.batch_settlement.client.voucher import sign_voucher as x402_sign_voucher
 from x402.mechanisms.evm.batch_settlement.constants import BATCH_SETTLEMENT_ADDRESS
 from x402.mechanisms.evm.batch_settlement.types import ChannelConfig as X402ChannelConfig
 from x402.mechanisms.evm.batch_settlement.utils import compute_channel_id
-from x402.mechanisms.evm.signers import EthAccountSigner
+from x402.mechanisms.evm.exact import register_exact_evm_facilitator
+from x402.mechanisms.evm.exact.client import ExactEvmScheme
+from x402.mechanisms.evm.signers import EthAccountSigner, FacilitatorWeb3Signer
+from x402.schemas import PaymentPayload, PaymentRequirements
 
-from tercet.chain.keys import Key
+from tercet.chain import Key, Ledger, deploy
 from tercet.chain.voucher import EscrowDomain, channel_id, recover_voucher, sign_voucher
 from tercet.market import ChannelConfig, Voucher
+
+from .conftest import Node
 
 CHAIN_ID = 84532
 DOMAIN = EscrowDomain(CHAIN_ID, BATCH_SETTLEMENT_ADDRESS)
@@ -49,3 +57,33 @@ def test_a_voucher_signed_by_x402_is_good_here() -> None:
     voucher = Voucher(channel, 123_456, bytes.fromhex(signed.signature.removeprefix("0x")))
     assert recover_voucher(DOMAIN, voucher) == payer.address
     assert sign_voucher(DOMAIN, payer, channel, 123_456).signature == voucher.signature
+
+
+async def test_an_x402_facilitator_settles_in_our_credit(chain: Node) -> None:
+    """The unmodified SDK verifies and settles an `exact` payment on this chain, with our test dollar."""
+    payer, seller = Account.create(), Key.generate()
+    ledger = Ledger(chain.rpc, await deploy(chain.sender))
+    await ledger.credit.mint(chain.sender, payer.address, 5_000_000)
+    network = f"eip155:{await chain.rpc.chain_id()}"
+    terms = PaymentRequirements(
+        scheme="exact",
+        network=network,
+        asset=ledger.credit.address,
+        amount="1250000",
+        pay_to=seller.address,
+        max_timeout_seconds=60,
+        extra={"name": "Tercet Credit", "version": "1"},
+    )
+    signed = ExactEvmScheme(EthAccountSigner(payer)).create_payment_payload(terms)
+    payment = PaymentPayload(payload=signed, accepted=terms)
+    facilitator = x402FacilitatorSync()
+    signer = FacilitatorWeb3Signer(chain.faucet.secret.hex(), chain.url)
+    register_exact_evm_facilitator(facilitator, signer, networks=network)
+
+    verified = await asyncio.to_thread(facilitator.verify, payment, terms)
+    settled = await asyncio.to_thread(facilitator.settle, payment, terms)
+
+    assert verified.is_valid, verified.invalid_message
+    assert settled.success, settled.error_message
+    assert await ledger.credit.balance(seller.address) == 1_250_000
+    assert await ledger.credit.balance(payer.address) == 3_750_000
