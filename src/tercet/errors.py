@@ -200,6 +200,8 @@ class MinerUnreachable(MinerError):  # noqa: N818 - reads as the sentence it is 
     """Nobody answered in time, or the connection broke."""
 
     exit_code = 4
+    sent = True
+    """False when there was no connection at all, so that the miner cannot have seen the request."""
 
 
 class MinerRefused(MinerError):  # noqa: N818

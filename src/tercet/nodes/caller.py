@@ -273,7 +273,9 @@ class Caller:
         except TimeoutError:
             raise MinerUnreachable(f"The miner {operator} at {url.origin()} did not answer in time.") from None
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            raise MinerUnreachable(f"The miner {operator} at {url.origin()} is not there: {error}.") from error
+            unreachable = MinerUnreachable(f"The miner {operator} at {url.origin()} is not there: {error}.")
+            unreachable.sent = not isinstance(error, aiohttp.ClientConnectorError)
+            raise unreachable from error
         except aiohttp.ClientError as error:
             raise MinerMisbehaved(f"The miner {operator} at {url.origin()} does not speak HTTP: {error}.") from error
 
