@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["Agenda", "EpochFacts", "Moments", "Phase", "Step", "next_step"]
+__all__ = ["Agenda", "ChainClock", "EpochFacts", "Moments", "Phase", "Step", "next_step"]
 
 
 class Phase(Enum):
@@ -141,3 +141,25 @@ class Agenda:
         cut = bisect.bisect_right(self.moments, now, key=lambda moment: moment[0])
         taken, self.moments = self.moments[:cut], self.moments[cut:]
         return [miner for _, miner in taken]
+
+
+@dataclass(slots=True)
+class ChainClock:
+    """The chain's time between two looks at it. A chain tells whole seconds; this keeps the finest bound seen."""
+
+    offset: float | None = None
+
+    def observe(self, chain_seconds: int, local_seconds: float) -> float:
+        """Take in what the chain said just now; the chain's time as a fraction.
+
+        Args:
+            chain_seconds: timestamp that a block would get now, floored.
+            local_seconds: of a clock that never jumps; only differences count.
+
+        """
+        seen = chain_seconds - local_seconds
+        # A floored time is late by up to a second, so the largest offset is the truest. Much less than that: the
+        # chain was restarted and has forgotten its time travel.
+        if self.offset is None or seen > self.offset or seen < self.offset - 60:
+            self.offset = seen
+        return local_seconds + self.offset

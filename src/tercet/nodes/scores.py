@@ -23,7 +23,7 @@ __all__ = ["Decision", "Finding", "Kind", "Score", "decide", "score_miner"]
 
 Kind: TypeAlias = Literal["judged", "missed", "forged"]
 """judged: an answer came and the mechanism judged it. missed: none came in time, or a refusal did.
-forged: an answer came that breaks the protocol itself, such as a wrong signature over the body."""
+forged: the miner's own signature stands under something that breaks the protocol, such as an overcharge."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,95 @@
+"""A validator's seat on a real chain: where the market stands, and the three transactions that a validator sends.
+
+Knows the contract's client; decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from tercet.chain.closing import close_epoch
+from tercet.chain.ledger import Ledger
+from tercet.chain.market import MarketContract, ValidatorSlot, build_commit_digest
+from tercet.chain.sender import Sender
+from tercet.errors import NotRegisteredError
+from tercet.market.epoch import pack_row
+from tercet.nodes.book import Pledge
+from tercet.nodes.schedule import ChainClock, EpochFacts, Phase
+
+__all__ = ["ChainSeat"]
+
+log = logging.getLogger(__name__)
+
+_TIMESTAMP_PROGRAM = "0x4260005260206000f3"
+"""Creation code that returns block.timestamp: what a view of a contract sees as now, on every EVM node.
+
+The newest block's own timestamp will not do: a chain that mines on demand stands still between transactions.
+"""
+
+
+class ChainSeat:
+    """The seat that `sender`'s key votes for."""
+
+    def __init__(self, ledger: Ledger, market: MarketContract, sender: Sender) -> None:
+        self._ledger, self._market, self._sender = ledger, market, sender
+        self._clock = ChainClock()
+
+    async def slot(self) -> ValidatorSlot:
+        """The seat as the contract has it.
+
+        Raises:
+            NotRegisteredError: this key votes for no seat.
+
+        """
+        for slot in await self._market.validators():
+            if slot.operator == self._sender.address:
+                return slot
+        raise NotRegisteredError(
+            f"{self._sender.address} is no validator's operator in the market {self._market.address}. "
+            "Register with: tercet validate SUBNET, and a stake.",
+            reason="market: caller is not a validator's operator",
+        )
+
+    async def origin(self) -> str:
+        """What a state folder of this seat belongs to; a chain that was started anew is another one."""
+        chain_id, first, slot = await asyncio.gather(
+            self._ledger.rpc.chain_id(), self._ledger.rpc.block(1), self.slot()
+        )
+        return f"chain {chain_id} from block 0x{first.hash.hex()[:16]}, market {self._market.address}, {slot.owner}"
+
+    async def look(self) -> EpochFacts:
+        """Where the market stands now."""
+        status, slot, now = await asyncio.gather(self._market.status(), self.slot(), self._now())
+        return EpochFacts(
+            epoch=status.epoch,
+            phase=Phase(int(status.phase)),
+            now=now,
+            started_at=status.started_at,
+            commit_ends=status.commit_ends,
+            reveal_ends=status.reveal_ends,
+            committed=slot.committed == status.epoch + 1,
+            revealed=slot.revealed == status.epoch + 1,
+        )
+
+    async def _now(self) -> float:
+        found = await self._ledger.rpc.call("eth_call", {"data": _TIMESTAMP_PROGRAM}, "latest")
+        return self._clock.observe(int(found, 16), time.monotonic())
+
+    async def commit(self, pledge: Pledge) -> None:
+        """Send the digest of `pledge`."""
+        chain_id, slot = await self._ledger.rpc.chain_id(), await self.slot()
+        digest = build_commit_digest(
+            chain_id, self._market.address, pledge.epoch, slot.owner, pledge.salt, pledge.as_of, pack_row(pledge.row)
+        )
+        await self._market.commit(self._sender, digest)
+
+    async def reveal(self, pledge: Pledge) -> None:
+        """Send the row and the salt."""
+        await self._market.reveal(self._sender, pledge.as_of, pledge.salt, pack_row(pledge.row))
+
+    async def close_epoch(self) -> None:
+        """Do what is left of closing the epoch; returns when it is closed, by whomever."""
+        closing = await close_epoch(self._market, self._sender)
+        log.info("epoch.closed epoch=%d transactions=%d gas=%d", closing.epoch, closing.transactions, closing.gas_used)

@@ -1,0 +1,179 @@
+"""The validator as a role that stays up: checks that it may, puts its parts together, leaves when told to.
+
+What it does all day is `epochs.Validator`; how it judges and divides is `examiner` and `scores`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tercet.chain.keys import Key
+from tercet.chain.ledger import Ledger
+from tercet.chain.market import MarketContract
+from tercet.chain.sender import Sender
+from tercet.errors import RulesMismatchError, UsageError
+from tercet.nodes.book import Book
+from tercet.nodes.buyer import Buyer
+from tercet.nodes.directory import Directory
+from tercet.nodes.epochs import Policy, Validator
+from tercet.nodes.examiner import Examiner
+from tercet.nodes.seat import ChainSeat
+from tercet.subnets import Mechanism
+
+__all__ = ["ValidatorConfig", "run_validator"]
+
+log = logging.getLogger(__name__)
+
+RECEIPT_SECONDS = 20.0
+"""How long a transaction is waited for; then the next look at the chain tells whether it was mined."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorConfig:
+    """What a validator is told. Everything else it reads from the chain."""
+
+    key: Key = field(repr=False)
+    """The operator's hot key of a registered validator: commits, reveals and closes. Must hold gas."""
+    payer: Key = field(repr=False)
+    """Buys the challenges: holds credit and gas. Nothing on the wire links it to `key`; fund it from elsewhere."""
+    ledger: Ledger
+    market: str
+    """Address of the market."""
+    mechanism: Mechanism
+    state: Path
+    """Verdicts, salts and vouchers; one validator at a time."""
+    policy: Policy = Policy()  # noqa: RUF009 - frozen
+    deposit: int = 1_000_000
+    """Credit units put into the channel with each miner, and again when it is used up."""
+
+
+async def run_validator(config: ValidatorConfig) -> int:
+    """Validate until SIGTERM (returns 0), SIGINT (returns 130) or the end of the market (returns 0).
+
+    Prints one `ready` line when it follows the market.
+
+    Raises:
+        NotRegisteredError: the key votes for no validator of the market.
+        RulesMismatchError: the market wants another mechanism, or another version of it.
+        StateLockedError: another validator works on the same state.
+        StateMismatchError: the state belongs to another market, validator or chain.
+        ChainError, UnreachableError: the ledger cannot be read at the start.
+        SubnetError: the mechanism cannot judge here.
+
+    """
+    _check_keys(config)
+    with _told_to_stop() as told:
+        rounds = asyncio.create_task(_validate(config))
+        try:
+            both: set[asyncio.Future[Any]] = {told, rounds}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rounds.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await rounds
+        return told.result() if told.done() else 0
+
+
+async def _validate(config: ValidatorConfig) -> None:
+    market = config.ledger.market(config.market)
+    await check_rules(market, config.mechanism)
+    seat = ChainSeat(config.ledger, market, Sender(config.ledger.rpc, config.key, deadline=RECEIPT_SECONDS))
+    origin = await seat.origin()
+    async with contextlib.AsyncExitStack() as stack:
+        book = Book(config.state, origin)
+        stack.callback(book.close)
+        await config.mechanism.open("validator")
+        stack.push_async_callback(config.mechanism.close)
+        buyer = Buyer(config.payer, config.ledger, config.market, config.state / "buyer.sqlite", deposit=config.deposit)
+        stack.push_async_callback(buyer.close)
+        directory = await stack.enter_async_context(_directory(config))
+        validator = Validator(config.policy, seat, directory, _examiner(config, buyer), book)
+        _announce(config)
+        await validator.run()
+
+
+async def check_rules(market: MarketContract, mechanism: Mechanism) -> None:
+    """Make sure that this mechanism judges by the market's rules.
+
+    Raises:
+        RulesMismatchError: another subnet, or another version of it.
+
+    """
+    params = await market.params()
+    wanted, there = (params.subnet, params.mechanism_version), (mechanism.name, mechanism.version)
+    if wanted != there:
+        raise RulesMismatchError(
+            f"The market {market.address} judges by {wanted[0]!r} version {wanted[1]}, here is {there[0]!r} version "
+            f"{there[1]}. Validators of different versions never mix: install that version, or name another market."
+        )
+
+
+def _check_keys(config: ValidatorConfig) -> None:
+    if config.key.address == config.payer.address:
+        raise UsageError(
+            f"The key that validates and the key that pays are both {config.key.address}, so every miner would know "
+            "its examiner. Make another one with: tercet wallet new NAME, and fund it."
+        )
+
+
+def _examiner(config: ValidatorConfig, buyer: Buyer) -> Examiner:
+    policy = config.policy
+    return Examiner(
+        config.mechanism,
+        buyer,
+        answer_seconds=policy.answer_seconds,
+        judge_seconds=policy.judge_seconds,
+        concurrency=policy.concurrency,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _directory(config: ValidatorConfig) -> AsyncIterator[Directory]:
+    """A directory that keeps itself up to date while the block runs."""
+    directory = Directory(config.ledger, config.market, config.policy.poll_seconds)
+    try:
+        await directory.refresh()
+        keeping = asyncio.create_task(directory.run())
+        try:
+            yield directory
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+    finally:
+        await directory.close()
+
+
+def _announce(config: ValidatorConfig) -> None:
+    """The one line on stdout by which a parent knows that this role serves."""
+    reasons = str(config.state / "verdicts.jsonl")
+    facts = {"ready": True, "role": "validator", "address": config.key.address, "verdicts": reasons}
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[asyncio.Future[int]]:
+    """Yields what becomes the exit code: 130 after SIGINT, 0 after SIGTERM. A second signal changes nothing."""
+    loop = asyncio.get_running_loop()
+    code: asyncio.Future[int] = loop.create_future()
+
+    def tell(value: int) -> None:
+        if not code.done():
+            code.set_result(value)
+
+    loop.add_signal_handler(signal.SIGINT, tell, 130)
+    loop.add_signal_handler(signal.SIGTERM, tell, 0)
+    try:
+        yield code
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGTERM)
