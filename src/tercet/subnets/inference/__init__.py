@@ -1,1 +1,27 @@
-"""The competition in serving open language models."""
+"""The competition in serving open language models.
+
+A miner serves the market's model; validators re-score what it says on their own copy.
+"""
+
+from __future__ import annotations
+
+from tercet.subnets.inference.hub import find_model
+from tercet.subnets.inference.mechanism import Inference
+from tercet.subnets.inference.models import CATALOGUE, Model, models_directory
+from tercet.subnets.inference.prompts import load_prompts
+from tercet.subnets.inference.pull import is_verified, pull
+from tercet.subnets.inference.rogues import BEHAVIOURS
+from tercet.subnets.inference.tasks import MAX_TOKENS
+
+__all__ = [
+    "BEHAVIOURS",
+    "CATALOGUE",
+    "MAX_TOKENS",
+    "Inference",
+    "Model",
+    "find_model",
+    "is_verified",
+    "load_prompts",
+    "models_directory",
+    "pull",
+]
