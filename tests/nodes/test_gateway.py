@@ -21,6 +21,7 @@ from aiohttp import web
 from tercet.errors import MinerError, MinerMisbehaved, MinerRefused, MinerUnreachable, SubnetError
 from tercet.market import Answer, Price, Receipt, Task, Taste, Usage
 from tercet.nodes.budgets import Budgets
+from tercet.nodes.directory import MinerEntry
 from tercet.nodes.gateway_calls import Desk, Terms
 from tercet.nodes.gateway_http import Face, Kind, build_app
 from tercet.nodes.gateway_keys import create_key, gateway_db, list_keys, revoke_key, set_budget
@@ -42,7 +43,6 @@ class Stall:
     price: Price | None = CHEAP
     share: float = 1.0
     proven: bool = True
-    generation: int = 1
     fault: Callable[[], Exception] | None = None
     fails_after: int = 0
     """Pieces before the fault."""
@@ -57,6 +57,11 @@ class Stall:
     @property
     def operator(self) -> str:
         return f"0x{self.uid:040x}"
+
+    @property
+    def entry(self) -> MinerEntry:
+        at = f"http://{self.uid}"
+        return MinerEntry(self.uid, 1, self.operator, self.operator, at, self.share, self.proven, self.price)
 
 
 class FakeExchange:
@@ -101,19 +106,18 @@ class FakeMarket:
 
     stalls: list[Stall]
 
-    def miners(self) -> list[Stall]:
-        return self.stalls
+    def miners(self) -> list[MinerEntry]:
+        return [stall.entry for stall in self.stalls]
 
     @asynccontextmanager
     async def ask(
-        self, miner: Any, task: Task, usage_limit: Usage, *, deadline_seconds: float, price: Price | None = None
+        self, miner: MinerEntry, task: Task, usage_limit: Usage, *, deadline_seconds: float, price: Price | None = None
     ) -> AsyncIterator[FakeExchange]:
         assert price is not None
         assert deadline_seconds > 0
-        miner.asked.append((task, usage_limit, price))
-        if miner.fault is not None and miner.fails_after < 0:
-            raise miner.fault()
-        yield FakeExchange(miner, task, price)
+        (stall,) = (stall for stall in self.stalls if stall.uid == miner.uid)
+        stall.asked.append((task, usage_limit, price))
+        yield FakeExchange(stall, task, price)
 
 
 def limit(task: Task) -> Usage:

@@ -7,19 +7,14 @@ from dataclasses import dataclass
 import pytest
 
 from tercet.market import Price, Usage
+from tercet.nodes.directory import MinerEntry
 from tercet.nodes.gateway_miners import MinerNotes, offered_price
 
 PRICE = Price(per_request=1)
 
 
-@dataclass(frozen=True)
-class Seller:
-    uid: int = 1
-    generation: int = 1
-    operator: str = "0x"
-    share: float = 1.0
-    proven: bool = True
-    price: Price | None = PRICE
+def seller_of(uid: int = 1, *, generation: int = 1, proven: bool = True, price: Price | None = PRICE) -> MinerEntry:
+    return MinerEntry(uid, generation, "0x", "0x", "http://x", 1.0, proven, price)
 
 
 @dataclass
@@ -32,7 +27,7 @@ class Clock:
 
 def test_latency_is_that_of_the_task() -> None:
     """First piece plus time per token; answers rarely use their whole limit, so at most 128 tokens count."""
-    notes, seller = MinerNotes(), Seller()
+    notes, seller = MinerNotes(), seller_of()
     assert notes.offer(seller, "chat", PRICE, Usage(1, 10)).latency is None
     notes.succeeded(seller, "chat", 1.0, 3.0, Usage(1, 20))
     assert notes.offer(seller, "chat", PRICE, Usage(1, 10)).latency == pytest.approx(2.0)
@@ -42,7 +37,7 @@ def test_latency_is_that_of_the_task() -> None:
 
 def test_old_measurements_fade() -> None:
     """A miner that became quick is seen to be quick after some answers."""
-    notes, seller = MinerNotes(), Seller()
+    notes, seller = MinerNotes(), seller_of()
     for seconds in [10.0] + [1.0] * 12:
         notes.succeeded(seller, "chat", seconds, seconds, Usage(1, 1))
     latency = notes.offer(seller, "chat", PRICE, Usage(1, 1)).latency
@@ -53,7 +48,7 @@ def test_old_measurements_fade() -> None:
 def test_failures_rest_a_miner_longer_and_longer_until_it_works() -> None:
     """2 s, then 4 s; failures while it rests double nothing; success wakes it."""
     clock = Clock()
-    notes, seller = MinerNotes(clock), Seller()
+    notes, seller = MinerNotes(clock), seller_of()
     notes.failed(seller)
     notes.failed(seller)
     assert notes.offer(seller, "chat", PRICE, Usage()).resting == 2.0
@@ -68,7 +63,7 @@ def test_failures_rest_a_miner_longer_and_longer_until_it_works() -> None:
 def test_misbehaviour_weighs_more_and_a_busy_miner_is_not_blamed() -> None:
     """Four failures at once rest 16 s; a miner that asks for three seconds gets three."""
     clock = Clock()
-    notes, liar, tired = MinerNotes(clock), Seller(1), Seller(2)
+    notes, liar, tired = MinerNotes(clock), seller_of(1), seller_of(2)
     notes.failed(liar, weight=4)
     notes.busy(tired, 3.0)
     assert notes.offer(liar, "chat", PRICE, Usage()).resting == 16.0
@@ -80,7 +75,7 @@ def test_misbehaviour_weighs_more_and_a_busy_miner_is_not_blamed() -> None:
 
 def test_a_new_holder_of_a_uid_starts_clean() -> None:
     """Notes belong to (uid, generation)."""
-    notes, old, new = MinerNotes(), Seller(generation=1), Seller(generation=2)
+    notes, old, new = MinerNotes(), seller_of(generation=1), seller_of(generation=2)
     notes.succeeded(old, "chat", 1, 1, Usage())
     assert notes.offer(new, "chat", PRICE, Usage()).latency is None
 
@@ -88,6 +83,6 @@ def test_a_new_holder_of_a_uid_starts_clean() -> None:
 def test_only_unproven_miners_are_on_probation() -> None:
     """They are offered 5 % of their ask; without a known ask there is no offer."""
     ask = Price(100, 200, 300)
-    assert offered_price(Seller(price=ask), 500) == ask
-    assert offered_price(Seller(price=ask, proven=False), 500) == Price(5, 10, 15)
-    assert offered_price(Seller(price=None, proven=False), 500) is None
+    assert offered_price(seller_of(price=ask), 500) == ask
+    assert offered_price(seller_of(price=ask, proven=False), 500) == Price(5, 10, 15)
+    assert offered_price(seller_of(price=None, proven=False), 500) is None

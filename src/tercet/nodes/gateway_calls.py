@@ -36,7 +36,8 @@ from tercet.errors import (
 )
 from tercet.market import Offer, Price, Receipt, Task, Taste, Usage, rank
 from tercet.nodes.budgets import ApiKey, Budgets
-from tercet.nodes.gateway_market import Buying, Exchange, Listing, Miner
+from tercet.nodes.directory import MinerEntry
+from tercet.nodes.gateway_market import Buying, Exchange, Listing
 from tercet.nodes.gateway_metrics import Metrics
 from tercet.nodes.gateway_miners import MinerNotes, offered_price
 from tercet.nodes.gateway_queue import FairQueue
@@ -91,7 +92,7 @@ class Order(Generic[P, R]):
 class _Deal:
     """A miner, and what it is asked for at which price."""
 
-    miner: Miner
+    miner: MinerEntry
     price: Price
     task: Task
     limit: Usage
@@ -137,7 +138,7 @@ class Desk:
         """
         return await self._serve(_Call(self, order, None))
 
-    async def relay(self, order: Order[P, R], send: Callable[[P, Miner], Awaitable[None]]) -> tuple[R, Receipt]:
+    async def relay(self, order: Order[P, R], send: Callable[[P, MinerEntry], Awaitable[None]]) -> tuple[R, Receipt]:
         """The same, with each piece passed to `send` as it comes, before the answer as a whole is verified."""
         return await self._serve(_Call(self, order, send))
 
@@ -155,7 +156,7 @@ class Desk:
 class _Call(Generic[P, R]):
     """One call while it lasts."""
 
-    def __init__(self, desk: Desk, order: Order[P, R], send: Callable[[P, Miner], Awaitable[None]] | None) -> None:
+    def __init__(self, desk: Desk, order: Order[P, R], send: Callable[[P, MinerEntry], Awaitable[None]] | None) -> None:
         self.desk = desk
         self.order = order
         self.receipt = Receipt(order.id, order.key.id, order.kind, order.model, "failed", order.time_ms)
@@ -258,7 +259,7 @@ class _Call(Generic[P, R]):
     def _held(self) -> int:
         return 0 if self._deal is None else self._deal.reserve
 
-    def _deals(self) -> dict[int, tuple[Miner, Price]]:
+    def _deals(self) -> dict[int, tuple[MinerEntry, Price]]:
         found = {}
         for miner in self.desk.listing.miners():
             price = offered_price(miner, self.desk.terms.probation_bps)
@@ -266,13 +267,13 @@ class _Call(Generic[P, R]):
                 found[miner.uid] = (miner, price)
         return found
 
-    def _ranked(self, deals: dict[int, tuple[Miner, Price]]) -> list[Offer]:
+    def _ranked(self, deals: dict[int, tuple[MinerEntry, Price]]) -> list[Offer]:
         offers = [
             self.desk.notes.offer(miner, self.order.kind, price, self.order.limit) for miner, price in deals.values()
         ]
         return rank(offers, self.desk.dice, self.desk.terms.taste)
 
-    def _fit(self, miner: Miner, price: Price, left: int) -> _Deal:
+    def _fit(self, miner: MinerEntry, price: Price, left: int) -> _Deal:
         """The order at this price, shortened to what `left` credit units pay for."""
         order, limit = self.order, self.order.limit
         needed = price.charge(limit)
@@ -347,7 +348,7 @@ class _Call(Generic[P, R]):
             *(self.receipt.usage.completion, self.receipt.attempts, self.receipt.total_seconds),
         )
 
-    def _blame(self, miner: Miner, error: MinerError) -> None:
+    def _blame(self, miner: MinerEntry, error: MinerError) -> None:
         """Remember a failure, by its kind."""
         self._failures.append(error)
         self.desk.metrics.miner_failed(type(error).__name__)

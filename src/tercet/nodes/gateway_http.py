@@ -27,9 +27,9 @@ from tercet.errors import (
 )
 from tercet.market import Receipt, Task, Usage
 from tercet.nodes.budgets import ApiKey
+from tercet.nodes.directory import MinerEntry
 from tercet.nodes.gateway_calls import Desk, Order
 from tercet.nodes.gateway_keys import hash_secret
-from tercet.nodes.gateway_market import Miner
 from tercet.nodes.gateway_openai import (
     ChatPiece,
     ChatRequest,
@@ -302,14 +302,14 @@ class _Stream:
             await self._event(build_error(why, "insufficient_quota", "insufficient_quota"))
         return await self._end(self._response)
 
-    async def _send(self, piece: ChatPiece, miner: Miner) -> None:
+    async def _send(self, piece: ChatPiece, miner: MinerEntry) -> None:
         if self._response is None:
             self._response = await self._begin(miner)
         if piece.text or piece.tokens:
             logprobs = build_logprobs([piece]) if self._ask.logprobs else None
             await self._event(self._chunk(delta={"content": piece.text}, logprobs=logprobs))
 
-    async def _begin(self, miner: Miner) -> web.StreamResponse:
+    async def _begin(self, miner: MinerEntry) -> web.StreamResponse:
         headers = {
             "Content-Type": "text/event-stream; charset=utf-8",
             "Cache-Control": "no-cache",

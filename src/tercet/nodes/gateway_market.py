@@ -1,4 +1,4 @@
-"""What a gateway needs of the market: who is there, and a way to pay and ask them. Shapes only.
+"""What a gateway needs of the market: a list of miners, and a way to pay and ask them. Shapes only.
 
 `tercet.nodes.directory.Directory` and `tercet.nodes.buyer.Buyer` have them.
 """
@@ -10,37 +10,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from tercet.market import Answer, Price, Task, Usage
+from tercet.nodes.directory import MinerEntry
 from tercet.subnets import Piece
 
-__all__ = ["Buying", "Exchange", "Listing", "Miner"]
-
-
-class Miner(Protocol):
-    """One registered miner, as the ledger and its own signed word have it."""
-
-    @property
-    def uid(self) -> int:
-        """Its slot, 1 to 255."""
-
-    @property
-    def generation(self) -> int:
-        """Which holder of the slot."""
-
-    @property
-    def operator(self) -> str:
-        """Whose signature its answers carry."""
-
-    @property
-    def share(self) -> float:
-        """Its consensus weight over the best miner's, 0 to 1."""
-
-    @property
-    def proven(self) -> bool:
-        """Whether it is paid its ask in full."""
-
-    @property
-    def price(self) -> Price | None:
-        """What it asks; None until that is known."""
+__all__ = ["Buying", "Exchange", "Listing"]
 
 
 class Exchange(Protocol):
@@ -73,7 +46,7 @@ class Exchange(Protocol):
 class Listing(Protocol):
     """Where miners are found."""
 
-    def miners(self) -> Sequence[Miner]:
+    def miners(self) -> Sequence[MinerEntry]:
         """Those registered now."""
 
 
@@ -81,6 +54,6 @@ class Buying(Protocol):
     """Who pays miners and asks them."""
 
     def ask(
-        self, miner: Miner, task: Task, usage_limit: Usage, *, deadline_seconds: float, price: Price | None = None
+        self, miner: MinerEntry, task: Task, usage_limit: Usage, *, deadline_seconds: float, price: Price | None = None
     ) -> AbstractAsyncContextManager[Exchange]:
         """Open an exchange; raises a `MinerError` here or while it is read."""

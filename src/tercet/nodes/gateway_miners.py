@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tercet.market import Offer, Price, Usage, rest_seconds
-from tercet.nodes.gateway_market import Miner
+from tercet.nodes.directory import MinerEntry
 
 __all__ = ["MinerNotes", "offered_price"]
 
@@ -50,10 +50,10 @@ class MinerNotes:
         self._clock = clock
         self._notes: dict[tuple[int, int], _Note] = {}
 
-    def _note(self, miner: Miner) -> _Note:
+    def _note(self, miner: MinerEntry) -> _Note:
         return self._notes.setdefault((miner.uid, miner.generation), _Note())
 
-    def offer(self, miner: Miner, kind: str, price: Price, limit: Usage) -> Offer:
+    def offer(self, miner: MinerEntry, kind: str, price: Price, limit: Usage) -> Offer:
         """What `miner` offers for a task of this kind and limit, as far as we know."""
         note = self._note(miner)
         pace = note.paces.get(kind)
@@ -67,22 +67,22 @@ class MinerNotes:
             resting=max(0.0, note.rests_until - self._clock()),
         )
 
-    def started(self, miner: Miner) -> None:
+    def started(self, miner: MinerEntry) -> None:
         """A call to it begins."""
         self._note(miner).in_flight += 1
 
-    def ended(self, miner: Miner) -> None:
+    def ended(self, miner: MinerEntry) -> None:
         """A call to it is over, however it went."""
         self._note(miner).in_flight -= 1
 
-    def succeeded(self, miner: Miner, kind: str, first_seconds: float, total_seconds: float, usage: Usage) -> None:
+    def succeeded(self, miner: MinerEntry, kind: str, first_seconds: float, total_seconds: float, usage: Usage) -> None:
         """It gave a whole and verified answer."""
         note = self._note(miner)
         per_token = (total_seconds - first_seconds) / max(1, usage.completion)
         note.paces.setdefault(kind, _Pace(first_seconds, per_token)).learn(first_seconds, per_token)
         note.failures, note.rests_until = 0, 0.0
 
-    def failed(self, miner: Miner, *, weight: int = 1, at_least: float = 0.0) -> None:
+    def failed(self, miner: MinerEntry, *, weight: int = 1, at_least: float = 0.0) -> None:
         """It failed: let it rest, twice as long each time; `weight` failures at once, `at_least` so many seconds.
 
         Calls that fail while it rests already are the same trouble seen again, and double nothing.
@@ -91,13 +91,13 @@ class MinerNotes:
         note.failures = note.failures + weight if now >= note.rests_until else max(note.failures, weight)
         note.rests_until = max(note.rests_until, now + max(at_least, rest_seconds(note.failures)))
 
-    def busy(self, miner: Miner, seconds: float) -> None:
+    def busy(self, miner: MinerEntry, seconds: float) -> None:
         """It asked to be left alone for a while. No fault."""
         note = self._note(miner)
         note.rests_until = max(note.rests_until, self._clock() + seconds)
 
 
-def offered_price(miner: Miner, probation_bps: int) -> Price | None:
+def offered_price(miner: MinerEntry, probation_bps: int) -> Price | None:
     """What is paid to `miner`: its ask when it is proven, `probation_bps` of it when not. None: its ask is unknown."""
     if miner.price is None or miner.proven:
         return miner.price
