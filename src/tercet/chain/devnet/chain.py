@@ -39,7 +39,8 @@ PUBLIC_CHAIN_IDS = frozenset(
     | {421614, 560048, 11155111, 11155420}
 )
 FAUCET_WEI = 10**9 * 10**18
-_FIRST_BASE_FEE = 10**9
+_GENESIS_BASE_FEE = 1_142_857_142
+"""Falls to exactly 1 gwei for the first block after an empty genesis, where anvil begins too."""
 _MAX_WAITING = 1_000
 
 
@@ -105,7 +106,7 @@ class Chain:
 
     def _genesis(self) -> Block:
         now = int(self.settings.clock())
-        block = _seal(bytes(32), 0, now, _FIRST_BASE_FEE, self.settings.gas_limit, 0)
+        block = _seal(bytes(32), 0, now, _GENESIS_BASE_FEE, self.settings.gas_limit, 0)
         with self._undone_on_failure(), self.store.transaction():
             self.accounts.set_balance(parse_address(self.faucet.address), FAUCET_WEI)
             self.accounts.lock_changes()
