@@ -51,6 +51,16 @@ struct Voter:
     stake: uint256  # 112 bits; stake token base units
 
 
+struct Clock:
+    epoch: uint256  # 32 bits
+    started_at: uint256  # 40 bits; Unix seconds
+    closing: uint256  # 8 bits; 0 while the epoch runs, then the next page to settle + 1
+    generation: uint256  # 32 bits; registrations so far
+    closed_generation: uint256  # 32 bits; the counter at the last closing
+    total_weight: uint256  # 48 bits; while closing: stake units in the consensus
+    rank_total: uint256  # 64 bits; while closing: ranks of the pages settled
+
+
 struct Jury:
     count: uint256  # highest vid + 1
     weight: uint256[64]  # stake units of those who revealed, else 0
@@ -290,6 +300,8 @@ _BOND_ALPHA: immutable(uint256)  # over 2**32
 _BOND_KEEP: immutable(uint256)  # 2**32 - alpha
 _COMMIT_SECONDS: immutable(uint256)
 _REVEAL_SECONDS: immutable(uint256)
+_ACTIVITY_EPOCHS: immutable(uint256)
+_VALIDATOR_SHARE_BPS: immutable(uint256)
 
 name: public(String[64])
 params: public(market_params.MarketParams)
@@ -297,8 +309,6 @@ params: public(market_params.MarketParams)
 # Who is here.
 miner_slots: public(uint256)  # bit uid is set when the slot is held; bit 0 stays clear
 validator_slots: public(uint256)  # bit vid is set when the slot is held
-generation: public(uint256)  # registrations so far
-closed_generation: public(uint256)  # the counter at the last closing
 miners: HashMap[uint256, Miner]
 endpoints: HashMap[uint256, String[128]]
 uid_of: public(HashMap[address, uint256])  # by operator; 0 means none
@@ -308,13 +318,8 @@ seat_of: HashMap[address, uint256]  # by operator; vid + 1, 0 means none
 generation_lanes: uint256[64]  # quad 4*page + q: 32 bits in a lane; 0 means an empty slot
 
 # The epoch.
-epoch: public(uint256)
-started_at: public(uint256)
-last_epoch: public(uint256)
-closing: public(bool)
-next_page: uint256
-total_weight: uint256
-rank_total: uint256
+clock: uint256  # packed Clock
+last_epoch: public(uint256)  # 2**256 - 1 unless winding down
 rows: uint256[1024]  # 16*vid + page: 16 weights of 16 bits
 bonds: uint256[2048]  # 32*vid + 2*page + half: quads 2*half (low) and 2*half + 1 (high 32 bits)
 consensus_words: uint256[16]  # by page: 16 values of 16 bits
@@ -326,7 +331,9 @@ sponsorships: HashMap[uint256, Sponsorship]
 sponsorship_count: public(uint256)
 open_sponsorships: uint256
 ending_rate: HashMap[uint256, uint256]  # rate that ends with the epoch before this one
-refund_index: HashMap[uint256, uint256]  # refund per unit of rate before this epoch
+refund_index: uint256  # all refunds per unit of rate so far
+starting_index: HashMap[uint256, uint256]  # the same before a sponsorship, by number
+ending_index: HashMap[uint256, uint256]  # the same before an epoch that a sponsorship does not reach
 reward_rate: uint256
 owed: public(HashMap[address, uint256])
 _books: Books
@@ -359,9 +366,11 @@ def __init__(
     _BOND_KEEP = 2 ** 32 - _params.bond_alpha * 2 ** 32 // PRECISE
     _COMMIT_SECONDS = _params.commit_seconds
     _REVEAL_SECONDS = _params.reveal_seconds
+    _ACTIVITY_EPOCHS = _params.activity_epochs
+    _VALIDATOR_SHARE_BPS = _params.validator_share_bps
     self.name = _name
     self.params = _params
-    self.started_at = block.timestamp
+    self.clock = block.timestamp << 32
     self.last_epoch = max_value(uint256)
 
 
@@ -573,12 +582,13 @@ def commit(digest: bytes32):
     @param digest keccak256(abi.encode(chain id, market, epoch, validator's owner, salt, as_of, words)).
     """
     vid: uint256 = self._seat_of_caller()
-    epoch: uint256 = self.epoch
-    assert self._phase() == 0, "market: not in the commit phase"
+    clock: Clock = self._load_clock()
+    epoch: uint256 = clock.epoch
+    assert self._phase(clock) == 0, "market: not in the commit phase"
     voter: Voter = self._load_voter(vid)
     assert voter.committed != epoch + 1, "market: already committed"
     voter.committed = epoch + 1
-    voter.as_of = self.generation
+    voter.as_of = clock.generation
     self._store_voter(vid, voter)
     self.seats[vid].digest = digest
     log WeightsCommitted(
@@ -596,8 +606,9 @@ def reveal(as_of: uint256, salt: bytes32, words: DynArray[uint256, 16]):
     @param words The row; its weights sum to 65,535 exactly.
     """
     vid: uint256 = self._seat_of_caller()
-    epoch: uint256 = self.epoch
-    assert self._phase() == 1, "market: not in the reveal phase"
+    clock: Clock = self._load_clock()
+    epoch: uint256 = clock.epoch
+    assert self._phase(clock) == 1, "market: not in the reveal phase"
     voter: Voter = self._load_voter(vid)
     assert voter.committed == epoch + 1, "market: nothing committed"
     assert voter.revealed != epoch + 1, "market: already revealed"
@@ -634,7 +645,7 @@ def sponsor(budget: uint256, epochs: uint256) -> uint256:
     rate: uint256 = budget // epochs
     assert rate > 0, "market: budget too small"
     assert self.reward_rate + rate < MAX_RATE, "market: budget too large"
-    first: uint256 = self.epoch
+    first: uint256 = self._load_clock().epoch
     number: uint256 = self.sponsorship_count
     self.sponsorship_count = number + 1
     self.open_sponsorships += 1
@@ -647,6 +658,7 @@ def sponsor(budget: uint256, epochs: uint256) -> uint256:
         claimed=0,
         settled=False,
     )
+    self.starting_index[number] = self.refund_index
     self.reward_rate += rate
     self.ending_rate[first + epochs] += rate
     self._books.budget += rate * epochs
@@ -670,7 +682,7 @@ def cancel(number: uint256):
     self._require_open()
     grant: Sponsorship = self.sponsorships[number]
     assert msg.sender == grant.sponsor, "market: caller is not the sponsor"
-    end: uint256 = self.epoch + 1
+    end: uint256 = self._load_clock().epoch + 1
     assert end < grant.end_epoch, "market: sponsorship ends with this epoch"
     rest: uint256 = grant.rate * (grant.end_epoch - end)
     self.ending_rate[grant.end_epoch] -= grant.rate
@@ -696,8 +708,8 @@ def claim_refund(number: uint256) -> uint256:
     grant: Sponsorship = self.sponsorships[number]
     assert msg.sender == grant.sponsor, "market: caller is not the sponsor"
     assert not grant.settled, "market: sponsorship is settled"
-    amount: uint256 = self._refundable(grant)
-    if self.epoch >= min(grant.end_epoch, self._end_of_time()):
+    amount: uint256 = self._refundable(number, grant)
+    if self._load_clock().epoch >= min(grant.end_epoch, self._end_of_time()):
         self.sponsorships[number].settled = True
         self.open_sponsorships -= 1
         if self.open_sponsorships == 0:
@@ -779,8 +791,9 @@ def wind_down():
     """
     self._require_open()
     assert msg.sender == owner, "market: caller is not the owner"
-    self.last_epoch = self.epoch
-    log WindDownBegan(owner=msg.sender, last_epoch=self.epoch)
+    epoch: uint256 = self._load_clock().epoch
+    self.last_epoch = epoch
+    log WindDownBegan(owner=msg.sender, last_epoch=epoch)
 
 
 # --- Views ---
@@ -793,7 +806,7 @@ def is_wound_down() -> bool:
     @notice Whether the last epoch has been closed.
     @return bool True once nothing but withdrawals is left.
     """
-    return self._phase() == 4
+    return self._phase(self._load_clock()) == 4
 
 
 @external
@@ -804,20 +817,51 @@ def status() -> Status:
     @return Status See the struct.
     """
     columns: uint256 = self._columns()
+    clock: Clock = self._load_clock()
     return Status(
-        epoch=self.epoch,
-        started_at=self.started_at,
-        commit_ends=self.started_at + _COMMIT_SECONDS,
-        reveal_ends=self.started_at + _COMMIT_SECONDS + _REVEAL_SECONDS,
-        phase=self._phase(),
+        epoch=clock.epoch,
+        started_at=clock.started_at,
+        commit_ends=clock.started_at + _COMMIT_SECONDS,
+        reveal_ends=clock.started_at + _COMMIT_SECONDS + _REVEAL_SECONDS,
+        phase=self._phase(clock),
         pages=(columns + 15) // 16,
-        next_page=self.next_page,
+        next_page=max(clock.closing, 1) - 1,
         columns=columns,
-        generation=self.generation,
+        generation=clock.generation,
         reward=self.reward_rate,
-        total_weight=self.total_weight,
+        total_weight=clock.total_weight,
         last_epoch=self.last_epoch,
     )
+
+
+@external
+@view
+def epoch() -> uint256:
+    """
+    @notice The running epoch.
+    @return uint256 From 0.
+    """
+    return self._load_clock().epoch
+
+
+@external
+@view
+def generation() -> uint256:
+    """
+    @notice Registrations so far: what a validator that measures now reveals as `as_of`.
+    @return uint256 The counter.
+    """
+    return self._load_clock().generation
+
+
+@external
+@view
+def closed_generation() -> uint256:
+    """
+    @notice The counter at the last closing: slots taken later have no bonds yet.
+    @return uint256 The counter.
+    """
+    return self._load_clock().closed_generation
 
 
 @external
@@ -916,19 +960,6 @@ def get_generations() -> uint256[256]:
 
 @external
 @view
-def get_page(page: uint256) -> uint256[64]:
-    """
-    @notice This epoch's revealed weights for 16 columns, as the settlement reads them
-            before it strikes out stale generations.
-    @param page The page, 0..15.
-    @return uint256[64] By vid: 16 weights of 16 bits; 0 without a reveal.
-    """
-    jury: Jury = self._load_jury()
-    return self._page_rows(page, jury)
-
-
-@external
-@view
 def get_row(vid: uint256) -> DynArray[uint256, 16]:
     """
     @notice The newest row a validator revealed, of whatever epoch.
@@ -979,29 +1010,7 @@ def get_sponsorship(number: uint256) -> (Sponsorship, uint256):
     grant: Sponsorship = self.sponsorships[number]
     if grant.settled:
         return grant, 0
-    return grant, self._refundable(grant)
-
-
-@external
-@view
-def commit_digest(
-    epoch: uint256,
-    validator: address,
-    salt: bytes32,
-    as_of: uint256,
-    words: DynArray[uint256, 16],
-) -> bytes32:
-    """
-    @notice The digest that `commit` expects: a reference for clients, not for secrets
-            on a node one does not run.
-    @param epoch The epoch the row is for.
-    @param validator The validator's owner.
-    @param salt The secret.
-    @param as_of Registration counter when the validator measured.
-    @param words The row.
-    @return bytes32 The digest.
-    """
-    return keccak256(abi_encode(chain.id, self, epoch, validator, salt, as_of, words))
+    return grant, self._refundable(number, grant)
 
 
 # --- Closing, step by step ---
@@ -1009,63 +1018,66 @@ def commit_digest(
 
 @internal
 def _begin():
-    assert not self.closing, "market: epoch is closing"
-    assert self._phase() == 2, "market: epoch is not over"
-    epoch: uint256 = self.epoch
-    activity: uint256 = self.params.activity_epochs
+    clock: Clock = self._load_clock()
+    assert clock.closing == 0, "market: epoch is closing"
+    assert self._phase(clock) == 2, "market: epoch is not over"
+    now: uint256 = clock.epoch + 1
     slots: uint256 = self.validator_slots
     total: uint256 = 0
-    for vid: uint256 in range(64):
+    for vid: uint256 in range(self._bit_length(slots), bound=64):
         if (slots >> vid) & 1 == 0:
             continue
         voter: Voter = self._load_voter(vid)
         # In the total: committed now (revealed or not), or revealed not long ago.
-        if voter.committed == epoch + 1 or (
-            voter.revealed != 0 and voter.revealed + activity >= epoch + 1
+        if voter.committed == now or (
+            voter.revealed != 0 and voter.revealed + _ACTIVITY_EPOCHS >= now
         ):
             total += voter.stake // STAKE_UNIT
-    self.closing = True
-    self.next_page = 0
-    self.total_weight = total
-    self.rank_total = 0
-    log ClosingBegan(epoch=epoch, total_weight=total, pages=self._pages())
+    clock.closing = 1
+    clock.total_weight = total
+    clock.rank_total = 0
+    self._store_clock(clock)
+    log ClosingBegan(epoch=clock.epoch, total_weight=total, pages=self._pages())
 
 
 @internal
 def _settle(first_page: uint256, hints: DynArray[uint256, 16]):
-    assert self.closing, "market: epoch is not closing"
-    assert first_page >= self.next_page, "market: page already settled"
-    assert first_page == self.next_page, "market: page is not the next one"
+    clock: Clock = self._load_clock()
+    assert clock.closing != 0, "market: epoch is not closing"
+    assert first_page + 1 >= clock.closing, "market: page already settled"
+    assert first_page + 1 == clock.closing, "market: page is not the next one"
     assert first_page + len(hints) <= self._pages(), "market: no such page"
-    epoch: uint256 = self.epoch
-    threshold: uint256 = self._threshold()
-    jury: Jury = self._load_jury()
+    # kappa of the total, rounded up; at least 1, so that an empty jury agrees on 0.
+    threshold: uint256 = max((_KAPPA * clock.total_weight + PRECISE - 1) // PRECISE, 1)
+    before: uint256 = clock.closed_generation * ONES
+    jury: Jury = self._load_jury(clock)
     earned: uint256[64] = empty(uint256[64])
     if first_page != 0:
         for vid: uint256 in range(jury.count, bound=64):
             earned[vid] = self.dividends[vid]
 
     page: uint256 = first_page
-    ranked: uint256 = self.rank_total
     for hint: uint256 in hints:
         rows: uint256[64] = self._page_rows(page, jury)
         for half: uint256 in range(2):
             ratios: uint256[8] = empty(uint256[8])
             bonds: uint256[64] = empty(uint256[64])
             rank: uint256 = 0
-            rank, ratios, bonds = self._settle_half(page, half, hint, threshold, rows, jury)
-            ranked += rank
+            rank, ratios, bonds = self._settle_half(
+                page, half, hint, threshold, before, rows, jury
+            )
+            clock.rank_total += rank
             for vid: uint256 in range(jury.count, bound=64):
                 if jury.weight[vid] != 0:
                     earned[vid] = unsafe_add(earned[vid], self._dividend(bonds[vid], ratios))
         self.consensus_words[page] = hint
-        log PageSettled(epoch=epoch, page=page, consensus=hint)
+        log PageSettled(epoch=clock.epoch, page=page, consensus=hint)
         page += 1
 
     for vid: uint256 in range(jury.count, bound=64):
         self.dividends[vid] = earned[vid]
-    self.rank_total = ranked
-    self.next_page = page
+    clock.closing = page + 1
+    self._store_clock(clock)
 
 
 @internal
@@ -1074,6 +1086,7 @@ def _settle_half(
     half: uint256,
     hint: uint256,
     threshold: uint256,
+    before: uint256,
     rows: uint256[64],
     jury: Jury,
 ) -> (uint256, uint256[8], uint256[64]):
@@ -1089,7 +1102,6 @@ def _settle_half(
     held_low: uint256 = self._at_least_32(born_low, ONES)
     held_high: uint256 = self._at_least_32(born_high, ONES)
     # It held it at the last closing too, so the stored bonds are for it.
-    before: uint256 = self.closed_generation * ONES
     kept: uint256 = (
         (held_low & self._at_least_32(before, born_low))
         | ((held_high & self._at_least_32(before, born_high)) << 32)
@@ -1183,8 +1195,8 @@ def _check(hint: uint256, reach: uint256, above: uint256, threshold: uint256):
     for lane: uint256 in range(4):
         at: uint256 = 64 * lane
         if (hint >> at) & LANE != 0:
-            assert ((reach >> at) & LANE) * PRECISE >= threshold, "market: consensus hint too high"
-        assert ((above >> at) & LANE) * PRECISE < threshold, "market: consensus hint too low"
+            assert (reach >> at) & LANE >= threshold, "market: consensus hint too high"
+        assert (above >> at) & LANE < threshold, "market: consensus hint too low"
 
 
 @internal
@@ -1204,61 +1216,64 @@ def _dividend(bonds: uint256, ratios: uint256[8]) -> uint256:
 
 @internal
 def _finish():
-    assert self.closing, "market: epoch is not closing"
-    assert self.next_page == self._pages(), "market: pages are not all settled"
-    epoch: uint256 = self.epoch
+    clock: Clock = self._load_clock()
+    assert clock.closing != 0, "market: epoch is not closing"
+    assert clock.closing == self._pages() + 1, "market: pages are not all settled"
     reward: uint256 = self.reward_rate
-    ranked: uint256 = self.rank_total
     # Spent is what was not voted for the unspent column; floored, as each payout is.
-    earned: uint256 = ranked - self.rank_lanes[0] & LANE
+    earned: uint256 = clock.rank_total - (self.rank_lanes[0] & LANE)
     spent: uint256 = 0
-    if ranked != 0:
-        spent = reward * earned // ranked
-    for_validators: uint256 = spent * self.params.validator_share_bps // 10_000
-    to_miners: uint256 = self._pay_miners(spent - for_validators, earned)
-    to_validators: uint256 = self._pay_validators(for_validators)
+    if earned != 0:
+        spent = reward * earned // clock.rank_total
+    for_validators: uint256 = spent * _VALIDATOR_SHARE_BPS // 10_000
+    to_miners: uint256 = self._pay_miners(clock.epoch, spent - for_validators, earned)
+    to_validators: uint256 = self._pay_validators(clock, for_validators)
     refund: uint256 = reward - to_miners - to_validators
 
-    index: uint256 = self.refund_index[epoch]
     if reward != 0:
-        index += refund * REFUND_PRECISION // reward
-    self._books.owed += to_miners + to_validators
-    self._books.budget -= reward
-    self._books.refundable += refund
+        self.refund_index += refund * REFUND_PRECISION // reward
+        self._books.owed += to_miners + to_validators
+        self._books.budget -= reward
+        self._books.refundable += refund
     log EpochClosed(
-        epoch=epoch,
+        epoch=clock.epoch,
         reward=reward,
         to_miners=to_miners,
         to_validators=to_validators,
         refunded=refund,
     )
-    self._start_next(epoch + 1, index)
+    clock.epoch += 1
+    clock.started_at = block.timestamp
+    clock.closing = 0
+    clock.closed_generation = clock.generation
+    self._store_clock(clock)
+    self._end_sponsorships(clock.epoch)
 
 
 @internal
-def _start_next(epoch: uint256, index: uint256):
-    self.epoch = epoch
-    self.started_at = block.timestamp
-    self.closing = False
-    self.closed_generation = self.generation
-    self.refund_index[epoch] = index
+def _end_sponsorships(epoch: uint256):
+    """
+    @dev Ends what ends before this epoch; after the last epoch, all.
+    """
     if epoch > self.last_epoch:
         self.reward_rate = 0
         self._books.refundable += self._books.budget
         self._books.budget = 0
-    else:
-        self.reward_rate -= self.ending_rate[epoch]
+        return
+    ending: uint256 = self.ending_rate[epoch]
+    if ending != 0:
+        self.reward_rate -= ending
+        self.ending_index[epoch] = self.refund_index
 
 
 @internal
-def _pay_miners(pot: uint256, earned: uint256) -> uint256:
+def _pay_miners(epoch: uint256, pot: uint256, earned: uint256) -> uint256:
     """
     @dev Splits the miners' pot by rank; floors. Returns what was paid.
     """
     if pot == 0 or earned == 0:
         return 0
     paid: uint256 = 0
-    epoch: uint256 = self.epoch
     for quad: uint256 in range(4 * self._pages(), bound=64):
         ranks: uint256 = self.rank_lanes[quad]
         if quad == 0:
@@ -1278,13 +1293,13 @@ def _pay_miners(pot: uint256, earned: uint256) -> uint256:
 
 
 @internal
-def _pay_validators(pot: uint256) -> uint256:
+def _pay_validators(clock: Clock, pot: uint256) -> uint256:
     """
     @dev Splits the validators' pot by stake x dividend; floors. Returns what was paid.
     """
     if pot == 0:
         return 0
-    jury: Jury = self._load_jury()
+    jury: Jury = self._load_jury(clock)
     shares: uint256[64] = empty(uint256[64])
     total: uint256 = 0
     for vid: uint256 in range(jury.count, bound=64):
@@ -1294,7 +1309,6 @@ def _pay_validators(pot: uint256) -> uint256:
     if total == 0:
         return 0
     paid: uint256 = 0
-    epoch: uint256 = self.epoch
     for vid: uint256 in range(jury.count, bound=64):
         amount: uint256 = pot * shares[vid] // total
         if amount == 0:
@@ -1302,7 +1316,7 @@ def _pay_validators(pot: uint256) -> uint256:
         payee: address = self.seats[vid].owner
         self.owed[payee] += amount
         paid += amount
-        log ValidatorRewarded(epoch=epoch, vid=vid, owner=payee, amount=amount)
+        log ValidatorRewarded(epoch=clock.epoch, vid=vid, owner=payee, amount=amount)
     return paid
 
 
@@ -1311,12 +1325,12 @@ def _pay_validators(pot: uint256) -> uint256:
 
 @internal
 @view
-def _phase() -> uint256:
-    if self.closing:
+def _phase(clock: Clock) -> uint256:
+    if clock.closing != 0:
         return 3
-    if self.epoch > self.last_epoch:
+    if clock.epoch > self.last_epoch:
         return 4
-    age: uint256 = block.timestamp - self.started_at
+    age: uint256 = block.timestamp - clock.started_at
     if age < _COMMIT_SECONDS:
         return 0
     if age < _COMMIT_SECONDS + _REVEAL_SECONDS:
@@ -1327,13 +1341,13 @@ def _phase() -> uint256:
 @internal
 @view
 def _require_not_closing():
-    assert not self.closing, "market: epoch is closing"
+    assert self._load_clock().closing == 0, "market: epoch is closing"
 
 
 @internal
 @view
 def _require_open():
-    assert not self.closing, "market: epoch is closing"
+    self._require_not_closing()
     assert self.last_epoch == max_value(uint256), "market: winding down"
 
 
@@ -1370,16 +1384,17 @@ def _end_of_time() -> uint256:
 
 @internal
 @view
-def _refundable(grant: Sponsorship) -> uint256:
+def _refundable(number: uint256, grant: Sponsorship) -> uint256:
     """
     @dev Floored share of all refunds since the sponsorship began, what cancelling gave back,
          and after the last epoch the budget of all epochs that never ran; less what was paid.
     """
-    epoch: uint256 = self.epoch
+    epoch: uint256 = self._load_clock().epoch
     end: uint256 = min(grant.end_epoch, self._end_of_time())
-    index: uint256 = (
-        self.refund_index[min(end, epoch)] - self.refund_index[grant.first_epoch]
-    )
+    index: uint256 = self.refund_index
+    if grant.end_epoch <= min(epoch, self.last_epoch):
+        index = self.ending_index[end]
+    index -= self.starting_index[number]
     total: uint256 = grant.rate * index // REFUND_PRECISION + grant.returned
     if epoch >= end:
         total += grant.rate * (grant.end_epoch - end)
@@ -1388,28 +1403,17 @@ def _refundable(grant: Sponsorship) -> uint256:
 
 @internal
 @view
-def _threshold() -> uint256:
-    """
-    @dev kappa of the total, over 10**18; at least 1, so that an empty jury agrees on 0.
-    """
-    return max(_KAPPA * self.total_weight, 1)
-
-
-@internal
-@view
-def _load_jury() -> Jury:
+def _load_jury(clock: Clock) -> Jury:
     jury: Jury = empty(Jury)
     slots: uint256 = self.validator_slots
-    epoch: uint256 = self.epoch
-    closed: uint256 = self.closed_generation
     jury.count = self._bit_length(slots)
     for vid: uint256 in range(jury.count, bound=64):
         if (slots >> vid) & 1 == 0:
             continue
         voter: Voter = self._load_voter(vid)
         jury.seated[vid] = True
-        jury.bonded[vid] = voter.generation <= closed
-        if voter.revealed == epoch + 1:
+        jury.bonded[vid] = voter.generation <= clock.closed_generation
+        if voter.revealed == clock.epoch + 1:
             jury.weight[vid] = voter.stake // STAKE_UNIT
             jury.as_of[vid] = voter.as_of
             jury.words[vid] = voter.words
@@ -1424,6 +1428,35 @@ def _page_rows(page: uint256, jury: Jury) -> uint256[64]:
         if page < jury.words[vid]:
             rows[vid] = self.rows[16 * vid + page]
     return rows
+
+
+@internal
+@view
+def _load_clock() -> Clock:
+    word: uint256 = self.clock
+    return Clock(
+        epoch=word & 4_294_967_295,
+        started_at=(word >> 32) & 1_099_511_627_775,
+        closing=(word >> 72) & 255,
+        generation=(word >> 80) & 4_294_967_295,
+        closed_generation=(word >> 112) & 4_294_967_295,
+        total_weight=(word >> 144) & 281_474_976_710_655,
+        rank_total=word >> 192,
+    )
+
+
+@internal
+def _store_clock(clock: Clock):
+    # Rows sum to 65,535 at most and all units to less than 2**48, so all ranks fit 64 bits.
+    self.clock = (
+        clock.epoch
+        | (clock.started_at << 32)
+        | (clock.closing << 72)
+        | (clock.generation << 80)
+        | (clock.closed_generation << 112)
+        | (clock.total_weight << 144)
+        | (clock.rank_total << 192)
+    )
 
 
 @internal
@@ -1462,10 +1495,11 @@ def _add_stake(amount: uint256):
 
 @internal
 def _next_generation() -> uint256:
-    generation: uint256 = self.generation + 1
-    assert generation < 2 ** 32, "market: too many registrations"
-    self.generation = generation
-    return generation
+    clock: Clock = self._load_clock()
+    clock.generation += 1
+    assert clock.generation < 2 ** 32, "market: too many registrations"
+    self._store_clock(clock)
+    return clock.generation
 
 
 @internal
