@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from tercet.subnets.inference import pull
 from tercet.subnets.inference.models import Model, ModelFile, Part
+from tercet.subnets.inference.serve import ModelServer
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,11 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], tu
         return Model("tiny", "a tiny one", "Apache-2.0", (file,)), whole
 
     return make
+
+
+@pytest.fixture
+async def server(smol: Path) -> AsyncIterator[ModelServer]:
+    """Smol in a process of its own, with two seats."""
+    running = await ModelServer.start(smol, context=1024, slots=2)
+    yield running
+    await running.stop()

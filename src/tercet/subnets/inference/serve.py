@@ -43,7 +43,11 @@ class Seat:
 class ModelServer:
     """A running model. Make one with `start`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession, slots: int) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession, slots: int, url: str
+    ) -> None:
+        self.url = url
+        """Its address on the loopback."""
         self._process = process
         self._session = session
         self._free: asyncio.Queue[int] = asyncio.Queue()
@@ -96,7 +100,7 @@ class ModelServer:
                         f"Model {str(model)!r} was not ready after {patience:.0f} s. Stop other work on this machine, or choose a smaller model."
                     ) from None
                 raise
-        server = cls(process, session, slots)
+        server = cls(process, session, slots, url)
         try:
             meta = (await server._call("GET", "/v1/models"))["data"][0]["meta"]
             server.vocabulary, server.context = int(meta["n_vocab"]), context
