@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from tercet.market import Usage
 from tercet.nodes.admission import Limits
 from tercet.nodes.caller import Caller
 from tercet.nodes.server import Call, FreeWork, WireServer, read_object
+
+from .stage import Stage, Town, town
 
 
 def key_of(role: str) -> Key:
@@ -101,3 +103,18 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 async def caller() -> AsyncIterator[Caller]:
     async with Caller(BUYER) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def market_town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """One chain with one echo market, for all tests that trade."""
+    with town(tmp_path_factory.mktemp("town")) as there:
+        yield there
+
+
+@pytest.fixture
+async def stage(market_town: Town, tmp_path: Path) -> AsyncIterator[Stage]:
+    """One test's connection to it."""
+    ledger = market_town.ledger()
+    yield Stage(market_town, ledger, tmp_path)
+    await ledger.rpc.close()

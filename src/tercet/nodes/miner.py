@@ -1,0 +1,343 @@
+"""The miner: serves one subnet's work for vouchers, redeems them, and goes on where it was after any death."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tercet.chain.keys import Key
+from tercet.chain.ledger import Ledger
+from tercet.chain.sender import Sender
+from tercet.chain.voucher import channel_id
+from tercet.errors import (
+    AlreadyDoneError,
+    ChainError,
+    InvalidSignatureError,
+    RefusalError,
+    StateLockedError,
+    TercetError,
+    UnreachableError,
+    UsageError,
+)
+from tercet.market import ChannelConfig, Price
+from tercet.nodes.admission import Limits
+from tercet.nodes.directory import PROBATION_BPS, build_entries
+from tercet.nodes.miner_book import MinerBook, Ticket
+from tercet.nodes.paid_work import Order, PaidWork, choose_price, read_order, validate_limit
+from tercet.nodes.redeemer import Redeemer
+from tercet.nodes.server import Call, WireServer, Work
+from tercet.subnets.mechanism import Mechanism
+
+__all__ = ["Miner", "MinerConfig", "run_miner"]
+
+log = logging.getLogger(__name__)
+
+CHANNEL_WEIGHT = 0.2
+"""What any open channel weighs at the door: opening one took gas, so it is no stranger's."""
+CREDIT_PER_WEIGHT = 100_000
+"""Credit units of deposit that add 1 to it: a tenth of a credit."""
+GRACE_EPOCH_SECONDS = 20.0
+"""How long the old price class is still taken after it changed: buyers look at the ledger now and then."""
+REREAD_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class MinerConfig:
+    """What a miner needs to know."""
+
+    key: Key
+    """The operator: signs answers, redeems; needs gas."""
+    ledger: Ledger
+    market: str
+    """Address of the market."""
+    mechanism: Mechanism
+    state: Path
+    """Vouchers and seen nonces; one miner at a time."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 takes any free one."""
+    endpoint: str | None = None
+    """How buyers reach it from outside; None makes it of host and port. Registered on the ledger when it differs."""
+    register: bool = False
+    """Take a slot in the market when the operator has none, with this key as owner."""
+    price: Price | None = None
+    """What to ask; None takes the mechanism's own."""
+    redeem_threshold: int = 1_000_000
+    """Credit units on a channel from which redeeming is worth a transaction."""
+    poll_seconds: float = 5.0
+    """How often the ledger is looked at; must be well below the shortest notice."""
+    throttle: float = 0.0
+    """Seconds to wait before each answer: makes a slow machine for tests and demonstrations."""
+    grace_seconds: float = 10.0
+    """How long running work may go on when the miner is told to stop."""
+    redeem_seconds: float = 30.0
+    """How long redeeming may take at the end."""
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
+
+
+class Miner:
+    """What serves: tells its price, takes on work under vouchers. `run_miner` gives it a process."""
+
+    def __init__(self, config: MinerConfig, owner: str, min_notice: int) -> None:
+        """`owner` is who is paid, `min_notice` the shortest channel notice that is taken, seconds."""
+        self._config, self._owner, self._min_notice = config, owner, min_notice
+        self._ask = config.price or config.mechanism.price()
+        self._probation = self._ask.scaled(PROBATION_BPS)
+        self._domain = config.ledger.deployment.domain
+        self.book = MinerBook(config.state / "vouchers.sqlite", self._domain)
+        self.redeemer = Redeemer(
+            config.ledger,
+            Sender(config.ledger.rpc, config.key),
+            self.book,
+            threshold=config.redeem_threshold,
+            poll_seconds=config.poll_seconds,
+        )
+        self._proven_until = 0.0
+        self.proven = False
+        self._weights: dict[str, float] = {}
+        self._readings: dict[bytes, asyncio.Task[None]] = {}
+        self._reread: dict[bytes, float] = {}
+        for known in self.book.channels().values():
+            self._weigh(known.config.payer_authorizer, known.standing.deposit)
+        name = config.mechanism.name
+        self.server = WireServer(
+            config.key, config.state, {name: self._take_on}, info=self._info, weigh=self._weight, limits=config.limits
+        )
+
+    async def close(self) -> None:
+        """Let the book go; the server is stopped before."""
+        readings = list(self._readings.values())
+        for reading in readings:
+            reading.cancel()
+        await asyncio.gather(*readings, return_exceptions=True)
+        self.book.close()
+
+    async def look(self) -> None:
+        """Read our own standing: unproven miners work for the probation price."""
+        slots = await self._config.ledger.market(self._config.market).miners()
+        me = self._config.key.address
+        proven = any(entry.proven for entry in build_entries(slots) if entry.operator == me)
+        if proven and not self.proven:  # buyers that do not know it yet are still served
+            self._proven_until = asyncio.get_running_loop().time() + GRACE_EPOCH_SECONDS
+        self.proven = proven
+
+    async def look_forever(self) -> None:
+        """Look at the ledger until cancelled."""
+        while True:
+            await asyncio.sleep(self._config.poll_seconds)
+            try:
+                await self.look()
+            except (ChainError, UnreachableError) as error:
+                log.warning("miner.stale why=%r", str(error))
+
+    def _info(self) -> dict[str, Any]:
+        mechanism = self._config.mechanism
+        return {
+            "market": self._config.market,
+            "subnet": mechanism.name,
+            "version": mechanism.version,
+            "price": asdict(self._ask),
+            "proven": self.proven,
+        }
+
+    async def _take_on(self, call: Call) -> Work:
+        order = read_order(call.body)
+        validate_limit(self._config.mechanism, order)
+        graced = asyncio.get_running_loop().time() < self._proven_until
+        price = choose_price(order.offer, self._ask, self._probation, proven=self.proven and not graced)
+        ticket = await self._accept(order, call.head.sender, order.offer.charge(order.limit))
+        return PaidWork(self._config.mechanism, self.book, order, ticket, price, self._config.throttle)
+
+    async def _accept(self, order: Order, sender: str, reserve: int) -> Ticket:
+        """Cover for the work; looks at the chain when the channel is new, or its deposit may have grown."""
+        try:
+            return self.book.accept(order.voucher, sender, reserve)
+        except RefusalError as refusal:
+            if not await self._learn(order, refusal.code):
+                raise
+        ticket = self.book.accept(order.voucher, sender, reserve)
+        known = self.book.get(order.voucher.channel)
+        assert known is not None
+        self._weigh(sender, known.standing.deposit)
+        return ticket
+
+    async def _learn(self, order: Order, code: str) -> bool:
+        """Whether the chain has more to say of the channel than the book had; one reading for all who wait."""
+        channel, known = order.voucher.channel, self.book.get(order.voucher.channel)
+        config = known.config if known is not None else order.config
+        if code not in {"channel_unknown", "voucher_overspent"} or config is None or (known and known.closing):
+            return False
+        if known is None and not self._pays_us(config, channel):
+            return False
+        for _ in range(2):  # a reading under way may have begun before the top-up
+            reading = self._readings.get(channel)
+            if reading is None:
+                reading = self._readings[channel] = asyncio.create_task(self._read(channel, config))
+            try:
+                await asyncio.shield(reading)
+            except (ChainError, UnreachableError) as error:
+                log.warning("channel.unread why=%r", str(error))
+                raise RefusalError("busy", retry_after=2) from error
+            now = self.book.get(channel)
+            if now is not None and now.standing.deposit >= order.voucher.max_claimable:
+                return True
+        return False
+
+    async def _read(self, channel: bytes, config: ChannelConfig) -> None:
+        """One look at the chain, at most one every `REREAD_SECONDS` for a channel."""
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.sleep(self._reread.get(channel, 0.0) - loop.time())
+            self._reread = {name: until for name, until in self._reread.items() if until > loop.time()}
+            self._reread[channel] = loop.time() + REREAD_SECONDS
+            found = await self._config.ledger.escrow.channel(channel)
+        finally:
+            self._readings.pop(channel, None)
+        closing = found.closed or found.withdrawable_at > 0
+        if self.book.get(channel) is not None or (found.is_open and not closing):
+            self.book.put(config, found.balance, found.total_claimed, closing=closing)
+
+    def _pays_us(self, config: ChannelConfig, channel: bytes) -> bool:
+        """Whether a channel is what it says, and we could redeem what it owes."""
+        try:
+            same = channel_id(self._domain, config) == channel
+        except (InvalidSignatureError, OverflowError):
+            return False
+        me = self._config.key.address
+        redeemable = config.receiver == self._owner and me in (config.receiver, config.receiver_authorizer)
+        right_money = config.token == self._config.ledger.deployment.credit
+        return same and redeemable and right_money and config.withdraw_delay >= self._min_notice
+
+    def _weigh(self, payer: str, deposit: int) -> None:
+        weight = CHANNEL_WEIGHT + deposit / CREDIT_PER_WEIGHT
+        self._weights[payer] = max(self._weights.get(payer, 0.0), weight)
+
+    def _weight(self, sender: str) -> float:
+        return self._weights.get(sender, 0.0)
+
+
+async def run_miner(config: MinerConfig) -> int:
+    """Serve until SIGTERM (returns 0) or SIGINT (returns 130); redeem what is owed before leaving.
+
+    Prints one `ready` line when it serves.
+
+    Raises:
+        StateLockedError: another miner works on the same state.
+        UsageError: the port is taken, or the key is no operator of the market and may not register.
+        ChainError, UnreachableError: the ledger cannot be read at the start.
+        SubnetError: the mechanism cannot be opened.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_held(config.state))
+        told = stack.enter_context(_told_to_stop())
+        await config.ledger.check()
+        await config.mechanism.open("miner")
+        stack.push_async_callback(config.mechanism.close)
+        owner = await _find_owner(config)
+        miner = Miner(config, owner, await config.ledger.escrow.min_withdraw_delay())
+        stack.push_async_callback(miner.close)
+        port = await miner.server.start(config.host, config.port)
+        stack.push_async_callback(_leave, config, miner)
+        endpoint = config.endpoint or f"http://{config.host}:{port}"
+        await _announce_on_ledger(config, endpoint)
+        await miner.look()
+        await miner.redeemer.look()
+        for loop in (miner.look_forever(), miner.redeemer.run()):
+            stack.push_async_callback(_ended, asyncio.create_task(loop))
+        facts = {"ready": True, "role": "miner", "endpoint": endpoint, "address": config.key.address}
+        sys.stdout.write(json.dumps(facts) + "\n")
+        sys.stdout.flush()
+        return await told
+    raise AssertionError
+
+
+async def _leave(config: MinerConfig, miner: Miner) -> None:
+    """No new work, the running work out, the money in."""
+    await miner.server.stop(config.grace_seconds)
+    try:
+        async with asyncio.timeout(config.redeem_seconds):
+            paid = await miner.redeemer.redeem(1)
+    except (TercetError, TimeoutError) as error:
+        log.warning("redeem.unfinished why=%r", str(error) or "out of time")
+    else:
+        log.info("miner.left redeemed=%d", paid)
+
+
+async def _find_owner(config: MinerConfig) -> str:
+    slots = await config.ledger.market(config.market).miners()
+    for slot in slots:
+        if slot.operator == config.key.address:
+            return slot.owner
+    if not config.register:
+        raise UsageError(
+            f"{config.key.address} is no miner's operator in the market {config.market}. Register it first, or let the miner do it."
+        )
+    return config.key.address
+
+
+async def _announce_on_ledger(config: MinerConfig, endpoint: str) -> None:
+    """A slot if there is none, and the right endpoint in it."""
+    market, me = config.ledger.market(config.market), config.key.address
+    sender = Sender(config.ledger.rpc, config.key)
+    slot = next((slot for slot in await market.miners() if slot.operator == me), None)
+    if slot is None:
+        params = await market.params()
+        await config.ledger.token.ensure_allowance(sender, config.market, params.miner_deposit)
+        with contextlib.suppress(AlreadyDoneError):
+            await market.register_miner(sender, me, endpoint)
+    elif slot.endpoint != endpoint and slot.owner == me:
+        await market.set_endpoint(sender, slot.uid, endpoint)
+    elif slot.endpoint != endpoint:
+        log.warning("miner.endpoint registered=%s serving=%s", slot.endpoint, endpoint)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, TercetError):
+        await task
+
+
+@contextlib.contextmanager
+def _held(state: Path) -> Iterator[None]:
+    """Hold the state folder: two miners on one book would work twice under one voucher."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(state / "miner.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StateLockedError(
+                f"Another miner works with {state}. Stop it, or give this one a state folder of its own."
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[asyncio.Future[int]]:
+    """Yields what becomes the exit code: 130 after SIGINT, 0 after SIGTERM. A second signal changes nothing."""
+    loop = asyncio.get_running_loop()
+    code: asyncio.Future[int] = loop.create_future()
+
+    def tell(value: int) -> None:
+        if not code.done():
+            code.set_result(value)
+
+    loop.add_signal_handler(signal.SIGINT, tell, 130)
+    loop.add_signal_handler(signal.SIGTERM, tell, 0)
+    try:
+        yield code
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGTERM)
