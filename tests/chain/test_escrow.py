@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -34,14 +33,14 @@ def config_of(ledger: Ledger, salt: int) -> ChannelConfig:
 
 
 @pytest.fixture
-async def shop(chain: Node) -> AsyncIterator[Shop]:
+async def shop(chain: Node) -> Shop:
     opener = chain.sender
     ledger = Ledger(chain.rpc, await deploy(opener))
     payer, miner = await chain.fund(PAYER, MINER)
     await ledger.credit.mint(opener, PAYER.address, 10_000)
     await ledger.credit.ensure_allowance(payer, ledger.escrow.address, 10_000)
     config = config_of(ledger, 1)
-    yield Shop(ledger, payer, miner, config, await ledger.escrow.open(payer, config, 1_000))
+    return Shop(ledger, payer, miner, config, await ledger.escrow.open(payer, config, 1_000))
 
 
 async def test_the_channel_id_is_the_contracts(shop: Shop) -> None:

@@ -136,3 +136,25 @@ async def test_a_transaction_that_never_lands_is_given_up(tmp_path: Path) -> Non
         sender._next = 5
         with pytest.raises(TransactionLostError, match="may still be mined"):
             await sender.send(POOR.address, value=1, gas=21_000)
+
+
+async def test_an_answer_of_many_packets_is_read_whole() -> None:
+    """An answer that comes in pieces is not cut short; one without end is given up."""
+
+    async def pieces(request: web.Request) -> web.StreamResponse:
+        reply = web.StreamResponse()
+        await reply.prepare(request)
+        endless = (await request.json())["method"] == "endless"
+        await reply.write(b'{"jsonrpc": "2.0", "id": 1, "result": "')
+        for _ in range(2_000 if endless else 5):
+            await reply.write(b"x" * 50_000)
+            await asyncio.sleep(0)
+        await reply.write(b'"}')
+        return reply
+
+    application = web.Application()
+    application.router.add_post("/", pieces)
+    async with TestServer(application) as server, Rpc(str(server.make_url("/"))) as rpc:
+        assert len(await rpc.call("long")) == 250_000
+        with pytest.raises(RpcError, match="more than 64 MiB"):
+            await rpc.call("endless")

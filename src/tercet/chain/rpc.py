@@ -121,7 +121,7 @@ class Rpc:
         for attempt in (1, 2):
             try:
                 async with session.post(self.url, data=data, headers={"content-type": "application/json"}) as reply:
-                    content = await reply.content.read(_MAX_ANSWER)
+                    content = await self._read_bounded(reply)
                 return json.loads(content)
             except aiohttp.ServerDisconnectedError as error:
                 # A pooled connection that the node had closed; all we send can be sent twice.
@@ -134,6 +134,16 @@ class Rpc:
                     f"{self.url} answers {method} with something that is not JSON. Check the URL of the chain."
                 ) from error
         raise AssertionError("the second attempt returns or raises")
+
+    async def _read_bounded(self, reply: aiohttp.ClientResponse) -> bytes:
+        content = bytearray()
+        async for chunk in reply.content.iter_chunked(2**16):
+            content += chunk
+            if len(content) > _MAX_ANSWER:
+                raise RpcError(
+                    f"{self.url} answers with more than {_MAX_ANSWER >> 20} MiB. Ask for fewer blocks at a time."
+                )
+        return bytes(content)
 
     def _open(self) -> aiohttp.ClientSession:
         limit = aiohttp.ClientTimeout(total=self._timeout)

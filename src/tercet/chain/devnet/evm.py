@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from eth.constants import CREATE_CONTRACT_ADDRESS
@@ -111,6 +112,7 @@ class _State(PragueState):  # type: ignore[misc]  # py-evm is untyped for us
         """None: beacon roots and block-hash history belong to a consensus layer."""
 
 
+@lru_cache(maxsize=128)  # a receipt is mostly asked for right after its transaction was sent
 def decode_transaction(raw: bytes) -> Any:
     """A signed transaction from its wire bytes, legacy or typed, as py-evm's object.
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from tercet.errors import ChainError
 
@@ -112,6 +113,11 @@ def _insert(table: str, kind: type) -> str:
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608  # constants
 
 
+def _row(value: Block | Mined | LogRow) -> tuple[Any, ...]:
+    # dataclasses.astuple copies deeply, which costs more here than the insert.
+    return tuple(getattr(value, name) for name in value.__slots__)
+
+
 _INSERT_BLOCK = _insert("block", Block)
 _INSERT_TX = _insert("tx", Mined)
 _INSERT_LOG = _insert("log", LogRow)
@@ -210,10 +216,10 @@ class Store:
 
     def add_block(self, block: Block, mined: Mined | None, logs: Sequence[LogRow]) -> None:
         """Append a block with its transaction and logs."""
-        self._db.execute(_INSERT_BLOCK, astuple(block))
+        self._db.execute(_INSERT_BLOCK, _row(block))
         if mined is not None:
-            self._db.execute(_INSERT_TX, astuple(mined))
-        self._db.executemany(_INSERT_LOG, [astuple(row) for row in logs])
+            self._db.execute(_INSERT_TX, _row(mined))
+        self._db.executemany(_INSERT_LOG, [_row(row) for row in logs])
 
     def head(self) -> Block | None:
         """The newest block."""
