@@ -8,7 +8,7 @@ import pytest
 
 from tercet.market import Price, Usage
 from tercet.nodes.directory import MinerEntry
-from tercet.nodes.gateway_miners import MinerNotes, offered_price
+from tercet.nodes.gateway_miners import MinerNotes
 
 PRICE = Price(per_request=1)
 
@@ -78,11 +78,3 @@ def test_a_new_holder_of_a_uid_starts_clean() -> None:
     notes, old, new = MinerNotes(), seller_of(generation=1), seller_of(generation=2)
     notes.succeeded(old, "chat", 1, 1, Usage())
     assert notes.offer(new, "chat", PRICE, Usage()).latency is None
-
-
-def test_only_unproven_miners_are_on_probation() -> None:
-    """They are offered 5 % of their ask; without a known ask there is no offer."""
-    ask = Price(100, 200, 300)
-    assert offered_price(seller_of(price=ask), 500) == ask
-    assert offered_price(seller_of(price=ask, proven=False), 500) == Price(5, 10, 15)
-    assert offered_price(seller_of(price=None, proven=False), 500) is None

@@ -79,6 +79,7 @@ async def run_gateway(config: GatewayConfig) -> int:
         budgets = stack.enter_context(Budgets(gateway_db(config.state)))
         for receipt in budgets.recover():
             log.warning("gateway.lost id=%s key=%s miner=%d", receipt.id, receipt.key, receipt.uid)
+        await config.ledger.check()
         await config.mechanism.open("gateway")
         stack.push_async_callback(config.mechanism.close)
         directory = Directory(config.ledger, config.market, config.poll_seconds)

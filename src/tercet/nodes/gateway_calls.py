@@ -18,7 +18,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -36,10 +36,11 @@ from tercet.errors import (
 )
 from tercet.market import Offer, Price, Receipt, Task, Taste, Usage, rank
 from tercet.nodes.budgets import ApiKey, Budgets
+from tercet.nodes.buyer import offer_price
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.gateway_market import Buying, Exchange, Listing
 from tercet.nodes.gateway_metrics import Metrics
-from tercet.nodes.gateway_miners import MinerNotes, offered_price
+from tercet.nodes.gateway_miners import MinerNotes
 from tercet.nodes.gateway_queue import FairQueue
 from tercet.subnets import Piece
 
@@ -61,8 +62,6 @@ class Terms:
     """The longest silence of a miner, before its first piece and between two."""
     attempts: int = 3
     """Miners tried for one call."""
-    probation_bps: int = 500
-    """What an unproven miner is offered, in ten-thousandths of its ask."""
     least_tokens: int = 16
     """An answer is not cut below this many tokens for want of budget; the call is refused instead."""
     taste: Taste = Taste()  # noqa: RUF009 - frozen
@@ -202,7 +201,9 @@ class _Call(Generic[P, R]):
         notes, self._came = self.desk.notes, []
         notes.started(deal.miner)
         try:
-            async with self._asking(deal) as exchange:
+            async with AsyncExitStack() as stack:
+                async with self._patience():  # a miner may also be silent before it says anything at all
+                    exchange = await stack.enter_async_context(self._asking(deal))
                 pieces = await self._listen(deal, exchange)
         except (TimeoutError, ChainError, BudgetError) as error:  # BudgetError: our own channel holds too little
             raise MinerUnreachable(str(error) or f"miner {deal.miner.uid} was silent for too long") from error
@@ -222,7 +223,7 @@ class _Call(Generic[P, R]):
         pieces: list[P] = []
         stream = aiter(exchange)
         while True:
-            async with asyncio.timeout(min(self.desk.terms.stall_seconds, max(0.1, self._left))):
+            async with self._patience():
                 piece = await anext(stream, None)
             if piece is None:
                 return pieces
@@ -238,6 +239,10 @@ class _Call(Generic[P, R]):
                 await sending
         except (ConnectionError, TimeoutError) as error:
             raise _ClientGoneError from error
+
+    def _patience(self) -> asyncio.Timeout:
+        """How long to wait for a miner's next word."""
+        return asyncio.timeout(min(self.desk.terms.stall_seconds, max(0.1, self._left)))
 
     # choosing
 
@@ -262,7 +267,7 @@ class _Call(Generic[P, R]):
     def _deals(self) -> dict[int, tuple[MinerEntry, Price]]:
         found = {}
         for miner in self.desk.listing.miners():
-            price = offered_price(miner, self.desk.terms.probation_bps)
+            price = offer_price(miner)
             if price is not None and miner.uid not in self._tried:
                 found[miner.uid] = (miner, price)
         return found
