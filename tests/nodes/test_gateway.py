@@ -404,6 +404,14 @@ async def test_the_cheaper_miner_serves_who_cannot_pay_the_better(opened: Opened
     assert house.last.uid == 2
 
 
+async def test_a_whole_answer_from_a_cheaper_miner_goes_before_half_a_one(opened: Opened) -> None:
+    """The budget pays the better miner for 20 tokens and the cheaper one for all 100."""
+    house = await opened(Stall(1), Stall(2, price=Price(completion_per_1k=100), share=0.2), budget=10 + 1 + 2 * 20)
+    async with house.client() as client:
+        await chat(client, max_tokens=100)
+    assert (house.last.uid, house.last.status) == (2, "complete")
+
+
 async def test_a_revoked_key_stops_at_once(opened: Opened) -> None:
     """Keys are managed while the gateway runs."""
     house = await opened(Stall(1))
@@ -440,6 +448,7 @@ async def test_a_client_that_hangs_up_pays_for_what_came(opened: Opened) -> None
         await stream.close()
     await until(lambda: bool(house.budgets.receipts()))
     assert (house.last.status, house.last.charged, house.last.usage) == ("client_gone", 10 + 1 + 2 * 2, Usage(1, 2))
+    assert house.last.request == b"\x07" * 32
 
 
 # miners that fail

@@ -204,8 +204,14 @@ class _Call(Generic[P, R]):
             async with AsyncExitStack() as stack:
                 async with self._patience():  # a miner may also be silent before it says anything at all
                     exchange = await stack.enter_async_context(self._asking(deal))
+                self.receipt = replace(self.receipt, request=exchange.request_hash)
                 pieces = await self._listen(deal, exchange)
-        except (TimeoutError, ChainError, BudgetError) as error:  # BudgetError: our own channel holds too little
+        except (
+            TimeoutError,
+            ChainError,
+            UnreachableError,
+            BudgetError,
+        ) as error:  # BudgetError: our own channel holds too little
             raise MinerUnreachable(str(error) or f"miner {deal.miner.uid} was silent for too long") from error
         finally:
             notes.ended(deal.miner)
@@ -247,18 +253,22 @@ class _Call(Generic[P, R]):
     # choosing
 
     def _pick(self) -> _Deal:
-        """The best deal that the key can pay for, of miners not tried yet."""
+        """The best deal that the key can pay in full, of miners not tried yet; else the best that it can pay in part."""
         left = self.desk.budgets.key(self.order.key.id).left + self._held
-        deals = self._deals()
-        dearest: BudgetSpentError | None = None
+        deals, cut = self._deals(), None
+        refused: BudgetSpentError | None = None
         for offer in self._ranked(deals):
             try:
-                return self._fit(*deals[offer.uid], left)
+                deal = self._fit(*deals[offer.uid], left)
             except BudgetSpentError as error:
-                dearest = error
-        if dearest is not None:
-            raise dearest
-        raise self._give_up()
+                refused = error
+                continue
+            if not deal.cut:
+                return deal
+            cut = cut or deal
+        if cut is not None:
+            return cut
+        raise refused or self._give_up()
 
     @property
     def _held(self) -> int:
@@ -297,6 +307,7 @@ class _Call(Generic[P, R]):
         self._tried.add(deal.miner.uid)
         self.receipt = replace(
             self.receipt,
+            request=b"",
             uid=deal.miner.uid,
             generation=deal.miner.generation,
             operator=deal.miner.operator,
@@ -318,7 +329,6 @@ class _Call(Generic[P, R]):
         self.desk.notes.succeeded(deal.miner, self.order.kind, first, total, answer.usage)
         self.receipt = replace(
             self.receipt,
-            request=exchange.request_hash,
             usage=answer.usage,
             first_seconds=first,
             answer=answer,
