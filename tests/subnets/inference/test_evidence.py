@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tercet.subnets.inference.evidence import ChatAnswer, Flaw, check_text, choose_positions, read_answer
 from tercet.subnets.inference.tasks import ChatTask
@@ -64,6 +67,21 @@ def test_junk_is_one_short_sentence_at_once(pieces: Any) -> None:
         read(pieces)
     assert 0 < len(str(caught.value)) < 160
     assert time.perf_counter() - begun < 0.5
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*GOOD, "prompt"]), inner, max_size=6),
+    max_leaves=12,
+)
+
+
+@given(st.lists(JSON, max_size=6), st.sampled_from(["text", "tokens", "finish", "usage"]), JSON)
+def test_any_json_is_an_answer_or_a_flaw(pieces: list[Any], field: str, value: Any) -> None:
+    """Nothing else is ever raised, whether all of it is junk or one field of a good answer."""
+    for attempt in (pieces, [{**GOOD, field: value}]):
+        with contextlib.suppress(Flaw):
+            assert read(attempt).tokens
 
 
 def check(

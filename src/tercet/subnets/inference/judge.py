@@ -163,8 +163,9 @@ class Judge:
             return f"log-probabilities differ by up to {largest:.2f} from {rules.model} (tolerance {rules.tolerance:.2f}): another model answered, or they were made up"
         worst = max(findings, key=lambda finding: finding.regret)
         if worst.regret > 2 * rules.tolerance:
+            far = f"{worst.regret:.2f} nats off" if math.isfinite(worst.regret) else "no seed does"
             return (
-                f"token {worst.position} is not the one the seed draws from {rules.model} ({worst.regret:.2f} nats off): "
+                f"token {worst.position} is not the one the seed draws from {rules.model} ({far}): "
                 "the answer was cached, copied or drawn by other rules"
             )
         return ""
