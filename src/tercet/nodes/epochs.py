@@ -98,6 +98,7 @@ class Validator:
         self._abstained = -1
         """The last epoch in which there was nothing to decide from."""
         self._errands: set[asyncio.Task[None]] = set()
+        self._longest_pause = LONGEST_BACK_OFF_SECONDS
 
     async def run(self) -> None:
         """Turn after turn, whatever fails. Ends when the market does; cancel it to stop."""
@@ -123,8 +124,9 @@ class Validator:
 
     def _pause(self, failures: int) -> float:
         """Seconds until the next turn: longer after each failure, spread so that validators do not come in step."""
-        longest = max(self._policy.poll_seconds, LONGEST_BACK_OFF_SECONDS)
-        return min(longest, self._policy.poll_seconds * 2.0 ** min(failures, 10)) * self._draws.uniform(0.75, 1.0)
+        return min(self._longest_pause, self._policy.poll_seconds * 2.0 ** min(failures, 10)) * self._draws.uniform(
+            0.75, 1.0
+        )
 
     async def turn(self) -> Step:
         """Look, ask whom it is time to ask, and take the one step that is due."""
@@ -152,6 +154,8 @@ class Validator:
         if self._moments is None or self._moments[0] != facts.epoch:
             if self._moments is not None and self._book.pledged(self._moments[0]) is None:
                 log.warning("epoch.missed epoch=%d", self._moments[0])
+            # Short beside the reveal phase: a chain that comes back in it finds us awake.
+            self._longest_pause = min(LONGEST_BACK_OFF_SECONDS, (facts.reveal_ends - facts.commit_ends) / 8)
             self._moments = (facts.epoch, Moments.draw(facts, *self._margins(facts), self._draws))
             log.info("epoch.began epoch=%d phase=%s", facts.epoch, facts.phase.name.lower())
         return self._moments[1]
@@ -210,7 +214,7 @@ class Validator:
     async def _examine(self, miner: MinerEntry, allowance: int) -> Finding | None:
         price = offer_price(miner)
         if price is None:
-            return _missed(miner, "its terms cannot be read: /tercet/v1/info does not answer")
+            return _missed(miner, "nobody answers at its endpoint: /tercet/v1/info is silent")
         question = self._asking.draw(miner, price)
         if question.cost > allowance:
             return _missed(miner, f"asks up to {question.cost} units, a validator may spend {allowance} on a question")

@@ -84,6 +84,7 @@ async def run_validator(config: ValidatorConfig) -> int:
 
 
 async def _validate(config: ValidatorConfig) -> None:
+    await config.ledger.check()
     market = config.ledger.market(config.market)
     await check_rules(market, config.mechanism)
     seat = ChainSeat(config.ledger, market, Sender(config.ledger.rpc, config.key, deadline=RECEIPT_SECONDS))
