@@ -206,12 +206,7 @@ class _Call(Generic[P, R]):
                     exchange = await stack.enter_async_context(self._asking(deal))
                 self.receipt = replace(self.receipt, request=exchange.request_hash)
                 pieces = await self._listen(deal, exchange)
-        except (
-            TimeoutError,
-            ChainError,
-            UnreachableError,
-            BudgetError,
-        ) as error:  # BudgetError: our own channel holds too little
+        except (TimeoutError, ChainError, BudgetError) as error:  # BudgetError: our own channel holds too little
             raise MinerUnreachable(str(error) or f"miner {deal.miner.uid} was silent for too long") from error
         finally:
             notes.ended(deal.miner)

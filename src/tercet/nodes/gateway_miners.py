@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tercet.market import Offer, Price, Usage, rest_seconds
 from tercet.nodes.directory import MinerEntry
 
-__all__ = ["MinerNotes", "offered_price"]
+__all__ = ["MinerNotes"]
 
 _SMOOTHING = 0.3
 """How much the newest measurement counts; the rest is history."""
@@ -95,10 +95,3 @@ class MinerNotes:
         """It asked to be left alone for a while. No fault."""
         note = self._note(miner)
         note.rests_until = max(note.rests_until, self._clock() + seconds)
-
-
-def offered_price(miner: MinerEntry, probation_bps: int) -> Price | None:
-    """What is paid to `miner`: its ask when it is proven, `probation_bps` of it when not. None: its ask is unknown."""
-    if miner.price is None or miner.proven:
-        return miner.price
-    return miner.price.scaled(probation_bps)
