@@ -139,6 +139,8 @@ async def history(node: Node, count: int) -> dict[str, float]:
         oldest = await latencies(rpc, token, hashes)
     return {
         "raw_tx_per_second": count / seconds,
+        "chain_id_ms_start": before[2],
+        "chain_id_ms_end": after[2],
         "receipt_ms_start": before[0],
         "receipt_ms_end": after[0],
         "receipt_ms_oldest_at_end": oldest[0],
@@ -177,19 +179,28 @@ async def send_raw(rpc: Rpc, key: Key, token: str, nonce: int, count: int) -> tu
     return [s.hash for s in signed], nonce + count, time.perf_counter() - start
 
 
-async def latencies(rpc: Rpc, token: str, hashes: list[bytes]) -> tuple[float, float]:
-    """Median milliseconds of a receipt, and of eth_getLogs over the newest 100 blocks of one contract."""
-    receipts, logs = [], []
+async def latencies(rpc: Rpc, token: str, hashes: list[bytes]) -> tuple[float, float, float]:
+    """Median milliseconds of a receipt, of the newest 100 logs, and of a call that reads nothing: how busy we are."""
+    receipts, logs, nothing = [], [], []
     for digest in hashes[:BATCH]:
         start = time.perf_counter()
         assert await rpc.receipt(digest) is not None
         receipts.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        await rpc.call("eth_chainId")
+        nothing.append(time.perf_counter() - start)
     head = (await rpc.head()).number
     for _ in range(20):
         start = time.perf_counter()
         assert len(await rpc.logs(head - BATCH + 1, head, [token])) == BATCH
         logs.append(time.perf_counter() - start)
-    return statistics.median(receipts) * 1_000, statistics.median(logs) * 1_000
+    return medians_ms(receipts, logs, nothing)
+
+
+def medians_ms(*samples: list[float]) -> tuple[float, float, float]:
+    """Medians in milliseconds."""
+    one, two, three = (statistics.median(sample) * 1_000 for sample in samples)
+    return one, two, three
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:

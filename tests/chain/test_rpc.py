@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from tercet.chain.artifacts import load_artifact
 from tercet.chain.devnet import serve
 from tercet.chain.keys import Key
-from tercet.chain.rpc import Rpc
+from tercet.chain.rpc import Rpc, poll_delays
 from tercet.chain.sender import Sender
 from tercet.chain.transaction import Transaction, sign_transaction
 from tercet.errors import (
@@ -25,7 +25,7 @@ from tercet.errors import (
     WrongChainError,
 )
 
-from .conftest import Node
+from .conftest import Node, run_anvil
 
 POOR = Key(b"\x0b" * 32)
 
@@ -80,10 +80,28 @@ async def test_the_same_bytes_twice_are_one_transaction(chain: Node) -> None:
     chain_id = await chain.rpc.chain_id()
     signed = sign_transaction(Transaction(chain_id, 0, 10**9, 10**11, 21_000, POOR.address, 7, b""), chain.faucet)
     assert await chain.rpc.send_raw(signed.raw) == signed.hash
-    await Sender(chain.rpc, chain.faucet)._wait(signed)
+    assert await Sender(chain.rpc, chain.faucet)._wait(signed, asyncio.get_running_loop().time() + 10)
     with contextlib.suppress(RpcError):  # anvil refuses it, ours gives the same hash again
         await chain.rpc.send_raw(signed.raw)
     assert await chain.rpc.balance(POOR.address) == 7
+
+
+@pytest.mark.anvil
+async def test_a_replaced_transaction_is_sent_anew() -> None:
+    """When another process takes the nonce of a transaction that waits, the sender gives it the next one."""
+    async with run_anvil() as node:
+        await node.rpc.call("evm_setAutomine", False)
+        sending = asyncio.create_task(node.sender.send(POOR.address, value=1, gas=21_000))
+        async for _ in poll_delays(asyncio.get_running_loop().time() + 10):
+            if await node.rpc.nonce(node.faucet.address) == 1:
+                break
+        rival = Transaction(await node.rpc.chain_id(), 0, 10**10, 10**11, 21_000, POOR.address, 100, b"")
+        await node.rpc.send_raw(sign_transaction(rival, node.faucet).raw)
+        await node.rpc.call("evm_setAutomine", True)
+        await node.rpc.call("evm_mine")
+        receipt = await sending
+        assert receipt.status == 1
+        assert await node.rpc.balance(POOR.address) == 101
 
 
 async def test_another_chain_id_is_noticed(tmp_path: Path) -> None:

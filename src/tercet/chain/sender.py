@@ -7,6 +7,7 @@ and a nonce that somebody else used is taken anew.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from dataclasses import dataclass
 
@@ -17,9 +18,11 @@ from tercet.chain.rpc import Receipt, Rpc, poll_delays
 from tercet.chain.transaction import SignedTransaction, Transaction, sign_transaction
 from tercet.errors import RevertedError, RpcError, TransactionLostError
 
+log = logging.getLogger(__name__)
+
 MAX_GAS = 2**24
 """EIP-7825's cap on one transaction."""
-_RESEND_SECONDS = 3.0
+_RESEND_SECONDS = 1.0
 _NONCE_ATTEMPTS = 8
 
 
@@ -66,8 +69,9 @@ class Sender:
             needed = await self.rpc.estimate(self.address, to, data, value)
             gas = max(needed, min(int(needed * (1 + self._margin)) + 5_000, MAX_GAS))
         intent = _Intent(to, data, value, gas)
-        signed = await self._submit(intent)
-        receipt = await self._wait(signed)
+        deadline = asyncio.get_running_loop().time() + self._deadline
+        while (receipt := await self._wait(signed := await self._submit(intent), deadline)) is None:
+            log.info("chain.replaced transaction=0x%s sender=%s", signed.hash.hex(), self.address)
         if receipt.status == 0:
             raise await self._why(receipt, intent)
         return receipt
@@ -115,28 +119,32 @@ class Sender:
             return True
         return _nonce_was_taken(error) and await self.rpc.receipt(signed.hash) is not None
 
-    async def _wait(self, signed: SignedTransaction) -> Receipt:
+    async def _wait(self, signed: SignedTransaction, deadline: float) -> Receipt | None:
+        """The receipt; None when another transaction took the nonce, so that this one can never be mined."""
         loop = asyncio.get_running_loop()
-        deadline, resend = loop.time() + self._deadline, loop.time() + _RESEND_SECONDS
+        resend = loop.time() + _RESEND_SECONDS
         async for _ in poll_delays(deadline):
             receipt = await self.rpc.receipt(signed.hash)
             if receipt is not None:
                 return receipt
             if loop.time() > resend:
                 resend = loop.time() + _RESEND_SECONDS
-                await self._resend(signed)
+                if await self._was_replaced(signed):
+                    self._next = None
+                    return await self.rpc.receipt(signed.hash)
         self._next = None
         raise TransactionLostError(
             f"Transaction 0x{signed.hash.hex()} of {self.address} has no receipt after {self._deadline:g} s. "
             "It may still be mined: look for its effect before sending again."
         )
 
-    async def _resend(self, signed: SignedTransaction) -> None:
-        """The same bytes again, in case the node dropped them; a refusal means that it knows them."""
+    async def _was_replaced(self, signed: SignedTransaction) -> bool:
+        """Send the same bytes again, in case the node dropped them; whether their nonce is spent by now."""
         try:
             await self.rpc.send_raw(signed.raw)
-        except RpcError:
-            return
+        except RpcError as error:
+            return "nonce too low" in str(error).lower()
+        return False
 
     async def _why(self, receipt: Receipt, intent: _Intent) -> RevertedError:
         if receipt.revert:

@@ -36,7 +36,8 @@ CREATE INDEX IF NOT EXISTS tx_block ON tx (block);
 CREATE TABLE IF NOT EXISTS log (
   block INTEGER NOT NULL, position INTEGER NOT NULL, address BLOB NOT NULL, topic0 BLOB, topic1 BLOB, topic2 BLOB,
   topic3 BLOB, data BLOB NOT NULL, PRIMARY KEY (block, position)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS log_address ON log (address, topic0, block);
+CREATE INDEX IF NOT EXISTS log_address_topic ON log (address, topic0, block);
+CREATE INDEX IF NOT EXISTS log_address ON log (address, block);
 CREATE INDEX IF NOT EXISTS log_topic ON log (topic0, block);
 """
 
@@ -265,11 +266,9 @@ class Store:
             TooManyLogsError: more than `MAX_LOGS` match.
         """
         where, values = _conditions(query)
-        # "+l.block" keeps SQLite from scanning all blocks in range when an address or topic is given.
-        in_range = "+l.block BETWEEN ? AND ?" if query.addresses or any(query.topics[:1]) else "l.block BETWEEN ? AND ?"
         sql = (  # only placeholders and column names are put in
             "SELECT l.*, t.hash, b.hash FROM log l JOIN tx t ON t.block = l.block JOIN block b ON b.number = l.block "  # noqa: S608
-            f"WHERE {in_range}{where} ORDER BY l.block, l.position LIMIT ?"  # placeholders only
+            f"WHERE l.block BETWEEN ? AND ?{where} ORDER BY l.block, l.position LIMIT ?"
         )
         rows = self._db.execute(sql, (query.first, query.last, *values, MAX_LOGS + 1)).fetchall()
         if len(rows) > MAX_LOGS:
