@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from tercet import __version__
-from tercet.cli.processes import PARENT_VARIABLE, die_with_parent
+from tercet.cli.processes import PARENT_VARIABLE, behave_as_child
 from tercet.cli.settings import Settings, resolve_settings
 from tercet.errors import TercetError
 
@@ -248,5 +248,5 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> NoReturn:
     """The entry point."""
     if PARENT_VARIABLE in os.environ:
-        die_with_parent()
+        behave_as_child()
     sys.exit(run(sys.argv[1:]))

@@ -52,7 +52,7 @@ def command() -> None:
 @spending_options
 @wallet_option
 @pass_state
-def create(state: State, /, subnet: str, name: str | None, yes: bool, dry_run: bool, **rules: Any) -> None:
+def create(state: State, /, *, subnet: str, name: str | None, yes: bool, dry_run: bool, **rules: Any) -> None:
     """Open a market for SUBNET and print its address. The registry's bond comes back when it is wound down."""
     params = MarketParams(
         subnet=subnet,

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from tercet.cli.frame import State
+from tercet.cli.settings import Settings
+from tercet.errors import UsageError
+from tercet.subnets import Mechanism, load_mechanism
 
-__all__ = ["market_option", "password_option", "spending_options", "state_option", "wallet_option"]
+__all__ = [
+    "build_mechanism",
+    "market_option",
+    "mechanism_options",
+    "password_option",
+    "read_options",
+    "spending_options",
+    "state_option",
+    "wallet_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,3 +64,36 @@ def state_option(role: str) -> Callable[[F], F]:
     return click.option(
         "--state", "folder", metavar="DIR", help=f"Where this role keeps its state (default: home/{role})."
     )
+
+
+def mechanism_options(function: F) -> F:
+    """`--model NAME` and `-o NAME=VALUE`, for the subnet's own constructor: see `read_options`."""
+    function = click.option("--model", metavar="NAME", help="The model that the market promises (inference).")(function)
+    return click.option(
+        "-o", "options", multiple=True, metavar="NAME=VALUE", help="An option of the subnet (repeat it)."
+    )(function)
+
+
+def read_options(model: str | None, options: Sequence[str]) -> dict[str, Any]:
+    """What a mechanism's constructor gets: values are JSON where they parse as such, else text.
+
+    Raises:
+        UsageError: an option is not NAME=VALUE.
+
+    """
+    found: dict[str, Any] = {} if model is None else {"model": model}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"{option!r} is no option. Write -o NAME=VALUE, such as -o threads=2.")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def build_mechanism(settings: Settings, subnet: str, model: str | None, options: Sequence[str]) -> Mechanism:
+    """The subnet's mechanism with these options; it looks for models where the settings say."""
+    os.environ["TERCET_MODELS"] = str(settings.path("models"))
+    return load_mechanism(subnet, **read_options(model, options))

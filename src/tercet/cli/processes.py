@@ -21,11 +21,12 @@ from typing import Any
 
 from tercet.errors import TercetError, UnreachableError
 
-__all__ = ["Child", "ChildDiedError", "Crew", "die_with_parent", "stop_recorded"]
+__all__ = ["Child", "ChildDiedError", "Crew", "behave_as_child", "stop_recorded"]
 
 POLL_SECONDS = 0.05
 TAIL_LINES = 15
 PARENT_VARIABLE = "TERCET_PARENT"
+NICE_VARIABLE = "TERCET_NICE"
 RECORD = "processes.json"
 _PR_SET_PDEATHSIG = 1
 
@@ -34,8 +35,9 @@ class ChildDiedError(TercetError):
     """A process of ours ended when it should have stayed."""
 
 
-def die_with_parent() -> None:
-    """In a child: be told to stop when the parent that asked for it is gone (Linux; elsewhere nothing happens)."""
+def behave_as_child() -> None:
+    """In a child of a `Crew`: step back behind others if so told, and stop when the parent is gone (Linux only)."""
+    os.nice(int(os.environ.pop(NICE_VARIABLE, "0")))
     parent = os.environ.pop(PARENT_VARIABLE, "")
     if not parent or sys.platform != "linux":
         return
@@ -126,7 +128,7 @@ class Child:
 
 
 class Crew:
-    """All children of one command. They stop in the reverse order of their start."""
+    """All children of one command. The first one started is the one that all others need."""
 
     def __init__(self, folder: Path, *, survives: bool = False) -> None:
         self.folder = folder
@@ -135,12 +137,18 @@ class Crew:
         """Whether the children stay when this process ends (`--keep`)."""
         folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
-        """Start `tercet ARGUMENTS` in a process group of its own, so that Ctrl-C reaches only us."""
-        settings = {**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"}
-        settings.pop(PARENT_VARIABLE, None)
-        if not self.survives:
-            settings[PARENT_VARIABLE] = str(os.getpid())
+    def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], *, nice: int = 0) -> Child:
+        """Start `tercet ARGUMENTS` in a process group of its own, so that Ctrl-C reaches only us.
+
+        Args:
+            name: of the child; its output goes to files of this name.
+            arguments: of the command line.
+            environment: all of it.
+            nice: how far it steps back behind others when the processor is short, 0 to 19.
+
+        """
+        settings = {**environment, "PYTHONUNBUFFERED": "1", NICE_VARIABLE: str(nice)}
+        settings[PARENT_VARIABLE] = "" if self.survives else str(os.getpid())
         with (self.folder / f"{name}.out").open("wb") as out, (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tercet.cli", *arguments],
@@ -175,9 +183,10 @@ class Crew:
         self._record()
 
     async def stop_all(self, seconds: float = 15) -> None:
-        """Stop every child, the last started first: the chain outlives those who still settle on it."""
-        for name in reversed(list(self.children)):
-            await self.stop(name, seconds=seconds)
+        """Stop all children but the first together, then the first: the chain outlives those who still settle on it."""
+        first, *others = self.children or [""]
+        await self.stop(*others, seconds=seconds)
+        await self.stop(first, seconds=seconds)
 
     def kill_all(self) -> None:
         """End whatever is left."""

@@ -127,7 +127,7 @@ class Flow(_Value):
     """Two sides that must be equal."""
 
     name: str
-    token: Literal["credit", "TCT"]
+    unit: Literal["credit", "TCT"]
     left: Units
     right: Units
 

@@ -1,0 +1,179 @@
+"""Do the books balance? Every unit of both tokens, every flow between accounts and contracts, to the last unit.
+
+Reads the chain's events and balances and the roles' own books; believes none of them alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from tercet.chain.logs import Event
+from tercet.chain.market import MarketContract
+from tercet.chain.tokens import TokenContract
+from tercet.cli.record import Account, Books, Flow
+from tercet.client import Client
+
+__all__ = ["ChannelAccount", "audit"]
+
+ZERO = "0x" + "0" * 40
+Symbol: TypeAlias = Literal["credit", "TCT"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelAccount:
+    """One channel in the roles' own books, in credit units."""
+
+    earned: int
+    """By the miner's: charged for whole answers."""
+    owed: int
+    """By the buyer's: acknowledged as charged."""
+    signed: int
+    """By the buyer's: the most that its vouchers allow."""
+    redeemed: int
+    """On the chain."""
+    is_open: bool
+    """Whether its vouchers can still be redeemed."""
+
+    @property
+    def cut_off(self) -> int:
+        """Charged for answers that did not reach the buyer whole; 0 when that would be more than it had signed for."""
+        return self.earned - self.owed if self.owed <= self.earned <= self.signed else 0
+
+
+def _total(events: Sequence[Event], name: str, field: str, **where: object) -> int:
+    return sum(
+        event.fields[field]
+        for event in events
+        if event.name == name and all(event.fields[key] == value for key, value in where.items())
+    )
+
+
+async def audit(
+    client: Client, market: MarketContract, names: Mapping[str, str], accounts: Sequence[ChannelAccount]
+) -> Books:
+    """All flows of a deployment that is as old as the demo.
+
+    Args:
+        client: of the chain.
+        market: the demo's market.
+        names: address to whose it is; an unknown holder is called by its address.
+        accounts: every channel as the roles wrote it down.
+
+    """
+    ledger = client.ledger
+    told: dict[str, list[Event]] = defaultdict(list)
+    async for event in client.events(client.contracts([market])):
+        told[event.contract].append(event)
+    flows: list[Flow] = []
+    holdings: dict[Symbol, dict[str, int]] = {}
+    tokens: list[tuple[Symbol, TokenContract]] = [("credit", ledger.credit), ("TCT", ledger.token)]
+    for symbol, token in tokens:
+        found, of_token = await _audit_token(symbol, token, told[token.address])
+        holdings[symbol], flows = found, [*flows, *of_token]
+    flows += await _audit_escrow(client, told[ledger.escrow.address], accounts)
+    flows += await _audit_market(client, market, told[market.address], told[ledger.registry.address])
+    owners = sorted({*holdings["credit"], *holdings["TCT"]}, key=lambda owner: names.get(owner, f"~{owner}"))
+    holders = [
+        Account(name=names.get(o, o), address=o, credit=holdings["credit"].get(o, 0), stake=holdings["TCT"].get(o, 0))
+        for o in owners
+    ]
+    return Books(accounts=holders, flows=flows)
+
+
+async def _audit_token(
+    symbol: Symbol, token: TokenContract, events: Sequence[Event]
+) -> tuple[dict[str, int], list[Flow]]:
+    """Who holds what, and whether that is all there is."""
+    replayed: dict[str, int] = defaultdict(int)
+    for event in events:
+        if event.name == "Transfer":
+            replayed[event.fields["sender"]] -= event.fields["value"]
+            replayed[event.fields["receiver"]] += event.fields["value"]
+    made = -replayed.pop(ZERO, 0)
+    held = {owner: await token.balance(owner) for owner in replayed}
+    off = sum(abs(held[owner] - replayed[owner]) for owner in held)
+    supply = await token.total_supply()
+    whole = sum(held.values())
+    return held, [
+        Flow(name="all balances = the supply", unit=symbol, left=whole, right=supply),
+        Flow(name="what was ever made = the supply", unit=symbol, left=made, right=supply),
+        Flow(name="each balance = what its transfers add up to", unit=symbol, left=whole, right=whole + off),
+    ]
+
+
+async def _audit_escrow(client: Client, events: Sequence[Event], accounts: Sequence[ChannelAccount]) -> list[Flow]:
+    deposits = _total(events, "ChannelOpened", "amount") + _total(events, "ToppedUp", "amount")
+    redeemed, returned = _total(events, "Redeemed", "amount"), _total(events, "ChannelClosed", "returned")
+    rest = await client.ledger.credit.balance(client.ledger.escrow.address)
+    # A miner keeps small vouchers while it works on; once its channels are closed, what it did not redeem is lost.
+    unredeemed = sum(account.earned - account.redeemed for account in accounts if account.is_open)
+    earned, owed = sum(account.earned for account in accounts), sum(account.owed for account in accounts)
+    cut_off = sum(account.cut_off for account in accounts)
+    return [
+        Flow(
+            name="deposits in channels = redeemed by miners + returned to buyers + still there",
+            unit="credit",
+            left=deposits,
+            right=redeemed + returned + rest,
+        ),
+        Flow(
+            name="what miners charged, by their own books = what buyers owe, by theirs + answers cut off on the way",
+            unit="credit",
+            left=earned,
+            right=owed + cut_off,
+        ),
+        Flow(
+            name="what miners charged = redeemed on the chain + not redeemed yet",
+            unit="credit",
+            left=earned,
+            right=redeemed + unredeemed,
+        ),
+    ]
+
+
+async def _audit_market(
+    client: Client, market: MarketContract, events: Sequence[Event], registry: Sequence[Event]
+) -> list[Flow]:
+    books = await market.books()
+    staked = _total(events, "ValidatorRegistered", "stake") + _total(events, "Staked", "amount")
+    unstaked = _total(events, "ValidatorLeft", "stake") + _total(events, "Unstaked", "amount")
+    deposits, back = _total(events, "MinerRegistered", "deposit"), _total(events, "MinerLeft", "deposit")
+    granted = sum(
+        e.fields["rate"] * (e.fields["end_epoch"] - e.fields["first_epoch"]) for e in events if e.name == "Sponsored"
+    )
+    rewarded = _total(events, "MinerRewarded", "amount") + _total(events, "ValidatorRewarded", "amount")
+    withdrawn, refunded = _total(events, "Withdrawn", "amount"), _total(events, "RefundClaimed", "amount")
+    bonds, returned = _total(registry, "MarketOpened", "bond"), _total(registry, "BondReturned", "bond")
+    token = client.ledger.token
+    still = books.owed + books.budget + books.refundable
+    return [
+        Flow(name="stakes put in = taken out + still there", unit="TCT", left=staked, right=unstaked + books.staked),
+        Flow(
+            name="miners' deposits put in = taken out + still there",
+            unit="TCT",
+            left=deposits,
+            right=back + books.deposits,
+        ),
+        Flow(
+            name="sponsors' budgets = withdrawn rewards + refunds + still there",
+            unit="TCT",
+            left=granted,
+            right=withdrawn + refunded + still,
+        ),
+        Flow(name="rewards of all epochs = withdrawn + owed", unit="TCT", left=rewarded, right=withdrawn + books.owed),
+        Flow(
+            name="what the market holds = what its books say",
+            unit="TCT",
+            left=await token.balance(market.address),
+            right=still + books.staked + books.deposits,
+        ),
+        Flow(
+            name="bonds of markets = returned + held by the registry",
+            unit="TCT",
+            left=bonds,
+            right=returned + await token.balance(client.ledger.registry.address),
+        ),
+    ]

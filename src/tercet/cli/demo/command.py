@@ -1,0 +1,175 @@
+"""The command `tercet demo`: options, the folder of a run, the table, the report."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from tercet import __version__
+from tercet.chain.market import MarketContract
+from tercet.cli.demo.books import audit
+from tercet.cli.demo.cast import CAST, PACES, smaller_than
+from tercet.cli.demo.director import Director, Play
+from tercet.cli.demo.outcome import Outcome, build_outcome
+from tercet.cli.demo.progress import Progress
+from tercet.cli.demo.table import print_record
+from tercet.cli.frame import State, TercetCommand, pass_state
+from tercet.cli.model import pull_progress
+from tercet.cli.output import say
+from tercet.cli.processes import Crew, stop_recorded
+from tercet.cli.record import Books, Record
+from tercet.cli.report import render_report
+from tercet.cli.stage import Stage
+from tercet.client import Client
+from tercet.subnets.inference.hub import find_model
+from tercet.subnets.inference.rogues import served_by_liar
+
+__all__ = ["command"]
+
+STOPPED = 143
+
+
+@click.command(
+    "demo",
+    cls=TercetCommand,
+    examples=("tercet demo", "tercet demo --model smol --epochs 4 --json"),
+    schema={
+        "format": "tercet-demo/1",
+        "version": "of Tercet",
+        "started": "ISO 8601, UTC",
+        "seconds": "from the command to the table",
+        "set_up_seconds": "of these, until the first request",
+        "model": "what the market promises",
+        "served_by_liar": "what the liar serves instead",
+        "cores": "of this machine",
+        "chain_id": "of the development chain",
+        "market": "address of the market",
+        "miners[].*": "name, uid, owner, kind, story, requests, answered, tokens, quality, first_seconds, seconds, weight, consensus, earned, per_request, ratio (credit, stake: over the honest miners' mean), why",
+        "validators[].*": "name, vid, owner, challenges, spent (credit units), earned",
+        "epochs[].*": "number, seconds, consensus, weights by validator, stake and credit by name, returned",
+        "requests[].*": "at, miner, status, stream, attempts, tokens, charged, first_seconds, seconds",
+        "latencies.*": "by miner: pairs of seconds to the first piece and to the whole answer",
+        "books.*": "accounts and flows; all money is text, in base units",
+        "balanced": "whether every flow adds up; the exit code is 1 when not",
+        "folder": "logs, verdicts, wallets and the chain of this run",
+        "report": "path of the HTML report",
+    },
+)
+@click.option(
+    "--model", type=click.Choice(list(PACES)), default="small", show_default=True, help="What the market promises."
+)
+@click.option("--epochs", type=click.IntRange(min=3), default=3, show_default=True, help="How many to run.")
+@click.option("--dir", "folder", metavar="DIR", help="Where this run is kept (default: a new one under home/demo).")
+@click.option("--keep", is_flag=True, help="Leave the market running.")
+@click.option("--stop", metavar="DIR", help="Stop a market that --keep left running there.")
+@pass_state
+def command(
+    state: State, model: str, epochs: int, folder: str | None, keep: bool, stop: str | None, as_json: bool
+) -> None:
+    """Run a whole market on this machine: real models, real payments, three validators, five miners, two of them cheats.
+
+    Progress goes to stderr, the table (or with --json one object) to stdout, and an HTML report to the run's folder.
+    """
+    if stop is not None:
+        stopped = asyncio.run(stop_recorded(Path(stop) / "logs"))
+        say(f"Stopped: {', '.join(stopped)}." if stopped else f"Nothing of {stop} was running.")
+        return
+    settings = state.settings
+    started = datetime.now(UTC)
+    place = Path(folder).expanduser() if folder else settings.home / "demo" / started.strftime("%Y-%m-%dT%H-%M-%S")
+    models = settings.path("models")
+    os.environ["TERCET_MODELS"] = str(models)
+    with Progress(colour=state.colour) as progress:
+        find_model(model, models, pull_progress(model))
+        served_by_liar(model, models, pull_progress("the liar's"))
+        stage = Stage(place.absolute(), models, Crew(place.absolute() / "logs", survives=keep))
+        director = Director(model, epochs, stage, progress, keep)
+        record, play = asyncio.run(_run(director, started))
+    (place / "demo.json").write_text(record.model_dump_json(indent=1))
+    Path(record.report).write_text(render_report(record))
+    if as_json:
+        click.echo(record.model_dump_json(indent=1))
+    else:
+        print_record(record, colour=state.colour)
+    if keep:
+        say(f"Still running: base_url {play.base_url}/v1, key {play.api_key}. Stop it with: tercet demo --stop {place}")
+    click.get_current_context().exit(0 if record.balanced else 1)
+
+
+async def _run(director: Director, started: datetime) -> tuple[Record, Play]:
+    """Perform, and leave nothing running unless that was asked for and went well."""
+    crew, kept = director.stage.crew, False
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        async with director.open() as (client, market):
+            play = await director.perform(client, market)
+            if not director.keep:
+                await director.dismiss(client, market)
+            record = await _write_down(director, client, market, play, started)
+        kept = director.keep
+        return record, play
+    finally:
+        if not kept:
+            await crew.stop_all(seconds=10)
+            crew.kill_all()
+
+
+async def _write_down(
+    director: Director, client: Client, market: MarketContract, play: Play, started: datetime
+) -> Record:
+    keys = director.stage.keys
+    owners = {name: key.address for name, key in keys.items()}
+    redeemed = await _redeemed(client)
+    stories = {actor.name: director.story(actor) for actor in CAST}
+    outcome = build_outcome(play, stories, owners, {actor.name: redeemed.get(owners[actor.name], 0) for actor in CAST})
+    books = await audit(client, market, _names(director, client, market), await director.accounts(client))
+    return _build_record(director, play, outcome, books, client.ledger.deployment.chain_id, started)
+
+
+async def _redeemed(client: Client) -> dict[str, int]:
+    """Receiver to credit units that it redeemed."""
+    found: dict[str, int] = {}
+    async for event in client.events([client.ledger.escrow], names=["Redeemed"]):
+        found[event.fields["receiver"]] = found.get(event.fields["receiver"], 0) + event.fields["amount"]
+    return found
+
+
+def _names(director: Director, client: Client, market: MarketContract) -> dict[str, str]:
+    """Address to whose it is."""
+    ledger = client.ledger
+    contracts = {market.address: "market", ledger.escrow.address: "escrow", ledger.registry.address: "registry"}
+    people = {key.address: name for name, key in director.stage.keys.items()}
+    return {**contracts, director.stage.faucet().address: "faucet", **people}
+
+
+def _build_record(
+    director: Director, play: Play, outcome: Outcome, books: Books, chain_id: int, started: datetime
+) -> Record:
+    home = director.stage.home
+    return Record(
+        version=__version__,
+        started=started.isoformat(timespec="seconds"),
+        seconds=director.progress.seconds,
+        set_up_seconds=play.set_up_seconds,
+        model=play.model,
+        served_by_liar=smaller_than(play.model),
+        cores=os.cpu_count() or 1,
+        chain_id=chain_id,
+        market=play.market.address,
+        miners=outcome.miners,
+        validators=outcome.validators,
+        epochs=outcome.epochs,
+        requests=outcome.requests,
+        latencies=outcome.latencies,
+        books=books,
+        balanced=books.balanced,
+        folder=str(home),
+        report=str(home / "report.html"),
+    )
