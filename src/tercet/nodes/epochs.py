@@ -175,7 +175,9 @@ class Validator:
             self._agenda = Agenda(target)
         miners = {(miner.uid, miner.generation): miner for miner in self._listing.miners()}
         taken = self._book.taken(target)
-        self._agenda.plan(miners, taken, self._policy.challenges_per_miner, (facts.now, end), self._draws)
+        window, count = (facts.now, end), self._policy.challenges_per_miner
+        for uid, generation in self._agenda.plan(miners, taken, count, window, self._draws):
+            log.info("challenge.planned epoch=%d uid=%d generation=%d", target, uid, generation)
         allowance = self._policy.budget // max(1, self._policy.challenges_per_miner * len(miners))
         for who in self._agenda.due(facts.now):
             if who in miners:

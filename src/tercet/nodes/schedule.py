@@ -117,7 +117,7 @@ class Agenda:
         count: int,
         window: tuple[float, float],
         draws: random.Random,
-    ) -> None:
+    ) -> list[tuple[int, int]]:
         """Spread what is missing of `count` questions to each miner not yet planned evenly at random over `window`.
 
         Args:
@@ -127,14 +127,17 @@ class Agenda:
             window: from when to when; a window that is over plans nothing.
             draws: where the randomness comes from.
 
+        Returns:
+            Who is new.
+
         """
         start, end = window
-        for miner in sorted(set(miners) - self.planned):
-            if end <= start:
-                return
+        new = sorted(set(miners) - self.planned) if start < end else []
+        for miner in new:
             self.planned.add(miner)
             for _ in range(count - taken.get(miner, 0)):
                 bisect.insort(self.moments, (draws.uniform(start, end), miner))
+        return new
 
     def due(self, now: float) -> list[tuple[int, int]]:
         """Take out whose moment has come."""
