@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -354,3 +355,21 @@ def test_a_malformed_trailer_is_an_error(value: object) -> None:
     """Of ours, not a KeyError."""
     with pytest.raises(WireError):
         wire.parse_answer(value)
+
+
+def test_deep_json_is_no_json_and_shallow_json_is() -> None:
+    """Also where the interpreter's recursion limit was raised, and whatever brackets stand in strings."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        assert wire.decode_json(b"[" * 1_000_000) is None
+        assert wire.decode_json(b'{"a":' * 100 + b"1" + b"}" * 100) is None
+        text = "[{" * 1000 + '\\" [[' + "\\"
+        assert wire.decode_json(json.dumps({"a": [text] * 3}).encode()) == {"a": [text] * 3}
+        wide = [[1, [2]] for _ in range(5000)]
+        assert wire.decode_json(json.dumps(wide).encode()) == wide
+        started = time.monotonic()
+        assert wire.decode_json(b'"' + rb"\"" * 400_000 + b"[" * 100) is None
+        assert time.monotonic() - started < 2
+    finally:
+        sys.setrecursionlimit(limit)

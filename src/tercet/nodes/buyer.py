@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tercet.chain.keys import Key
 from tercet.chain.ledger import Ledger
@@ -32,6 +33,7 @@ from tercet.subnets.mechanism import Piece
 __all__ = ["Buyer", "Exchange", "offer_price"]
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def offer_price(miner: MinerEntry) -> Price | None:
@@ -66,7 +68,7 @@ class Buyer:
             notice_seconds: a channel's notice; None takes the shortest that the escrow allows.
             path: the subnet's name on the wire; asked from the market when empty.
         """
-        self._market, self._path = ledger.market(market_address), wire.PREFIX + path if path else ""
+        self._market, self.path = ledger.market(market_address), wire.PREFIX + path if path else ""
         self.caller = Caller(key)
         self.channels = Channels(key, ledger, state_path, deposit=deposit, notice_seconds=notice_seconds)
 
@@ -110,9 +112,9 @@ class Buyer:
 
     async def subnet_path(self) -> str:
         """The path that the market's subnet is asked at."""
-        if not self._path:
-            self._path = wire.PREFIX + (await self._market.params()).subnet
-        return self._path
+        if not self.path:
+            self.path = wire.PREFIX + (await self._market.params()).subnet
+        return self.path
 
 
 class Exchange:
@@ -146,16 +148,9 @@ class Exchange:
         return self._answer.charged if self._answer is not None else 0
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._seconds
+        deadline = asyncio.get_running_loop().time() + self._seconds
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._begin(deadline)
-        except TimeoutError:
-            self._end(lost=True)
-            raise MinerUnreachable(
-                f"The miner {self._miner.operator} gave no answer within {self._seconds:g} s, channel included."
-            ) from None
+            await self._begin(deadline)
         except BaseException:
             self._end(lost=True)
             raise
@@ -189,11 +184,16 @@ class Exchange:
         if self._price is None:
             raise MinerUnreachable(f"The miner {self._miner.operator} has not told its price yet.")
         buyer, reserve = self._buyer, self._price.charge(self._limit)
-        peer, path = buyer.caller.peer(self._miner.endpoint, self._miner.operator), await buyer.subnet_path()
-        account = await buyer.channels.ready(self._miner)
+        peer = buyer.caller.peer(self._miner.endpoint, self._miner.operator)
+        path = buyer.path or await self._wait(buyer.subnet_path(), deadline)
+        channels = buyer.channels
+        account = channels.known(self._miner)
+        if account is None:
+            account = await self._wait(channels.ready(self._miner), deadline)
         mended = 0
         while True:
-            self._promise = await buyer.channels.promise(account, reserve)
+            now = channels.promise_now(account, reserve)
+            self._promise = now or await self._wait(channels.promise(account, reserve), deadline)
             try:
                 await self._send(peer, path, account, deadline)
             except MinerRefused as refused:
@@ -207,6 +207,16 @@ class Exchange:
             else:
                 account.sent_config = True
                 return
+
+    async def _wait(self, work: Coroutine[Any, Any, T], deadline: float) -> T:
+        """What only the first request, or one in a dry channel, has to wait for."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await work
+        except TimeoutError:
+            raise MinerUnreachable(
+                f"The channel to the miner {self._miner.operator} was not ready within {self._seconds:g} s."
+            ) from None
 
     async def _send(self, peer: Peer, path: str, account: Account, deadline: float) -> None:
         assert self._promise is not None

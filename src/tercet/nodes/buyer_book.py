@@ -60,6 +60,7 @@ class BuyerBook:
         self._domain, self._key = domain, key
         self._db = open_book(path, _SCHEMA)
         self._accounts: dict[bytes, Account] = {}
+        self._open: dict[tuple[str, str], Account] = {}
         for row in self._db.execute("SELECT * FROM channels").fetchall():
             channel, operator, config, deposit, signed, charged, closed = row
             account = Account(
@@ -67,6 +68,14 @@ class BuyerBook:
             )
             account.closed = bool(closed)
             self._accounts[channel] = account
+            self._index(account)
+
+    def _index(self, account: Account) -> None:
+        name = (account.operator, account.config.receiver)
+        if not account.closed:
+            self._open[name] = account
+        elif self._open.get(name) is account:
+            del self._open[name]
 
     def close(self) -> None:
         """Write what is only in memory, and let the file go."""
@@ -80,10 +89,7 @@ class BuyerBook:
 
     def find(self, operator: str, receiver: str) -> Account | None:
         """The channel that pays a miner."""
-        for account in self._accounts.values():
-            if account.operator == operator and account.config.receiver == receiver and not account.closed:
-                return account
-        return None
+        return self._open.get((operator, receiver))
 
     def add(self, operator: str, config: ChannelConfig) -> Account:
         """Write down a channel before it is opened, so that a crash in between is not a lost deposit."""
@@ -91,11 +97,13 @@ class BuyerBook:
         account = self._accounts[channel] = Account(channel, operator, config, 0, Debt(), (0, 0))
         row = (channel, operator, encode_config(config))
         self._db.execute("INSERT INTO channels VALUES (?,?,?,0,0,0,0)", row)
+        self._index(account)
         return account
 
     def set_deposit(self, account: Account, deposit: int, *, closed: bool = False) -> None:
         """Write down what the chain says."""
         account.deposit, account.closed = deposit, closed
+        self._index(account)
         self._db.execute("UPDATE channels SET deposit=?, closed=? WHERE id=?", (deposit, closed, account.channel))
 
     def promise(self, account: Account, reserve: int) -> Promise:

@@ -41,6 +41,8 @@ class Peer:
     """The server's clock minus ours."""
     session: tuple[str, bytes, int] | None = None
     """Name, MAC key, end in the server's unix ms."""
+    public: bytes = b""
+    """The operator's public key, once an answer showed it."""
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     urls: dict[str, URL] = field(default_factory=dict)
 
@@ -59,13 +61,12 @@ class Reply:
     on the miner's bare word.
     """
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, head: wire.RequestHead, deadline: float, operator: str
-    ) -> None:
-        self.request = hashlib.sha256(head.text).digest()
+    def __init__(self, response: aiohttp.ClientResponse, request: bytes, deadline: float, peer: Peer) -> None:
+        self.request = request
+        """sha256 of the canonical request text."""
         self.answer: Answer | None = None
         """The verified trailer; None before the end."""
-        self._response, self._deadline, self._operator = response, deadline, operator
+        self._response, self._deadline, self._peer, self._operator = response, deadline, peer, peer.operator
         self._hash = hashlib.sha256()
         self._buffer = b""
         self._size = 0
@@ -109,10 +110,12 @@ class Reply:
         return line
 
     async def _read_chunk(self) -> bytes:
-        with_data = self._response.content
+        content = self._response.content
         try:
-            async with asyncio.timeout_at(self._deadline):
-                chunk = await with_data.readany()
+            chunk = content.read_nowait()
+            if not chunk and not content.is_eof():
+                async with asyncio.timeout_at(self._deadline):
+                    chunk = await content.readany()
         except TimeoutError:
             raise MinerUnreachable(f"The miner {self._operator} did not finish its answer in time.") from None
         except aiohttp.ClientPayloadError as error:
@@ -127,7 +130,8 @@ class Reply:
     async def _finish(self, value: object) -> None:
         try:
             answer = wire.parse_answer(value)
-            wire.validate_answer(answer, self._operator, self.request, self._hash.digest())
+            digest, known = self._hash.digest(), self._peer.public
+            self._peer.public = wire.validate_answer(answer, self._operator, self.request, digest, known)
             if wire.parse_usage(self._usage) != answer.usage:
                 raise WireError("The trailer's usage is not the last piece's.")
         except WireError as error:
@@ -213,15 +217,15 @@ class Caller:
                 session = await self._open(peer, deadline)
                 now_ms = self._now_ms(peer)
             head = wire.build_head(path, peer.operator, self._key.address, body, now_ms=now_ms)
-            headers = head.headers()
+            text, headers = head.text, head.headers()
             if session is None:
-                headers[wire.SIGNATURE] = "0x" + self._key.sign_text(head.text).hex()
+                headers[wire.SIGNATURE] = "0x" + self._key.sign_text(text).hex()
             else:
-                headers |= {wire.SESSION: session[0], wire.MAC: compute_mac(session[1], head.text)}
+                headers[wire.SESSION], headers[wire.MAC] = session[0], compute_mac(session[1], text)
             response = await self._post(peer.url(path), body, headers, deadline, peer.operator)
             if response.status == 200:
-                return Reply(response, head, deadline, peer.operator)
-            refusal = await self._read_refusal(response, head, peer.operator, deadline)
+                return Reply(response, hashlib.sha256(text).digest(), deadline, peer)
+            refusal = await self._read_refusal(response, text, peer.operator, deadline)
             if refusal.code in mended or not self._mend(peer, refusal, session):
                 raise build_refused(refusal, peer.operator)
             mended.add(refusal.code)
@@ -269,7 +273,9 @@ class Caller:
     ) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._client().post(url, data=body, headers=headers, allow_redirects=False)
+                return await self._client().post(
+                    url, data=aiohttp.BytesPayload(body), headers=headers, allow_redirects=False
+                )
         except TimeoutError:
             raise MinerUnreachable(f"The miner {operator} at {url.origin()} did not answer in time.") from None
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
@@ -291,7 +297,7 @@ class Caller:
         return self._http
 
     async def _read_refusal(
-        self, response: aiohttp.ClientResponse, head: wire.RequestHead, operator: str, deadline: float
+        self, response: aiohttp.ClientResponse, asked: bytes, operator: str, deadline: float
     ) -> RefusalError:
         try:
             async with asyncio.timeout_at(deadline):
@@ -308,7 +314,7 @@ class Caller:
             raise MinerMisbehaved(f"The miner {operator} answered {response.status} and no refusal that we know.")
         if refusal.code in wire.UNSIGNED_CODES:
             return refusal
-        request, digest = hashlib.sha256(head.text).digest(), hashlib.sha256(body).digest()
+        request, digest = hashlib.sha256(asked).digest(), hashlib.sha256(body).digest()
         text = wire.error_text(request, response.status, digest)
         if not wire.is_signed(text, response.headers.get(wire.SIGNATURE, ""), operator):
             raise MinerMisbehaved(f"The miner {operator} refused ({refusal.code}) without a right signature.")

@@ -47,12 +47,17 @@ class Channels:
         await asyncio.gather(*running, return_exceptions=True)
         self.book.close()
 
+    def known(self, miner: MinerEntry) -> Account | None:
+        """The open channel that pays a miner, when there is one that was checked already."""
+        account = self.book.find(miner.operator, miner.owner)
+        return account if account is not None and account.channel in self._checked else None
+
     async def ready(self, miner: MinerEntry) -> Account:
         """The open channel that pays a miner. Goes on opening when the one who waits is cancelled."""
-        name = (miner.operator, miner.owner)
-        account = self.book.find(*name)
-        if account is not None and account.channel in self._checked:
+        account = self.known(miner)
+        if account is not None:
             return account
+        name = (miner.operator, miner.owner)
         task = self._opening.get(name)
         if task is None:
             task = self._opening[name] = asyncio.create_task(self._open(miner))
@@ -104,6 +109,15 @@ class Channels:
             on_chain = await escrow.channel(account.channel)
             self.book.set_deposit(account, on_chain.balance, closed=on_chain.closed)
         log.info("channel.paid_in miner=%s deposit=%d", account.operator, account.deposit)
+
+    def promise_now(self, account: Account, reserve: int) -> Promise | None:
+        """A promise, or None when there is something to wait for first: see `promise`."""
+        if account.debt.lost > account.deposit * LOST_SHARE:
+            return None
+        try:
+            return self._promise(account, reserve)
+        except BudgetError:
+            return None
 
     def _promise(self, account: Account, reserve: int) -> Promise:
         promise = self.book.promise(account, reserve)

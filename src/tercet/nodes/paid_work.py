@@ -77,10 +77,12 @@ class PaidWork:
         self._mechanism, self._book, self._order = mechanism, book, order
         self._ticket, self._price, self._throttle = ticket, price, throttle
 
-    async def pieces(self) -> AsyncIterator[Piece]:
+    def pieces(self) -> AsyncIterator[Piece]:
         """Do the work."""
-        if self._throttle:
-            await asyncio.sleep(self._throttle)
+        return self._slowed() if self._throttle else self._mechanism.answer(self._order.task)
+
+    async def _slowed(self) -> AsyncIterator[Piece]:
+        await asyncio.sleep(self._throttle)
         async for piece in self._mechanism.answer(self._order.task):
             yield piece
 

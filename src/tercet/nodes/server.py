@@ -158,7 +158,8 @@ class WireServer:
         now_ms = int(self._clock() * 1000)
         if head.receiver != self._key.address:
             raise RefusalError("wrong_receiver")
-        session = self._prove(request, head, address, now_ms)
+        text = head.text
+        session = self._prove(request, head, text, address, now_ms)
         weight = self._weigh(head.sender)
         if session is not None:
             session.weight = weight
@@ -177,24 +178,26 @@ class WireServer:
                 session.nonces.add(head.nonce, now_ms, wire.LIFE_MS + wire.SKEW_MS)
             else:
                 self._replays.add(head.sender, head.nonce, head.expires, now_ms)
-            call = Call(head, hashlib.sha256(head.text).digest(), body, weight)
+            call = Call(head, hashlib.sha256(text).digest(), body, weight)
             work = await self._routes[head.path](call)
             return await self._stream(request, call, work)
 
-    def _prove(self, request: web.BaseRequest, head: RequestHead, address: str, now_ms: int) -> Session | None:
+    def _prove(
+        self, request: web.BaseRequest, head: RequestHead, text: bytes, address: str, now_ms: int
+    ) -> Session | None:
         """The session of a request, None for a signed one; refuses what is neither."""
         headers = request.headers
         name, mac, signature = headers.get(wire.SESSION), headers.get(wire.MAC), headers.get(wire.SIGNATURE)
         if name is not None and mac is not None and head.path != wire.SESSION_PATH:
             session = self._sessions.find(name, now_ms)
-            session.validate(head, mac)
+            session.validate(head.sender, text, mac)
             wire.validate_time(head, now_ms)
             return session
         self._admission.admit_address(address)
         wire.validate_time(head, now_ms)
         if signature is None:
             raise RefusalError("unauthorized")
-        wire.validate_signature(head.text, signature, head.sender)
+        wire.validate_signature(text, signature, head.sender)
         return None
 
     async def _read_body(self, content: StreamReader) -> bytes:

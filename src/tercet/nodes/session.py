@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from tercet.chain.keys import Key
 from tercet.errors import InvalidKeyError, RefusalError, WireError
-from tercet.nodes.wire import RequestHead, parse_hex
+from tercet.nodes.wire import parse_hex
 
 SESSION_SECONDS = 3600
 MAX_SESSIONS = 4096
@@ -50,10 +50,10 @@ class Session:
     """The sender's weight when it was opened; 0 is a stranger."""
     nonces: NonceWindow
 
-    def validate(self, head: RequestHead, mac: str) -> None:
+    def validate(self, sender: str, text: bytes, mac: str) -> None:
         """Refuse with `unauthorized` a request of another sender, or with another MAC."""
-        right = compute_mac(self.key, head.text)
-        if head.sender != self.sender or not hmac.compare_digest(right.encode(), mac.encode()):
+        right = compute_mac(self.key, text)
+        if sender != self.sender or not hmac.compare_digest(right.encode(), mac.encode()):
             raise RefusalError("unauthorized")
 
 

@@ -40,12 +40,12 @@ class Standing:
         best = max(self.best, promised)
         if best < self.charged + self.reserved + reserve:
             raise RefusalError("voucher_stale")
-        return replace(self, best=best, reserved=self.reserved + reserve)
+        return Standing(self.deposit, best, self.charged, self.reserved + reserve)
 
     def settle(self, reserve: int, charge: int) -> Standing:
         """The work is done for `charge`, at most its reserve."""
         assert 0 <= charge <= reserve <= self.reserved
-        return replace(self, charged=self.charged + charge, reserved=self.reserved - reserve)
+        return Standing(self.deposit, self.best, self.charged + charge, self.reserved - reserve)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ class Debt:
                 f"The channel's deposit of {deposit} units does not cover {amount} (charged {self.charged}, "
                 f"unanswered {self.lost + self.in_flight}, this request {reserve}). Top it up."
             )
-        return replace(self, signed=max(self.signed, amount), in_flight=self.in_flight + reserve), amount
+        signed, in_flight = max(self.signed, amount), self.in_flight + reserve
+        return Debt(signed, self.charged, self.lost, in_flight, self.doubt), amount
 
     def acknowledge(self, reserve: int, charge: int, total: int, *, alone: bool) -> Debt:
         """A verified answer came, for `charge`; by it the miner has charged `total` in all.
@@ -95,14 +96,12 @@ class Debt:
         """
         if charge > reserve:
             raise MinerMisbehaved(f"The miner charged {charge} units, {reserve} were agreed at most.")
-        rest = replace(self, in_flight=self.in_flight - reserve, charged=self.charged + charge)
+        rest = Debt(self.signed, self.charged + charge, self.lost, self.in_flight - reserve, self.doubt)
         rest.validate_total(total)
-        if not alone:
+        if not alone or (rest.lost == 0 and rest.charged == total):
             return rest
-        missing = max(0, rest.charged + rest.lost - total)
-        return replace(
-            rest, charged=total, lost=0, doubt=min(rest.doubt + missing, MAX_UNITS) if rest.lost else rest.doubt
-        )
+        missing = max(0, rest.charged + rest.lost - total) if rest.lost else 0
+        return replace(rest, charged=total, lost=0, doubt=min(rest.doubt + missing, MAX_UNITS))
 
     def validate_total(self, total: int) -> None:
         """Raise `MinerMisbehaved` when a total is above all that was charged or may have been."""

@@ -8,6 +8,7 @@ format, with a golden vector, stands in docs/reference/wire.md.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import secrets
@@ -16,7 +17,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeGuard
 
-from tercet.chain.keys import Key, checksum_address, parse_address, recover, text_digest
+from tercet.chain.keys import (
+    Key,
+    address_from_public,
+    checksum_address,
+    parse_address,
+    recover,
+    recover_public,
+    text_digest,
+)
 from tercet.errors import InvalidKeyError, InvalidSignatureError, RefusalError, WireError
 from tercet.market import Answer, Usage
 
@@ -86,7 +95,7 @@ class RequestHead:
     sender: str
     """EIP-55 address of who asks."""
     nonce: str
-    """Unix milliseconds of its making, a dash, 16 hex digits of chance."""
+    """Unix milliseconds of its making, a dash, 16 hex digits that differ each time."""
     expires: int
     """Unix milliseconds after which it is refused, at most `LIFE_MS` after its making."""
     body: str
@@ -116,9 +125,13 @@ class RequestHead:
         }
 
 
+_NONCES = itertools.count(secrets.randbits(64))
+"""Where this process's nonces go on: unique is all they need to be, and a counter asks the kernel for nothing."""
+
+
 def build_head(path: str, receiver: str, sender: str, body: bytes, *, now_ms: int, method: str = "POST") -> RequestHead:
     """A fresh head for `body`, good for `LIFE_MS`."""
-    nonce = f"{now_ms:013d}-{secrets.token_hex(8)}"
+    nonce = f"{now_ms:013d}-{next(_NONCES) & 0xFFFFFFFFFFFFFFFF:016x}"
     return RequestHead(method, path, receiver, sender, nonce, now_ms + LIFE_MS, hashlib.sha256(body).hexdigest())
 
 
@@ -175,17 +188,40 @@ def parse_hex(text: object, size: int) -> bytes:
     raise WireError(f"Expected 0x and {2 * size} hex digits. See docs/reference/wire.md.")
 
 
+MAX_DEPTH = 64
+"""Levels of nesting that a stranger's JSON may have."""
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def encode_json(value: Mapping[str, Any]) -> bytes:
     """Compact JSON in UTF-8, no line breaks."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def decode_json(data: bytes) -> Any:
-    """A stranger's JSON; None for anything that is none, or is nested beyond reason."""
+    """A stranger's JSON; None for anything that is none, or is nested beyond `MAX_DEPTH`."""
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deep(data):
+        return None
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
+
+
+def _is_deep(data: bytes) -> bool:
+    """Whether brackets outside of strings nest beyond `MAX_DEPTH`.
+
+    Python's parser recurses in C and trusts the interpreter's recursion limit, which py-evm raises
+    for the whole process: there, deep JSON is a segmentation fault.
+    """
+    outside = b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+    depth = 0
+    for mark in outside.translate(None, _NO_BRACKETS):
+        depth += 1 if mark in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def answer_text(answer: Answer) -> bytes:
@@ -244,8 +280,12 @@ def parse_answer(value: object) -> Answer:
     )
 
 
-def validate_answer(answer: Answer, signer: str, request: bytes, body: bytes) -> None:
-    """Raise `WireError` unless `signer` signed this answer to this request with this body."""
+def validate_answer(answer: Answer, signer: str, request: bytes, body: bytes, known: bytes = b"") -> bytes:
+    """Raise `WireError` unless `signer` signed this answer to this request with this body.
+
+    Returns:
+        The signer's public key, 64 bytes. Given back as `known` it saves hashing it into an address again.
+    """
     if answer.signer != signer:
         raise WireError(f"The answer is signed by {answer.signer!r}, the miner is {signer!r}.")
     if answer.request != request:
@@ -253,11 +293,12 @@ def validate_answer(answer: Answer, signer: str, request: bytes, body: bytes) ->
     if answer.body != body:
         raise WireError("The answer's bytes are not the ones that were signed.")
     try:
-        found = recover(text_digest(answer_text(answer)), answer.signature)
+        found = recover_public(text_digest(answer_text(answer)), answer.signature)
     except InvalidSignatureError as error:
         raise WireError(f"The answer's signature is malformed: {error}") from error
-    if found != signer:
+    if found != known and address_from_public(found) != signer:
         raise WireError("The answer's signature does not match.")
+    return found
 
 
 def error_text(request: bytes, status: int, body: bytes) -> bytes:
