@@ -73,11 +73,19 @@ class ReplayError(MarketError):
     exit_code = 2
 
 
+class LiquidAlphaError(ReplayError):
+    """A vectors file asks for liquid alpha, which Tercet leaves out on purpose."""
+
+
 # chain
 
 
 class ChainError(TercetError):
     """The ledger refused, or cannot be read."""
+
+
+class UnknownContractError(ChainError):
+    """There is no compiled contract of this name."""
 
 
 class InvalidKeyError(ChainError):

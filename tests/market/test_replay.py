@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tercet.errors import ReplayError
-from tercet.market.replay import LiquidAlphaError, replay_document, replay_file
+from tercet.errors import LiquidAlphaError, ReplayError
+from tercet.market.replay import replay_document, replay_file
 
 VECTORS = Path(__file__).parent / "vectors" / "yuma.json"
 """From the reference's own tests: opentensor/subtensor@14bc6f9."""

@@ -12,13 +12,9 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
-from tercet.errors import ChainError
+from tercet.errors import UnknownContractError
 
 ContractName = Literal["Token", "Credit", "Registry", "Market", "Escrow"]
-
-
-class UnknownContractError(ChainError):
-    """There is no artifact of this name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tercet.errors import ReplayError
+from tercet.errors import LiquidAlphaError, ReplayError
 from tercet.market.epoch import FULL, ReferenceOutcome, ReferenceState, close_reference_epoch
 
 FORMAT = "tercet-yuma-vectors/1"
-
-
-class LiquidAlphaError(ReplayError):
-    """A file asks for liquid alpha, which Tercet leaves out on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
