@@ -65,10 +65,13 @@ class Stage:
         }
         return {**{name: value for name, value in os.environ.items() if not name.startswith("TERCET_")}, **told}
 
+    def launch_chain(self, *arguments: str) -> Child:
+        """Start the embedded chain and do not wait for it."""
+        return self.crew.start("chain", ["chain", "start", *arguments], self.environment())
+
     async def start_chain(self, *arguments: str) -> Deployment:
         """Run the embedded chain; where its contracts are."""
-        child = self.crew.start("chain", ["chain", "start", *arguments], self.environment())
-        ready = await child.wait_ready(CHAIN_SECONDS)
+        ready = await self.launch_chain(*arguments).wait_ready(CHAIN_SECONDS)
         self.url = str(ready["endpoint"])
         return Deployment.from_json(ready, "of the chain that was started")
 
@@ -109,8 +112,7 @@ class Stage:
         words = ["validate", "inference", "--wallet", name, "--payer", f"{name}-payer", "--state", folder, "--yes"]
         return self.crew.start(name, [*words, *arguments], self.environment(market), nice=WORKER_NICE)
 
-    def start_gateway(self, market: str, *arguments: str) -> Child:
-        """The gateway; it pays from the wallet `gateway`."""
-        folder = str(self.home / "gateway")
-        words = ["gateway", "inference", "--wallet", "gateway", "--state", folder]
-        return self.crew.start("gateway", [*words, *arguments], self.environment(market))
+    def start_gateway(self, name: str, market: str, *arguments: str) -> Child:
+        """The gateway; it pays from the wallet of its name."""
+        words = ["gateway", "inference", "--wallet", name, "--state", str(self.home / "gateway")]
+        return self.crew.start(name, [*words, *arguments], self.environment(market))

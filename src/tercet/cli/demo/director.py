@@ -160,7 +160,7 @@ class Director:
         for name in VALIDATORS:
             self.stage.start_validator(name, address, *common, *limits, "--stake", "1000")
         api_key = create_key(self.stage.home / "gateway", "demo", 40 * CREDIT)[0]
-        self.stage.start_gateway(address, "--model", self.model, "--port", "0", "--poll", ROLE_POLL)
+        self.stage.start_gateway("gateway", address, "--model", self.model, "--port", "0", "--poll", ROLE_POLL)
         self.progress.say(
             f"{len(CAST)} miners and {len(VALIDATORS)} validators load {self.model}, each a process of its own."
         )
