@@ -79,9 +79,9 @@ async def test_honest_miners_pass_and_liars_and_cachers_do_not(judge: Inference)
     assert min(verdict.score for verdict in honest) >= 0.6
     assert [verdict.score for verdict in liar + cacher] == [0.0] * 24
     worst = max((verdict.measures or {})["max_dlogp"] for verdict in honest)
-    assert worst < 0.2 < min((verdict.measures or {})["max_dlogp"] for verdict in liar + cacher)
+    assert worst < 0.5 < min((verdict.measures or {})["max_dlogp"] for verdict in liar + cacher)
     reasons = " ".join(verdict.reason for verdict in liar)
-    assert "from smol (tolerance 0.35): another model answered" in reasons
+    assert "from smol (tolerance 0.50): another model answered" in reasons
 
 
 async def test_an_answer_to_another_seed_is_recognised(judge: Inference) -> None:

@@ -30,8 +30,10 @@ __all__ = ["POSITIONS", "TOLERANCE", "Judge", "Rules", "judge_embeddings", "spee
 
 POSITIONS = 10
 """Tokens checked in an answer."""
-TOLERANCE = 0.35
+TOLERANCE = 0.5
 """Nats that a log-probability may differ from the judge's."""
+REGRET = 0.7
+"""Nats by which a token may fall short of the one the seed draws: two candidates' doubt."""
 _LEAST_COSINE = 0.99
 """Between a miner's vector and ours; the int8 model on other machines stays above 0.999."""
 
@@ -139,10 +141,7 @@ class Judge:
         plan: Sequence[int],
         submission: Submission,
     ) -> Verdict:
-        findings = [
-            _examine(task, answer, position, rankings[answer.tokens][position], self._rules.tolerance)
-            for position in plan
-        ]
+        findings = [_examine(task, answer, position, rankings[answer.tokens][position]) for position in plan]
         measures = _measures(answer, findings, submission)
         reason = self._fault(findings)
         if reason:
@@ -162,7 +161,7 @@ class Judge:
         if largest > rules.tolerance:
             return f"log-probabilities differ by up to {largest:.2f} from {rules.model} (tolerance {rules.tolerance:.2f}): another model answered, or they were made up"
         worst = max(findings, key=lambda finding: finding.regret)
-        if worst.regret > 2 * rules.tolerance:
+        if worst.regret > REGRET:
             far = f"{worst.regret:.2f} nats off" if math.isfinite(worst.regret) else "no seed does"
             return (
                 f"token {worst.position} is not the one the seed draws from {rules.model} ({far}): "
@@ -171,10 +170,10 @@ class Judge:
         return ""
 
 
-def _examine(task: ChatTask, answer: ChatAnswer, position: int, ranking: Sequence[Candidate], slack: float) -> _Finding:
+def _examine(task: ChatTask, answer: ChatAnswer, position: int, ranking: Sequence[Candidate]) -> _Finding:
     token, reported = answer.tokens[position], answer.logprobs[position]
     own = next((candidate.logprob for candidate in ranking if candidate.token == token), None)
-    off = regret(ranking, token, task.temperature, task.seed, position, slack)
+    off = regret(ranking, token, task.temperature, task.seed, position, REGRET / 2)
     floor = ranking[-1].logprob
     return _Finding(
         position,
