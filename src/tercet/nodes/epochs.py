@@ -98,6 +98,7 @@ class Validator:
         self._abstained = -1
         """The last epoch in which there was nothing to decide from."""
         self._errands: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(policy.concurrency)
         self._longest_pause = LONGEST_BACK_OFF_SECONDS
 
     async def run(self) -> None:
@@ -200,7 +201,10 @@ class Validator:
     async def _challenge(self, miner: MinerEntry, allowance: int) -> None:
         """Ask one question and write down what was found, for the epoch that is being measured by then."""
         try:
-            finding = await self._examine(miner, allowance)
+            async with self._turns:
+                # A queue may be longer than an epoch's end is away: what counts is who the miner is, and what it is
+                # paid, when it is asked.
+                finding = await self._examine(self._newest(miner), allowance)
         except Exception:
             # A plugin's bug must not end the rounds; nothing is held against the miner.
             log.exception("challenge.failed uid=%d", miner.uid)
@@ -212,6 +216,11 @@ class Validator:
                 *(self._agenda.target, miner.uid, finding.kind, finding.verdict.score, finding.charged),
                 finding.verdict.reason,
             )
+
+    def _newest(self, miner: MinerEntry) -> MinerEntry:
+        """The listing's newest word on this tenant; the last one known when it has left."""
+        tenants = {(entry.uid, entry.generation): entry for entry in self._listing.miners()}
+        return tenants.get((miner.uid, miner.generation), miner)
 
     async def _examine(self, miner: MinerEntry, allowance: int) -> Finding | None:
         price = offer_price(miner)
