@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -74,6 +74,9 @@ class Arena:
         self.market = self.ledger.attach("Market", receipt.value)
         self.miners: dict[int, Member] = {}
         self.validators: dict[int, Member] = {}
+        self.last: MarketOutcome | None = None
+        self.everybody: list[Member] = []
+        """Also those who have left since."""
 
     # --- People ---
 
@@ -88,6 +91,7 @@ class Arena:
         self.give_stake_token(owner, self.params.miner_deposit)
         uid = self.market.send(owner, "register_miner", operator, endpoint).value
         self.miners[uid] = Member(uid, owner, operator)
+        self.everybody.append(self.miners[uid])
         return self.miners[uid]
 
     def add_validator(self, stake: int = 1_000 * TCT) -> Member:
@@ -95,6 +99,7 @@ class Arena:
         self.give_stake_token(owner, stake)
         vid = self.market.send(owner, "register_validator", operator, stake).value
         self.validators[vid] = Member(vid, owner, operator)
+        self.everybody.append(self.validators[vid])
         return self.validators[vid]
 
     def add_sponsor(self, budget: int, epochs: int) -> tuple[str, int]:
@@ -125,7 +130,7 @@ class Arena:
     def as_of(self, as_of: int | None = None) -> int:
         return int(self.market.call("generation")) if as_of is None else as_of
 
-    def vote(self, rows: dict[int, Sequence[int]], silent: Sequence[int] = ()) -> None:
+    def vote(self, rows: Mapping[int, Sequence[int]], silent: Sequence[int] = ()) -> None:
         """Everybody in `rows` commits and, unless silent, reveals; ends when the epoch can be closed."""
         generation = self.as_of()
         for vid, row in rows.items():
@@ -156,10 +161,16 @@ class Arena:
             rules=self.params.rules(),
             seats=tuple(seats[:count]),
             generations=tuple(generations),
-            bonds=tuple(self.bonds(vid, status["columns"]) for vid in range(count)),
+            bonds=tuple(self._stored(vid, status["columns"]) for vid in range(count)),
             closed_generation=self.market.call("closed_generation"),
             reward=status["reward"],
         )
+
+    def _stored(self, vid: int, columns: int) -> tuple[int, ...]:
+        """Bonds as the last closing left them; the view of 256 is too slow to ask each time."""
+        known = self.last.bonds if self.last else ()
+        row = known[vid][:columns] if vid < len(known) else ()
+        return (*row, *[0] * (columns - len(row)))
 
     def bonds(self, vid: int, columns: int) -> tuple[int, ...]:
         return tuple(self.market.call("get_bonds", vid)[:columns])
@@ -173,6 +184,7 @@ class Arena:
             hints = outcome.hints[first : first + pages_at_once]
             receipts.append(self.market.send(caller, "settle_pages", first, hints))
         receipts.append(self.market.send(caller, "finish_close"))
+        self.last = outcome
         return outcome, receipts
 
 

@@ -309,14 +309,14 @@ class EscrowMachine(RuleBasedStateMachine):
     @rule(k=channel)
     def withdraw(self, k: int) -> None:
         self.till.ledger.now += DELAY
-        deposited, claimed, state = self.books[k]
+        _, claimed, state = self.books[k]
         if self.attempt(state == "closing", PAYER.address, "withdraw", self.configs[k]):
             self.books[k] = (claimed, claimed, "closed")
 
     @precondition(lambda self: any(state == "open" for _, _, state in self.books))
     @rule(k=channel)
     def release(self, k: int) -> None:
-        deposited, claimed, state = self.books[k]
+        _, claimed, state = self.books[k]
         if self.attempt(state in {"open", "closing"}, self.till.receiver, "release", self.configs[k]):
             self.books[k] = (claimed, claimed, "closed")
 
