@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sqlite3
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import pytest
 from tercet.chain import Key, Sender, channel_id
 from tercet.errors import MinerMisbehaved, MinerRefused, MinerUnreachable, RefusalError, StateLockedError, UsageError
 from tercet.market import Price, Task
-from tercet.nodes.buyer import Exchange
+from tercet.nodes.buyer import Buyer, Exchange
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.miner import Miner, run_miner
 from tercet.nodes.miner_book import MinerBook
@@ -63,10 +64,12 @@ async def test_a_killed_miner_continues_its_channels_and_loses_at_most_what_was_
         for _ in range(3):
             with Child("miner", **config) as child:
                 entry = entry_of(await child.line())
-                running = [asyncio.create_task(_buy_until_it_fails(buyer, entry)) for _ in range(4)]
-                await asyncio.sleep(0.4)
+                bought: list[int] = []
+                running = [asyncio.create_task(_buy_until_it_fails(buyer, entry, bought)) for _ in range(4)]
+                await until(lambda: len(bought) >= 40)  # noqa: B023 - awaited in this turn
                 child.kill()
-                answered += sum(await asyncio.gather(*running))
+                await asyncio.gather(*running)
+                answered += len(bought)
         charged, best = charged_in(stage.folder / "child")
         (account,) = buyer.channels.book.accounts()
         assert answered * PAID <= charged <= best <= account.debt.signed
@@ -77,14 +80,10 @@ async def test_a_killed_miner_continues_its_channels_and_loses_at_most_what_was_
             assert account.debt.lost == 0
 
 
-async def _buy_until_it_fails(buyer: Any, entry: MinerEntry) -> int:
-    count = 0
-    while True:
-        try:
-            await buy(buyer, entry)
-        except MinerUnreachable:
-            return count
-        count += 1
+async def _buy_until_it_fails(buyer: Buyer, entry: MinerEntry, bought: list[int]) -> None:
+    with contextlib.suppress(MinerUnreachable):
+        while True:
+            bought.append((await buy(buyer, entry)).charged)
 
 
 @pytest.mark.slow
