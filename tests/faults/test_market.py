@@ -90,7 +90,7 @@ async def test_useless_miners_send_the_reward_back(town: Town) -> None:
     reasons = {line["uid"]: line for line in judge.reasons() if line["event"] == "verdict"}
     assert (reasons[babbler]["kind"], reasons[babbler]["reason"]) == ("judged", "the text came back changed")
     assert reasons[brooder]["kind"] == "missed"
-    assert "5 s" in reasons[brooder]["reason"]
+    assert "answer" in reasons[brooder]["reason"]
 
     assert await judge.end(signal.SIGINT) == 130
     status = await town.market.status()
