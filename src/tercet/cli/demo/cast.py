@@ -43,6 +43,8 @@ class Pace:
 
     commit_seconds: int
     reveal_seconds: int
+    warm_up_seconds: int
+    """Of measuring before the first paid epoch: the first questions also open channels, and all roles are cold."""
     challenges: int
     """To each miner, by each validator, in each epoch."""
     answer_seconds: float
@@ -61,9 +63,9 @@ class Pace:
 
 
 PACES: Mapping[str, Pace] = {
-    "smol": Pace(24, 6, 2, 20.0, 1, 0.5, 120.0),
-    "small": Pace(32, 8, 1, 30.0, 1, 1.0, 180.0),
-    "large": Pace(72, 12, 1, 60.0, 1, 2.0, 300.0),
+    "smol": Pace(28, 6, 12, 1, 20.0, 2, 0.5, 120.0),
+    "small": Pace(36, 8, 18, 1, 30.0, 2, 1.0, 180.0),
+    "large": Pace(90, 12, 40, 1, 60.0, 2, 2.0, 300.0),
 }
 
 

@@ -33,8 +33,8 @@ STAKE_EACH, DEPOSIT, BOND, REWARD = 1_000 * COIN, 10 * COIN, 1_000 * COIN, 100 *
 SPARE_EPOCHS = 2
 """Epochs that the sponsor pays for beyond those that run: so that a refund is seen, too."""
 LOOK_SECONDS = 0.5
-WARM_UP = 3
-"""Verdicts by each validator, on average, before the first paid epoch begins: their clock starts with the market."""
+CLOSING_SECONDS = 10.0
+"""How long validators may take to close an epoch before somebody else does."""
 ROLE_POLL = "0.5"
 SUPPORT = ("owner", "gateway", *VALIDATORS, *(f"{name}-payer" for name in VALIDATORS))
 
@@ -124,7 +124,7 @@ class Director:
         asking = asyncio.create_task(traffic.run())
         began = time.time()
         try:
-            closed = await self._watch(client, market, first, asking)
+            closed = await self._watch(client, market, first, traffic, asking)
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
@@ -175,21 +175,26 @@ class Director:
         return endpoint, api_key
 
     async def _ring(self, client: Client, market: MarketContract) -> int:
-        """Start a fresh epoch once the validators have begun to measure, and pay it; its number."""
-        deadline = time.monotonic() + self.pace.epoch_seconds
-        while len(self._dealings()) < WARM_UP * len(VALIDATORS) and time.monotonic() < deadline:
+        """Let validators begin to measure in the rest of the epoch that loading took up; then a paid one begins: its number."""
+        owner, status = self.stage.keys["owner"], await market.status()
+        now = await wind_clock(client, 0)
+        await wind_clock(client, status.reveal_ends - self.pace.warm_up_seconds - now)
+        self.progress.say("Validators begin to measure.")
+        deadline = time.monotonic() + self.pace.warm_up_seconds + CLOSING_SECONDS
+        while (await market.status()).epoch == status.epoch and time.monotonic() < deadline:
             self.stage.crew.check()
             await asyncio.sleep(LOOK_SECONDS)
-        owner = self.stage.keys["owner"]
-        await Curtain(client, market).skip_epoch(owner)
+        await Curtain(client, market).finish_epoch(owner)
         paid = self.epochs + SPARE_EPOCHS
         await client.sponsor(client.sender(owner), market, REWARD * paid, paid)
         first = (await market.status()).epoch
-        self.progress.say(f"A sponsor pays {REWARD // COIN} TCT into each epoch. Buyers begin to ask.")
+        self.progress.say(
+            f"A sponsor pays {REWARD // COIN} TCT into each epoch. The first buyers ask, at the price of newcomers."
+        )
         return first
 
     async def _watch(
-        self, client: Client, market: MarketContract, first: int, asking: asyncio.Task[None]
+        self, client: Client, market: MarketContract, first: int, traffic: Traffic, asking: asyncio.Task[None]
     ) -> list[ClosedEpoch]:
         """Look on until enough epochs are closed; kill the mortal half-way."""
         start = (await client.ledger.rpc.head()).number + 1
@@ -209,6 +214,9 @@ class Director:
                 closed = await client.closed_epochs(market, start)
                 seen = len(closed)
                 self._tell(closed[-1])
+                if not traffic.opened.is_set():
+                    traffic.opened.set()
+                    self.progress.say("Now buyers know whom to trust: they come in numbers.")
                 if seen >= self.epochs:
                     return closed[: self.epochs]
             self._show(status.epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import time
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 90.0
 PAUSE_AFTER_FAILURE = 0.5
+TRIALS = 2
+"""Requests by each buyer before the market has opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,17 @@ class Call:
 
 @dataclass(slots=True)
 class Traffic:
-    """Keeps `concurrency` requests in flight until it is cancelled."""
+    """Keeps `concurrency` requests in flight until it is cancelled.
+
+    Before `opened` is set only a few come: buyers who try a market that nobody has measured yet.
+    """
 
     base_url: str
     api_key: str
     model: str
     concurrency: int = 1
     calls: list[Call] = field(default_factory=list)
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
     _began: float = field(default_factory=time.monotonic)
 
     async def run(self) -> None:
@@ -54,7 +61,9 @@ class Traffic:
             await asyncio.gather(*(self._ask_on(client, stream=bool(i % 2)) for i in range(self.concurrency)))
 
     async def _ask_on(self, client: AsyncOpenAI, *, stream: bool) -> None:
-        while True:
+        for number in itertools.count():
+            if number >= TRIALS:
+                await self.opened.wait()
             stream = not stream
             at = time.monotonic() - self._began
             try:
