@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import hashlib
 import hmac
 import json
@@ -42,7 +43,6 @@ from tercet.chain import (
     deploy,
     recover,
     recover_voucher,
-    serve,
     sign_voucher,
 )
 from tercet.market import Price, Usage
@@ -65,6 +65,8 @@ Ask = Callable[[], Awaitable[None]]
 
 async def run_chain(folder: Path) -> None:
     """The embedded chain with the contracts, one market and one funded buyer; tells where in one line."""
+    from tercet.chain import serve  # noqa: PLC0415 - brings py-evm in, which only this process needs
+
     async with serve(folder) as server, Rpc(server.url) as rpc:
         sender = Sender(rpc, Key.from_hex((folder / "faucet.key").read_text()))
         deployment = await deploy(sender)
@@ -288,6 +290,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
             try:
                 url = f"http://127.0.0.1:{port}/"
                 await wait_for(port)
+                gc.freeze()  # as the roles do: what start-up made is not looked through again
                 pids = {"bare": opponent["pid"], "tercet": ready["pid"]}
                 cells = await compare(buyer, miner, url, pids, arguments.seconds, arguments.rounds)
                 (account,) = buyer.channels.book.accounts()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -254,6 +255,7 @@ async def run_miner(config: MinerConfig) -> int:
         await miner.redeemer.look()
         for loop in (miner.look_forever(), miner.redeemer.run()):
             stack.push_async_callback(_ended, asyncio.create_task(loop))
+        gc.freeze()  # what start-up made stays; looking through it again and again costs every answer
         facts = {"ready": True, "role": "miner", "endpoint": endpoint, "address": config.key.address}
         sys.stdout.write(json.dumps(facts) + "\n")
         sys.stdout.flush()
