@@ -1,7 +1,8 @@
-"""Our ABI codec and transactions, against eth-abi and eth-account."""
+"""Arguments, results and events through eth-abi; transactions against eth-account."""
 
 from __future__ import annotations
 
+from time import process_time
 from typing import Any
 
 import eth_abi
@@ -87,6 +88,45 @@ def test_junk_from_a_node_is_our_error(value: tuple[str, Any], junk: bytes) -> N
         decode([parse_type(entry_of(value[0]))], junk)
     except AbiError:
         return
+
+
+def word(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+HOSTILE = {
+    "two to the sixty numbers": ("uint256[]", word(32) + word(2**60) + word(1) * 40),
+    "two to the sixty texts": ("string[]", word(32) + word(2**60) + word(64) * 40),
+    "bytes longer than any machine": ("bytes", word(32) + word(2**255) + word(0)),
+    "a pointer beyond any machine": ("string", word(2**255)),
+    "cut short": ("(uint256,uint256)", word(1)),
+    "nothing": ("uint256", b""),
+    "20 megabytes in 74 kilobytes": (
+        "bytes[]",
+        word(32) + word(2_000) + word(64_000) * 2_000 + word(10_000) + bytes(10_016),
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "data"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_answer_is_refused_at_once(text: str, data: bytes) -> None:
+    """What a node claims costs no more time or memory than what it sent."""
+    started = process_time()
+    with pytest.raises(AbiError, match="right contract"):
+        decode([parse_type(entry_of(text))], data)
+    assert process_time() - started < 0.5
+
+
+def test_text_that_is_no_utf8_still_decodes() -> None:
+    """A miner's odd endpoint must not hide all the others."""
+    assert decode([parse_type({"type": "string"})], word(32) + word(2) + b"o\xff".ljust(32, b"\0")) == ("o\ufffd",)
+
+
+@pytest.mark.parametrize("text", ["uint7", "word", "uint256[0]", "()", ""])
+def test_a_type_that_is_none_is_refused(text: str) -> None:
+    """Types without size too: an answer could claim any number of them."""
+    with pytest.raises(AbiError, match="not supported"):
+        parse_type({"type": text})
 
 
 @pytest.mark.parametrize(
