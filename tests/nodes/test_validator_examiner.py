@@ -117,7 +117,8 @@ async def test_an_honest_answer_is_judged() -> None:
     finding = await find(honest)
     assert finding is not None
     assert (finding.uid, finding.generation, finding.kind) == (3, 8, "judged")
-    assert (finding.verdict, finding.charged) == (Verdict(1.0, ""), 10)
+    assert (finding.verdict.score, finding.verdict.reason, finding.charged) == (1.0, "", 10)
+    assert finding.verdict.measures == {"first_seconds": 0.25, "total_seconds": 0.5, "completion": 0.0}
 
 
 async def test_a_liar_is_found_out() -> None:

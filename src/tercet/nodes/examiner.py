@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tercet.errors import (
     BudgetError,
@@ -51,6 +51,7 @@ class _Reply:
     kind: Kind
     submission: Submission
     charged: int
+    usage: Usage = Usage()  # noqa: RUF009 - frozen
 
 
 class Examiner:
@@ -126,14 +127,20 @@ class Examiner:
             total_seconds=exchange.total_seconds,
             evidence=exchange.answer.signature,
         )
-        return _Reply("judged", submission, exchange.charged)
+        return _Reply("judged", submission, exchange.charged, exchange.answer.usage)
 
     async def _judge(self, task: Task, reply: _Reply) -> Verdict:
         if reply.kind != "judged":
             return Verdict(0.0, reply.submission.failure)
         async with self._judging, asyncio.timeout(self._judge_seconds):
             (verdict,) = await self._mechanism.judge(task, [reply.submission])
-        return verdict
+        # What every answer has, whether the judge got as far as measuring it or not.
+        bill = {
+            "first_seconds": reply.submission.first_seconds,
+            "total_seconds": reply.submission.total_seconds,
+            "completion": float(reply.usage.completion),
+        }
+        return replace(verdict, measures={**bill, **(verdict.measures or {})})
 
 
 def _failed(question: Question, kind: Kind, error: Exception, began: float, failure: str = "") -> _Reply:

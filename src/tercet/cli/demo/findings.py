@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -55,22 +55,15 @@ def read_verdicts(folder: Path) -> list[Dealing]:
                 uid=found["uid"],
                 at=found["at"],
                 answered=found["kind"] == "judged",
-                tokens=int(measures.get("tokens", 0)),
+                tokens=int(measures.get("completion", 0)),
                 charged=found["charged"],
                 score=found["score"],
                 reason=found["reason"],
                 first_seconds=measures.get("first_seconds"),
-                seconds=_seconds(measures),
+                seconds=measures.get("total_seconds"),
             )
         )
     return dealings
-
-
-def _seconds(measures: Mapping[str, float]) -> float | None:
-    """How long a judged answer took, from what its judge measured."""
-    if not measures.get("tokens_per_second"):
-        return None
-    return measures["tokens"] / measures["tokens_per_second"]
 
 
 def read_receipts(database: Path) -> list[Receipt]:
