@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import rlp
+
 from tercet.chain.devnet.accounts import Accounts
 from tercet.chain.devnet.evm import (
     CallTransaction,
@@ -29,7 +31,6 @@ from tercet.chain.devnet.evm import (
 from tercet.chain.devnet.store import Block, LogRow, Mined, Store
 from tercet.chain.files import make_folder, write_atomic
 from tercet.chain.keys import Key, keccak, parse_address
-from tercet.chain.rlp import encode
 from tercet.errors import ChainBusyError, ChainError, WrongChainError
 
 DEFAULT_CHAIN_ID = 8_411_000_337
@@ -277,7 +278,7 @@ def _seal(
 ) -> Block:
     """A block with its hash: over the parent and all it holds, so that equal histories have equal hashes."""
     fields = [number, timestamp, base_fee, gas_limit, gas_used]
-    digest = keccak(encode([parent, *fields, keccak(raw)]))
+    digest = keccak(rlp.encode([parent, *fields, keccak(raw)]))
     return Block(number, digest, parent, timestamp, base_fee, gas_limit, gas_used, keccak(parent))
 
 

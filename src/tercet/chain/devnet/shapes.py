@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import rlp
+
 from tercet.chain.devnet.chain import Receipt
 from tercet.chain.devnet.evm import COINBASE, decode_transaction
 from tercet.chain.devnet.store import Block, LogRow, Mined
 from tercet.chain.keys import keccak
-from tercet.chain.rlp import encode
 
 Json = dict[str, Any]
 
@@ -171,7 +172,7 @@ def show_block(block: Block, mined: Mined | None, bloom: bytes, *, full: bool) -
         "extraData": "0x",
         "mixHash": show_hash(block.mix),
         "nonce": "0x0000000000000000",
-        "sha3Uncles": show_hash(keccak(encode([]))),
+        "sha3Uncles": show_hash(keccak(rlp.encode([]))),
         "stateRoot": empty,
         "transactionsRoot": empty,
         "receiptsRoot": empty,
