@@ -1,9 +1,11 @@
-"""Keystore files: made, opened, listed, imported, and compared with eth-keyfile's."""
+"""Keystore files: made, opened, listed, imported, by eth-keyfile or for it."""
 
 from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import eth_keyfile
@@ -102,12 +104,36 @@ def test_a_damaged_file_is_reported_and_left_out_of_the_list(store: Keystore, te
         store.load("junk", "pw")
 
 
-def test_a_hostile_file_cannot_eat_the_memory(store: Keystore) -> None:
-    """Scrypt parameters beyond any wallet's are refused before they are tried."""
+@pytest.mark.parametrize(
+    "greed",
+    [{"n": 2**30}, {"N": 2**30}, {"r": 2**20}, {"p": 2**30}, {"p": 0}, {"n": "4096"}, {"dklen": 2**40}],
+    ids="-".join,
+)
+def test_a_hostile_file_cannot_eat_the_memory(greed: dict[str, object]) -> None:
+    """Scrypt parameters beyond any wallet's are refused before they are tried, however they are spelled."""
     content = encrypt(KEY, "pw", work=2**12)
-    content["crypto"]["kdfparams"]["n"] = 2**30
-    with pytest.raises(KeystoreError, match="scrypt"):
+    content["crypto"]["kdfparams"] |= greed
+    with pytest.raises(KeystoreError, match=r"no version-3"):
         decrypt(content, "pw", "bomb")
+
+
+def test_a_hostile_file_cannot_eat_the_time() -> None:
+    """Nor pbkdf2 rounds beyond any wallet's."""
+    content = eth_keyfile.create_keyfile_json(KEY.secret, b"pw", kdf="pbkdf2", iterations=1)
+    content["crypto"]["kdfparams"]["c"] = 10**12
+    with pytest.raises(KeystoreError, match="pbkdf2"):
+        decrypt(content, "pw", "bomb")
+
+
+def test_listing_wallets_loads_no_curves(store: Keystore) -> None:
+    """Only making and opening a key pays for eth-keyfile's start-up."""
+    store.create("miner", "pw", light=True)
+    code = (
+        "import sys; from pathlib import Path; from tercet.chain.keystore import Keystore\n"
+        f"print([e.name for e in Keystore(Path({str(store.folder)!r})).list()], 'eth_keyfile' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "['miner'] False"
 
 
 def test_a_folder_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:

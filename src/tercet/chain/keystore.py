@@ -1,26 +1,19 @@
 """Keys at rest: Web3 Secret Storage files, version 3, as geth, eth-account and wallets write them.
 
 One file a name, `NAME.json`, mode 0600 in a folder of mode 0700, written whole or not at all.
-Where the password comes from is the command line's matter. Written here rather than taken from
-eth-keyfile because that one pulls in pairing curves and takes 0.7 s to import; tests compare both.
+Where the password comes from is the command line's matter; eth-keyfile locks and unlocks.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import re
-import secrets
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from Crypto.Cipher import AES
-
 from tercet.chain.files import make_folder, write_atomic
-from tercet.chain.keys import Key, checksum_address, keccak
+from tercet.chain.keys import Key, checksum_address
 from tercet.errors import InvalidKeyError, KeystoreError, WrongPasswordError
 
 STANDARD_N = 2**18
@@ -28,6 +21,8 @@ STANDARD_N = 2**18
 LIGHT_N = 2**12
 """geth's light factor, 4 MiB and milliseconds: for development keys only."""
 _MAX_N = 2**20
+_MAX_ROUNDS = 10**7
+"""Of pbkdf2: some seconds; wallets write 10**6 at most."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -108,59 +103,49 @@ def encrypt(key: Key, password: str, *, work: int = STANDARD_N) -> dict[str, Any
         password: any text; encoded as UTF-8.
         work: scrypt's N, a power of two.
     """
-    salt, start = secrets.token_bytes(32), secrets.token_bytes(16)
-    derived = _scrypt(password, salt, work, 8, 1)
-    ciphertext = _aes(derived[:16], start, key.secret)
-    return {
-        "address": key.address[2:].lower(),
-        "crypto": {
-            "cipher": "aes-128-ctr",
-            "cipherparams": {"iv": start.hex()},
-            "ciphertext": ciphertext.hex(),
-            "kdf": "scrypt",
-            "kdfparams": {"dklen": 32, "n": work, "r": 8, "p": 1, "salt": salt.hex()},
-            "mac": keccak(derived[16:] + ciphertext).hex(),
-        },
-        "id": str(uuid.uuid4()),
-        "version": 3,
-    }
+    # Here and not above: it brings pairing curves, 0.7 s of start-up that listing wallets need not pay.
+    from eth_keyfile import create_keyfile_json  # noqa: PLC0415
+
+    made: dict[str, Any] = create_keyfile_json(
+        key.secret, password.encode(), kdf="scrypt", iterations=work, salt_size=32
+    )
+    return made | {"address": key.address[2:].lower()}  # as geth writes it
 
 
 def decrypt(content: dict[str, Any], password: str, name: str) -> Key:
     """The key inside a version-3 object (scrypt or pbkdf2); `name` is for the error's text."""
+    # Here and not above, as in `encrypt`.
+    from eth_keyfile import decode_keyfile_json  # noqa: PLC0415
+    from eth_keyfile.exceptions import EthKeyfileValueError  # noqa: PLC0415
+
+    plain = _lower(content)  # before the bounds, or an "N" beside the "n" would pass them
     try:
-        crypto = {str(k).lower(): v for k, v in content.items()}["crypto"]
-        ciphertext, mac = bytes.fromhex(crypto["ciphertext"]), bytes.fromhex(crypto["mac"])
-        start = bytes.fromhex(crypto["cipherparams"]["iv"])
-        derived = _derive(crypto["kdf"], crypto["kdfparams"], password)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        _check_bounds(plain)
+        return Key(decode_keyfile_json(plain, password.encode()))
+    except EthKeyfileValueError as error:  # the MAC, and nothing else in a version-3 file
+        raise WrongPasswordError(
+            f"The password does not open the key {name!r}. Try again; nothing was changed."
+        ) from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise KeystoreError(f"Key {name!r} is no version-3 keystore file: {error!r}. Restore it.") from error
-    if not hmac.compare_digest(keccak(derived[16:32] + ciphertext), mac):
-        raise WrongPasswordError(f"The password does not open the key {name!r}. Try again; nothing was changed.")
-    return Key(_aes(derived[:16], start, ciphertext))
 
 
-def _derive(kdf: str, given: dict[str, Any], password: str) -> bytes:
-    salt = bytes.fromhex(given["salt"])
-    if int(given["dklen"]) != 32:
-        raise ValueError(f"dklen {given['dklen']}")
-    if kdf == "scrypt":
-        return _scrypt(password, salt, int(given["n"]), int(given["r"]), int(given["p"]))
-    if kdf == "pbkdf2" and given.get("prf") == "hmac-sha256":
-        return hashlib.pbkdf2_hmac("sha256", password.encode(), salt, int(given["c"]), 32)
-    raise ValueError(f"kdf {kdf!r}")
+def _check_bounds(content: dict[str, Any]) -> None:
+    """A stranger's file must not be able to ask for all the memory or time there is; ValueError if it does."""
+    if content["version"] != 3:
+        raise ValueError(f"version {content['version']!r}")
+    kdf, given = content["crypto"]["kdf"], content["crypto"]["kdfparams"]
+    if given["dklen"] != 32:
+        raise ValueError(f"dklen {given['dklen']!r}")
+    limits = {"n": _MAX_N, "r": 16, "p": 16} if kdf == "scrypt" else {"c": _MAX_ROUNDS}
+    for part, most in limits.items():
+        if not 1 <= given[part] <= most:
+            raise ValueError(f"{kdf} {part}={given[part]} is more than a keystore needs, or less")
 
 
-def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    # A stranger's file must not be able to ask for all the memory there is.
-    if n > _MAX_N or r > 16 or p > 16:
-        raise ValueError(f"scrypt n={n} r={r} p={p} is more than a keystore needs")
-    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, dklen=32, maxmem=256 * n * r + 2**20)
-
-
-def _aes(key: bytes, start: bytes, data: bytes) -> bytes:
-    cipher = AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=start)
-    return cipher.encrypt(data)
+def _lower(content: Any) -> Any:
+    """With all names in lower case, as some wallets write `Crypto`."""
+    return {str(k).lower(): _lower(v) for k, v in content.items()} if isinstance(content, dict) else content
 
 
 def _read(path: Path) -> dict[str, Any]:
