@@ -18,11 +18,12 @@ from tercet.cli.connection import ENDPOINT, chain_url, deployment_path, open_cli
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
-from tercet.cli.serving import announce, run_role, told_to_stop
+from tercet.cli.serving import run_role
 from tercet.cli.settings import Settings
 from tercet.cli.unlock import unlock
 from tercet.errors import RefusedError
 from tercet.market import STAKE, Amount
+from tercet.nodes.role import announce, told_to_stop
 
 __all__ = ["command"]
 
@@ -53,16 +54,17 @@ async def _serve(settings: Settings, host: str, port: int, time_travel: bool) ->
 
     folder = settings.home / "chain"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    async with told_to_stop() as stop, serve(folder, host, port, time_travel=time_travel) as server:
-        deployment = await _deploy_once(settings, server.url, server.chain_id, folder)
-        endpoint = folder / ENDPOINT
-        endpoint.write_text(json.dumps({"url": server.url, "chain_id": server.chain_id}) + "\n")
-        try:
-            announce("chain", endpoint=server.url, faucet=server.faucet, **asdict(deployment))
-            return await stop
-        finally:
-            with contextlib.suppress(OSError):
-                endpoint.unlink()
+    with told_to_stop() as stop:
+        async with serve(folder, host, port, time_travel=time_travel) as server:
+            deployment = await _deploy_once(settings, server.url, server.chain_id, folder)
+            endpoint = folder / ENDPOINT
+            endpoint.write_text(json.dumps({"url": server.url, "chain_id": server.chain_id}) + "\n")
+            try:
+                announce("chain", endpoint=server.url, faucet=server.faucet, **asdict(deployment))
+                return await stop
+            finally:
+                with contextlib.suppress(OSError):
+                    endpoint.unlink()
 
 
 async def _deploy_once(settings: Settings, url: str, chain_id: int, folder: Path) -> Deployment:

@@ -19,11 +19,11 @@ from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.model import pull_progress
 from tercet.cli.output import say
 from tercet.cli.processes import Child, Crew
-from tercet.cli.serving import announce, told_to_stop
 from tercet.cli.stage import COIN, Stage
 from tercet.client import Client, connect
 from tercet.errors import UnreachableError
 from tercet.nodes.gateway_keys import create_key, list_keys
+from tercet.nodes.role import announce, told_to_stop
 from tercet.subnets.inference.hub import find_model
 
 __all__ = ["command"]
@@ -88,7 +88,7 @@ class _Up:
     async def run(self) -> int:
         """Set up what is missing, supervise until told to stop; the exit code."""
         crew = self.stage.crew
-        async with told_to_stop() as stop:
+        with told_to_stop() as stop:
             work = asyncio.create_task(self._work())
             try:
                 either: set[asyncio.Future[Any]] = {work, stop}

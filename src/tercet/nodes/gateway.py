@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import json
 import logging
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from tercet.chain.keys import Key
 from tercet.chain.ledger import Ledger
-from tercet.errors import StateLockedError, UsageError
+from tercet.errors import UsageError
+from tercet.nodes.admission import Limits
 from tercet.nodes.budgets import Budgets
 from tercet.nodes.buyer import Buyer
 from tercet.nodes.directory import Directory
@@ -28,6 +25,8 @@ from tercet.nodes.gateway_keys import gateway_db
 from tercet.nodes.gateway_market import Buying, Listing
 from tercet.nodes.gateway_metrics import Metrics
 from tercet.nodes.gateway_queue import FairQueue
+from tercet.nodes.guard import Door, Guard
+from tercet.nodes.role import announce, held, told_to_stop
 from tercet.subnets import Mechanism
 
 __all__ = ["GatewayConfig", "run_gateway"]
@@ -62,6 +61,8 @@ class GatewayConfig:
     """How often the ledger is looked at."""
     grace_seconds: float = 10.0
     """How long calls in flight may go on when the gateway is told to stop."""
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    """Connections, and how long each may take over its headers."""
 
 
 async def run_gateway(config: GatewayConfig) -> int:
@@ -74,8 +75,8 @@ async def run_gateway(config: GatewayConfig) -> int:
 
     """
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(_held(config.state))
-        told = stack.enter_context(_told_to_stop())
+        stack.enter_context(held(config.state, "gateway"))
+        told = stack.enter_context(told_to_stop())
         budgets = stack.enter_context(Budgets(gateway_db(config.state)))
         for receipt in budgets.recover():
             log.warning("gateway.lost id=%s key=%s miner=%d", receipt.id, receipt.key, receipt.uid)
@@ -89,7 +90,7 @@ async def run_gateway(config: GatewayConfig) -> int:
         stack.push_async_callback(_end, asyncio.create_task(directory.run()))
         desk = build_desk(config, directory, buyer, budgets)
         async with serving(config, desk) as url:
-            announce(config, url)
+            announce("gateway", endpoint=url, address=config.key.address)
             await told
         return told.result()
 
@@ -104,21 +105,45 @@ def build_desk(config: GatewayConfig, listing: Listing, buying: Buying, budgets:
 async def serving(config: GatewayConfig, desk: Desk) -> AsyncIterator[str]:
     """Listen while the block runs; yields the address. At its end calls in flight get `grace_seconds`."""
     models = default_models(config.mechanism) if config.models is None else config.models
+    door = Door(config.limits)
     app = build_app(Face(desk, config.mechanism.limit, models))
+    app.middlewares.insert(0, _timed(door))
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=config.grace_seconds)
     await runner.setup()
+    assert runner.server is not None
+    listener = await _listen(runner.server, door, config)
+    sweeper = asyncio.create_task(door.sweep_forever())
     try:
-        await _listen(runner, config)
-        host, port = runner.addresses[0][:2]
+        host, port = listener.sockets[0].getsockname()[:2]
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
         desk.stopping = True
+        listener.close()
         await runner.cleanup()
+        await _end(sweeper)
 
 
-async def _listen(runner: web.AppRunner, config: GatewayConfig) -> None:
+def _timed(door: Door) -> Middleware:
+    """From complete headers to the end of the answer a handler keeps its own time; the door keeps the rest."""
+
+    @web.middleware
+    async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
+        guard = door.guard(request.protocol)
+        if guard is None:
+            raise ConnectionResetError
+        guard.begin_work()
+        try:
+            return await handler(request)
+        finally:
+            guard.end_work()
+
+    return timed
+
+
+async def _listen(server: web.Server, door: Door, config: GatewayConfig) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
     try:
-        await web.TCPSite(runner, config.host, config.port).start()
+        return await loop.create_server(lambda: Guard(door, server()), config.host, config.port, backlog=512)
     except OSError as error:
         raise UsageError(
             f"Cannot listen on {config.host}:{config.port}: {error.strerror or error}."
@@ -134,49 +159,6 @@ def default_models(mechanism: Mechanism) -> dict[str, Kind]:
     return {Path(promised).name: "chat", "minilm": "embed"}
 
 
-def announce(config: GatewayConfig, url: str) -> None:
-    """The one line on stdout by which a parent knows that this role serves."""
-    facts = {"ready": True, "role": "gateway", "endpoint": url, "address": config.key.address}
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
-
-
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def _held(state: Path) -> Iterator[None]:
-    """Hold the state folder: a second gateway would take the first one's calls in flight for lost."""
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(state / "gateway.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StateLockedError(
-                f"Another gateway works with {state}. Stop it, or give this one a state folder of its own."
-            ) from None
-        yield
-    finally:
-        os.close(lock)
-
-
-@contextlib.contextmanager
-def _told_to_stop() -> Iterator[asyncio.Future[int]]:
-    """Yields what becomes the exit code: 130 after SIGINT, 0 after SIGTERM. A second signal changes nothing."""
-    loop = asyncio.get_running_loop()
-    code: asyncio.Future[int] = loop.create_future()
-
-    def tell(value: int) -> None:
-        if not code.done():
-            code.set_result(value)
-
-    loop.add_signal_handler(signal.SIGINT, tell, 130)
-    loop.add_signal_handler(signal.SIGTERM, tell, 0)
-    try:
-        yield code
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        loop.remove_signal_handler(signal.SIGTERM)

@@ -23,7 +23,7 @@ class Guard(asyncio.Protocol):
 
     __slots__ = ("_door", "_idle", "_inner", "_transport", "address", "deadline")
 
-    def __init__(self, door: GuardedServer, inner: RequestHandler) -> None:
+    def __init__(self, door: Door, inner: RequestHandler) -> None:
         self._door, self._inner = door, inner
         self._transport: asyncio.Transport | None = None
         self._idle = False
@@ -87,32 +87,14 @@ class Guard(asyncio.Protocol):
             self._transport.abort()
 
 
-class QuietHandler(RequestHandler):
-    """aiohttp's protocol, less its error pages: those repeat a stranger's bytes, ours never do."""
+class Door:
+    """The connections of one listener: how many there may be, and by when each must speak."""
 
-    __slots__ = ()
-
-    def handle_error(self, *_: Any, **__: Any) -> web.StreamResponse:
-        """Bytes that are no HTTP get `bad_request`."""
-        status, body = encode_refusal(RefusalError("bad_request"))
-        response = web.Response(status=status, body=body, content_type="application/json")
-        response.force_close()
-        return response
-
-
-class GuardedServer(web.Server):
-    """aiohttp's low-level server with a `Guard` before each connection."""
-
-    def __init__(self, handler: Any, limits: Limits, **options: Any) -> None:
-        super().__init__(handler, **options)
+    def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._guards: dict[RequestHandler, Guard] = {}
         self._addresses: Counter[str] = Counter()
         self.now = asyncio.get_running_loop().time
-
-    def __call__(self) -> Any:
-        """The protocol of a new connection."""
-        return Guard(self, QuietHandler(self, loop=self._loop, **self._kwargs))
 
     def enter(self, guard: Guard, inner: RequestHandler) -> bool:
         """Whether there is room for one more connection, in all and from its address."""
@@ -146,3 +128,28 @@ class GuardedServer(web.Server):
         while True:
             await asyncio.sleep(min(1.0, self.limits.header_seconds / 4))
             self.sweep()
+
+
+class QuietHandler(RequestHandler):
+    """aiohttp's protocol, less its error pages: those repeat a stranger's bytes, ours never do."""
+
+    __slots__ = ()
+
+    def handle_error(self, *_: Any, **__: Any) -> web.StreamResponse:
+        """Bytes that are no HTTP get `bad_request`."""
+        status, body = encode_refusal(RefusalError("bad_request"))
+        response = web.Response(status=status, body=body, content_type="application/json")
+        response.force_close()
+        return response
+
+
+class GuardedServer(web.Server):
+    """aiohttp's low-level server with a `Guard` before each connection."""
+
+    def __init__(self, handler: Any, limits: Limits, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self.door = Door(limits)
+
+    def __call__(self) -> Any:
+        """The protocol of a new connection."""
+        return Guard(self.door, QuietHandler(self, loop=self._loop, **self._kwargs))

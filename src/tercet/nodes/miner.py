@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import gc
-import json
 import logging
-import os
-import signal
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +19,6 @@ from tercet.errors import (
     ChainError,
     InvalidSignatureError,
     RefusalError,
-    StateLockedError,
     TercetError,
     UnreachableError,
     UsageError,
@@ -36,6 +29,7 @@ from tercet.nodes.directory import PROBATION_BPS, build_entries
 from tercet.nodes.miner_book import MinerBook, Ticket
 from tercet.nodes.paid_work import Order, PaidWork, choose_price, read_order, validate_limit
 from tercet.nodes.redeemer import Redeemer
+from tercet.nodes.role import announce, held, told_to_stop
 from tercet.nodes.server import Call, WireServer, Work
 from tercet.subnets.mechanism import Mechanism
 
@@ -239,8 +233,8 @@ async def run_miner(config: MinerConfig) -> int:
         SubnetError: the mechanism cannot be opened.
     """
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(_held(config.state))
-        told = stack.enter_context(_told_to_stop())
+        stack.enter_context(held(config.state, "miner"))
+        told = stack.enter_context(told_to_stop())
         await config.ledger.check()
         await config.mechanism.open("miner")
         stack.push_async_callback(config.mechanism.close)
@@ -256,9 +250,7 @@ async def run_miner(config: MinerConfig) -> int:
         for loop in (miner.look_forever(), miner.redeemer.run()):
             stack.push_async_callback(_ended, asyncio.create_task(loop))
         gc.freeze()  # what start-up made stays; looking through it again and again costs every answer
-        facts = {"ready": True, "role": "miner", "endpoint": endpoint, "address": config.key.address}
-        sys.stdout.write(json.dumps(facts) + "\n")
-        sys.stdout.flush()
+        announce("miner", endpoint=endpoint, address=config.key.address)
         return await told
     raise AssertionError
 
@@ -307,39 +299,3 @@ async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, TercetError):
         await task
-
-
-@contextlib.contextmanager
-def _held(state: Path) -> Iterator[None]:
-    """Hold the state folder: two miners on one book would work twice under one voucher."""
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(state / "miner.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StateLockedError(
-                f"Another miner works with {state}. Stop it, or give this one a state folder of its own."
-            ) from None
-        yield
-    finally:
-        os.close(lock)
-
-
-@contextlib.contextmanager
-def _told_to_stop() -> Iterator[asyncio.Future[int]]:
-    """Yields what becomes the exit code: 130 after SIGINT, 0 after SIGTERM. A second signal changes nothing."""
-    loop = asyncio.get_running_loop()
-    code: asyncio.Future[int] = loop.create_future()
-
-    def tell(value: int) -> None:
-        if not code.done():
-            code.set_result(value)
-
-    loop.add_signal_handler(signal.SIGINT, tell, 130)
-    loop.add_signal_handler(signal.SIGTERM, tell, 0)
-    try:
-        yield code
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        loop.remove_signal_handler(signal.SIGTERM)

@@ -113,7 +113,7 @@ class WireServer:
             raise UsageError(
                 f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another port, or 0 for any free one."
             ) from error
-        self._sweeper = asyncio.create_task(self._server.sweep_forever())
+        self._sweeper = asyncio.create_task(self._server.door.sweep_forever())
         return int(self._listener.sockets[0].getsockname()[1])
 
     async def stop(self, grace_seconds: float = 10.0) -> None:
@@ -128,7 +128,7 @@ class WireServer:
         self._replays.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        guard = self._server.guard(request.protocol)
+        guard = self._server.door.guard(request.protocol)
         if guard is None:
             raise ConnectionResetError
         guard.begin_work()

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import signal
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from tercet.nodes.buyer import Buyer
 from tercet.nodes.directory import Directory
 from tercet.nodes.epochs import Policy, Validator
 from tercet.nodes.examiner import Examiner
+from tercet.nodes.role import announce, told_to_stop
 from tercet.nodes.seat import ChainSeat
 from tercet.subnets import Mechanism
 
@@ -71,7 +69,7 @@ async def run_validator(config: ValidatorConfig) -> int:
 
     """
     _check_keys(config)
-    with _told_to_stop() as told:
+    with told_to_stop() as told:
         rounds = asyncio.create_task(_validate(config))
         try:
             both: set[asyncio.Future[Any]] = {told, rounds}
@@ -98,7 +96,7 @@ async def _validate(config: ValidatorConfig) -> None:
         stack.push_async_callback(buyer.close)
         directory = await stack.enter_async_context(_directory(config))
         validator = Validator(config.policy, seat, directory, _examiner(config, buyer), book)
-        _announce(config)
+        announce("validator", address=config.key.address, verdicts=str(config.state / "verdicts.jsonl"))
         await validator.run()
 
 
@@ -151,30 +149,3 @@ async def _directory(config: ValidatorConfig) -> AsyncIterator[Directory]:
             await asyncio.gather(keeping, return_exceptions=True)
     finally:
         await directory.close()
-
-
-def _announce(config: ValidatorConfig) -> None:
-    """The one line on stdout by which a parent knows that this role serves."""
-    reasons = str(config.state / "verdicts.jsonl")
-    facts = {"ready": True, "role": "validator", "address": config.key.address, "verdicts": reasons}
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _told_to_stop() -> Iterator[asyncio.Future[int]]:
-    """Yields what becomes the exit code: 130 after SIGINT, 0 after SIGTERM. A second signal changes nothing."""
-    loop = asyncio.get_running_loop()
-    code: asyncio.Future[int] = loop.create_future()
-
-    def tell(value: int) -> None:
-        if not code.done():
-            code.set_result(value)
-
-    loop.add_signal_handler(signal.SIGINT, tell, 130)
-    loop.add_signal_handler(signal.SIGTERM, tell, 0)
-    try:
-        yield code
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        loop.remove_signal_handler(signal.SIGTERM)
