@@ -1,0 +1,189 @@
+"""Commands that read and write a chain: each as a process, against the embedded one."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import socket
+
+import pytest
+
+from tercet.cli.frame import Group, TercetCommand
+
+from .conftest import Shell, covers, fields_of
+
+TCT = 10**18
+
+
+def schema_of(words: list[str]) -> set[str]:
+    """The documented fields of a command."""
+    command = importlib.import_module(f"tercet.cli.{words[0]}").command
+    leaf = command.commands[words[1]] if isinstance(command, Group) else command
+    assert isinstance(leaf, TercetCommand)
+    assert leaf.schema is not None
+    return set(leaf.schema)
+
+
+READING = [
+    ["chain", "show"],
+    ["market", "list"],
+    ["market", "show", "--market", "echo"],
+    ["epoch", "show", "--market", "echo"],
+    ["ledger", "balances"],
+    ["ledger", "events", "--last", "5"],
+    ["ledger", "events", "--market", "echo"],
+    ["ledger", "receipts"],
+    ["wallet", "list"],
+    ["model", "list"],
+    ["subnet", "list"],
+    ["key", "list"],
+    ["config", "show"],
+]
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_json_has_the_documented_fields_and_nothing_else_on_stdout(town: Shell, words: list[str]) -> None:
+    """Every reading command prints one object whose fields stand in its schema, and a table without --json."""
+    town.run("key", "new", "laptop", "--budget", "1")
+    done = town.run(*words, "--json")
+    assert done.code == 0, done.err
+    assert covers(schema_of(words), fields_of(done.json)), fields_of(done.json) - schema_of(words)
+    plain = town.run(*words)
+    assert plain.code == 0
+    assert "{" not in plain.out.splitlines()[0] if plain.out else True
+    assert "\x1b" not in plain.out + plain.err
+
+
+def test_a_market_is_found_by_name_and_by_address(town: Shell) -> None:
+    """Both say the same."""
+    listed = town.run("market", "list", "--json").json["markets"][0]
+    assert listed["bond"] == str(1_000 * TCT)
+    by_name = town.run("market", "show", "--market", "echo", "--json").json
+    by_address = town.run("market", "show", "--market", listed["address"], "--json").json
+    assert by_name["rules"] == by_address["rules"]
+    assert by_name["rules"]["subnet"] == "echo"
+
+
+def test_an_unknown_market_is_wrong_usage(town: Shell) -> None:
+    """The message names it and says where to look."""
+    done = town.run("market", "show", "--market", "nowhere")
+    assert done.code == 2
+    assert "'nowhere'" in done.err
+    assert "tercet market list" in done.err
+
+
+def test_no_market_named_is_wrong_usage(town: Shell) -> None:
+    """There is no guess."""
+    assert town.run("market", "show").code == 2
+
+
+def test_spending_needs_yes_without_a_terminal(town: Shell) -> None:
+    """Exit code 3, the amount is shown, nothing is sent."""
+    before = town.run("ledger", "balances", "--json").json
+    done = town.spend("market", "sponsor", "--market", "echo", "--budget", "30", "--epochs", "3")
+    assert done.code == 3
+    assert "30 TCT" in done.err
+    assert "--yes" in done.err
+    assert town.run("ledger", "balances", "--json").json == before
+
+
+def test_a_dry_run_shows_and_sends_nothing(town: Shell) -> None:
+    """Exit code 0, the effect is shown, the money stays."""
+    before = town.run("ledger", "balances", "--json").json
+    for words in (
+        ["market", "create", "echo", "--name", "second"],
+        ["market", "sponsor", "--market", "echo", "--budget", "30", "--epochs", "3"],
+        ["mine", "echo", "--market", "echo"],
+        ["validate", "echo", "--market", "echo", "--payer", "owner"],
+    ):
+        done = town.spend(*words, "--dry-run")
+        assert done.code == 0, done.err
+        assert "Dry run" in done.err
+    assert town.run("ledger", "balances", "--json").json == before
+
+
+def test_a_sponsor_pays_and_the_epoch_shows_it(town: Shell) -> None:
+    """The number of the sponsorship goes to stdout; the market's reward is budget over epochs."""
+    done = town.spend("market", "sponsor", "--market", "echo", "--budget", "30", "--epochs", "3", "--yes")
+    assert (done.code, done.out.strip()) == (0, "0")
+    assert town.run("market", "show", "--market", "echo", "--json").json["reward"] == str(10 * TCT)
+    told = town.run("ledger", "events", "--market", "echo", "--name", "Sponsored", "--json").json["events"]
+    assert [event["fields"]["rate"] for event in told] == [str(10 * TCT)]
+
+
+def test_an_epoch_that_runs_cannot_be_closed(town: Shell) -> None:
+    """The message says until when it runs."""
+    done = town.spend("epoch", "close", "--market", "echo")
+    assert done.code == 1
+    assert "runs until" in done.err
+
+
+def test_a_wrong_password_opens_no_wallet(town: Shell) -> None:
+    """Exit code 1; nothing was changed."""
+    (town.folder / "wrong").write_text("battery staple\n")
+    done = town.run("mine", "echo", "--wallet", "owner", "--password-file", "wrong", "--yes")
+    assert done.code == 1
+    assert "does not open the key 'owner'" in done.err
+
+
+def test_a_missing_wallet_says_how_to_make_it(town: Shell) -> None:
+    """Nobody is asked for the password of a key that is not there."""
+    done = town.spend("mine", "echo", wallet="ghost")
+    assert done.code == 1
+    assert "tercet wallet new ghost" in done.err
+
+
+def test_amounts_are_read_strictly(town: Shell) -> None:
+    """Half a base unit, a word, a negative number: wrong usage."""
+    for amount in ("0.0000000000000000001", "much", "-1"):
+        done = town.spend("market", "sponsor", "--market", "echo", f"--budget={amount}", "--epochs", "1", "--yes")
+        assert done.code == 2, amount
+
+
+def test_an_unknown_subnet_names_the_known_ones(town: Shell) -> None:
+    """Wrong usage."""
+    done = town.spend("mine", "knitting")
+    assert done.code == 2
+    assert "echo" in done.err
+
+
+def test_an_unreachable_chain_is_exit_code_4(shell: Shell) -> None:
+    """The message names the address."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        done = shell.run("market", "list", "--chain", url)
+    assert done.code == 4
+    assert url in done.err
+
+
+def test_a_chain_without_our_contracts_says_how_to_put_them_there(town: Shell) -> None:
+    """Another home knows no contracts on this chain."""
+    url = town.run("chain", "show", "--json").json["url"]
+    done = town.run("market", "list", "--chain", url, "--home", str(town.folder / "stranger"))
+    assert done.code == 1
+    assert "tercet chain deploy" in done.err
+
+
+def test_a_deployment_of_another_chain_is_refused(town: Shell) -> None:
+    """A file with another chain id is no use here."""
+    shown = town.run("chain", "show", "--json").json
+    file = town.folder / "foreign.json"
+    file.write_text(json.dumps({**shown["contracts"], "chain_id": 5, "block": 0}))
+    done = town.run("market", "list", environment={"TERCET_DEPLOYMENT": str(file)})
+    assert done.code == 1
+    assert "id" in done.err
+
+
+def test_contracts_are_deployed_once_unless_said_otherwise(town: Shell) -> None:
+    """`chain deploy` refuses where they are known, and with --replace puts new ones next to the old."""
+    done = town.spend("chain", "deploy", "--yes")
+    assert done.code == 3
+    assert "--replace" in done.err
+
+
+def test_a_faucet_is_needed_to_fund(shell: Shell) -> None:
+    """Without a development chain under home nobody gives money away."""
+    done = shell.run("wallet", "fund", "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf")
+    assert done.code == 2
+    assert "tercet chain start" in done.err
