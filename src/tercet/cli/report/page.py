@@ -33,7 +33,7 @@ def render_report(record: Record) -> str:
         lstrip_blocks=True,
     )
     environment.filters["credit"] = lambda units: format_units(units, CREDIT)
-    environment.filters["stake"] = lambda units: format_units(units, STAKE)
+    environment.filters["stake"] = lambda units: format_units(units, STAKE, 3)
     environment.filters["exact"] = lambda flow: str(Amount(flow[0], CREDIT if flow[1] == "credit" else STAKE))
     page = environment.get_template("report.html.j2")
     return page.render(
