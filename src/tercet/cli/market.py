@@ -1,4 +1,4 @@
-"""`tercet market`: open, look at and sponsor markets."""
+"""`tercet market`: open, look at and sponsor markets; leave them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tercet.chain.market import MarketContract
 from tercet.chain.registry import MarketParams
 from tercet.cli.connection import open_client, open_market
 from tercet.cli.frame import State, group, pass_state
+from tercet.cli.home import leave, withdraw
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
 from tercet.cli.settings import Settings
@@ -28,7 +29,11 @@ __all__ = ["command", "status_row"]
     examples=("tercet market create inference", "tercet market sponsor --market inference --budget 1000 --epochs 100"),
 )
 def command() -> None:
-    """Open, look at and sponsor markets."""
+    """Open, look at and sponsor markets; take money home."""
+
+
+command.add_command(withdraw)
+command.add_command(leave)
 
 
 @command.command(

@@ -11,6 +11,7 @@ import click
 from tercet.chain.keys import Key
 from tercet.cli.connection import open_client, read_faucet
 from tercet.cli.frame import State, group, pass_state
+from tercet.cli.home import channels
 from tercet.cli.options import password_option
 from tercet.cli.output import print_json, print_table, say
 from tercet.cli.settings import Settings
@@ -26,6 +27,9 @@ COIN = 10**18
 @group("wallet", examples=("tercet wallet new miner", "tercet wallet list"))
 def command() -> None:
     """Keys that hold money and sign, each in an encrypted file (Web3 Secret Storage) under home/keystore."""
+
+
+command.add_command(channels)
 
 
 @command.command("new", examples=("tercet wallet new miner", "tercet wallet new miner --password-file secret.txt"))
