@@ -20,8 +20,8 @@ __all__ = ["COIN", "Stage"]
 
 COIN = 10**18
 CHAIN_SECONDS = 60.0
-WORKER_NICE = 10
-"""Miners and validators step back behind the chain and the gateway: a model would take all the processor there is."""
+WORKER_NICE = 3
+"""Miners and validators step back a little behind the chain and the gateway, not behind the rest of the machine."""
 
 
 @dataclass(slots=True)

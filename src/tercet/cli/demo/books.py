@@ -26,6 +26,8 @@ Symbol: TypeAlias = Literal["credit", "TCT"]
 class ChannelAccount:
     """One channel in the roles' own books, in credit units."""
 
+    miner: str
+    """The actor that is paid from it."""
     earned: int
     """By the miner's: charged for whole answers."""
     owed: int

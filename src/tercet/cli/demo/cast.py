@@ -6,11 +6,15 @@ The figures come from research on the models and from runs: a core writes 38 tok
 
 from __future__ import annotations
 
+import hashlib
+import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-__all__ = ["CAST", "PACES", "VALIDATORS", "Actor", "Kind", "Pace", "smaller_than"]
+__all__ = ["CAST", "PACES", "VALIDATORS", "Actor", "Kind", "Pace", "measure_crowding", "smaller_than"]
 
 Kind: TypeAlias = Literal["honest", "cheat", "mortal"]
 
@@ -56,6 +60,17 @@ class Pace:
     ready_seconds: float
     """How long all roles may take to load their models at the same time."""
 
+    def stretched(self, factor: float) -> Pace:
+        """The same play on a machine that gives us only a part of its processor."""
+        return replace(
+            self,
+            commit_seconds=round(self.commit_seconds * factor),
+            reveal_seconds=round(self.reveal_seconds * factor),
+            warm_up_seconds=round(self.warm_up_seconds * factor),
+            answer_seconds=self.answer_seconds * factor,
+            ready_seconds=self.ready_seconds * factor,
+        )
+
     @property
     def epoch_seconds(self) -> int:
         """The length of an epoch, closing left out."""
@@ -72,3 +87,19 @@ PACES: Mapping[str, Pace] = {
 def smaller_than(model: str) -> str:
     """What the liar serves when `model` is promised, in words."""
     return {"large": "small", "small": "smol"}.get(model, f"{model} with a third of its layers taken out")
+
+
+def measure_crowding(seconds: float = 0.4, most: float = 1.5) -> float:
+    """How many times longer work takes because others use the processor now: 1 (nobody else) to `most`."""
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as threads:
+        shares = list(threads.map(_processor_share, [seconds] * cores))
+    return min(most, max(1.0, cores / max(0.01, sum(shares))))
+
+
+def _processor_share(seconds: float) -> float:
+    """The part of a core that this thread gets while it works as hard as it can; hashing lets go of Python's lock."""
+    block, began, used = bytes(1 << 20), time.perf_counter(), time.thread_time()
+    while time.perf_counter() - began < seconds:
+        hashlib.sha256(block)
+    return (time.thread_time() - used) / (time.perf_counter() - began)

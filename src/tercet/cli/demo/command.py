@@ -13,7 +13,7 @@ import click
 from tercet import __version__
 from tercet.chain.market import MarketContract
 from tercet.cli.demo.books import audit
-from tercet.cli.demo.cast import CAST, PACES, smaller_than
+from tercet.cli.demo.cast import CAST, PACES, measure_crowding, smaller_than
 from tercet.cli.demo.director import Director, Play
 from tercet.cli.demo.outcome import Outcome, build_outcome
 from tercet.cli.demo.progress import Progress
@@ -31,7 +31,8 @@ from tercet.subnets.inference.rogues import served_by_liar
 
 __all__ = ["command"]
 
-STOPPED = 143
+BUSY = 1.15
+"""From this crowding on the epochs are stretched."""
 
 
 @click.command(
@@ -88,7 +89,11 @@ def command(
         find_model(model, models, pull_progress(model))
         served_by_liar(model, models, pull_progress("the liar's"))
         stage = Stage(place.absolute(), models, Crew(place.absolute() / "logs", survives=keep))
-        director = Director(model, epochs, stage, progress, keep)
+        crowding = measure_crowding()
+        if crowding > BUSY:
+            progress.say(f"This machine is busy: everything gets {crowding:.1f} times as long.")
+        pace = PACES[model].stretched(crowding if crowding > BUSY else 1.0)
+        director = Director(model, epochs, stage, progress, pace, keep)
         record, play = asyncio.run(_run(director, started))
     (place / "demo.json").write_text(record.model_dump_json(indent=1))
     Path(record.report).write_text(render_report(record))
@@ -126,19 +131,14 @@ async def _write_down(
 ) -> Record:
     keys = director.stage.keys
     owners = {name: key.address for name, key in keys.items()}
-    redeemed = await _redeemed(client)
+    accounts = await director.accounts(client)
+    charged: dict[str, int] = {}
+    for account in accounts:
+        charged[account.miner] = charged.get(account.miner, 0) + account.earned
     stories = {actor.name: director.story(actor) for actor in CAST}
-    outcome = build_outcome(play, stories, owners, {actor.name: redeemed.get(owners[actor.name], 0) for actor in CAST})
-    books = await audit(client, market, _names(director, client, market), await director.accounts(client))
+    outcome = build_outcome(play, stories, owners, charged)
+    books = await audit(client, market, _names(director, client, market), accounts)
     return _build_record(director, play, outcome, books, client.ledger.deployment.chain_id, started)
-
-
-async def _redeemed(client: Client) -> dict[str, int]:
-    """Receiver to credit units that it redeemed."""
-    found: dict[str, int] = {}
-    async for event in client.events([client.ledger.escrow], names=["Redeemed"]):
-        found[event.fields["receiver"]] = found.get(event.fields["receiver"], 0) + event.fields["amount"]
-    return found
 
 
 def _names(director: Director, client: Client, market: MarketContract) -> dict[str, str]:

@@ -37,7 +37,7 @@ def build_outcome(
         play: what happened.
         stories: actor to what it does.
         owners: actor or validator to its address.
-        credit: actor to credit units redeemed.
+        credit: actor to credit units charged; the books show that they were redeemed, or still can be.
 
     """
     names = {uid: name for name, uid in play.uids.items()}

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 90.0
 PAUSE_AFTER_FAILURE = 0.5
-TRIALS = 2
+TRIALS = 1
 """Requests by each buyer before the market has opened."""
 
 
