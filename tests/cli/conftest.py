@@ -125,7 +125,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         assert chain.stdout.readline().startswith('{"ready": true')
         shell.wallet("owner")
         assert shell.run("wallet", "fund", "owner", "--stake", "5000").code == 0
-        made = shell.spend("market", "create", "echo", "--commit", "60", "--reveal", "30", "--yes")
+        made = shell.spend("market", "create", "echo", "--commit", "600", "--reveal", "300", "--yes")
         assert made.code == 0, made.err
         yield shell
     finally:

@@ -59,7 +59,7 @@ def test_a_miner_leaves_with_its_deposit(town: Shell) -> None:
 def test_a_sponsor_takes_back_what_nobody_earned(town: Shell) -> None:
     """Nobody mined, so the closed epoch's part is the sponsor's again."""
     assert town.spend("market", "sponsor", "--market", "echo", "--budget", "30", "--epochs", "10", "--yes").code == 0
-    asyncio.run(_pass_time(town, 91))
+    asyncio.run(_pass_time(town, 901))
     assert town.spend("epoch", "close", "--market", "echo").code == 0
     taken = town.spend("market", "withdraw", "--market", "echo")
     assert (taken.code, "took 3 TCT home" in taken.err) == (0, True), taken

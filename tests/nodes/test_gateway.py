@@ -344,13 +344,13 @@ async def test_models_are_listed(opened: Opened) -> None:
 
 
 async def test_unproven_miners_are_offered_a_fraction(opened: Opened) -> None:
-    """5 % of its ask, and the receipt says that it was on probation."""
+    """2 % of its ask, and the receipt says that it was on probation."""
     stall = Stall(1, price=Price(1000, 100_000, 100_000), share=0.0, proven=False)
     house = await opened(stall)
     async with house.client() as client:
         await chat(client)
-    assert stall.asked[0][2] == Price(50, 5000, 5000)
-    assert (house.last.probation, house.last.charged) == (True, 50 + 30)
+    assert stall.asked[0][2] == Price(20, 2000, 2000)
+    assert (house.last.probation, house.last.charged) == (True, 20 + 12)
 
 
 # money

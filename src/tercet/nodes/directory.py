@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 PROVEN_SHARE = 0.10
 """A miner is proven from this part of the best miner's consensus weight."""
-PROBATION_BPS = 500
+PROBATION_BPS = 200
 """What an unproven miner is paid of its ask, ten-thousandths."""
 PRICE_SECONDS = 15.0
 """A known price is asked for again after so long."""
