@@ -104,9 +104,9 @@ def explain(dealings: Sequence[Dealing]) -> str:
 
 def _shorten(reason: str) -> str:
     """Without the middle of addresses and the operating system's own words in brackets."""
-    return re.sub(r"0x([0-9a-fA-F]{6})[0-9a-fA-F]{34}", r"0x\1...", re.sub(r"\s*[\[(]Connect.*", "", reason)).rstrip(
-        ".: "
-    )
+    return re.sub(
+        r"0x([0-9a-fA-F]{6})[0-9a-fA-F]{34}", r"0x\1...", re.sub(r"\s*ssl:default|\s*[\[(]Connect.*", "", reason)
+    ).rstrip(".: ")
 
 
 def _words(reason: str) -> str:
