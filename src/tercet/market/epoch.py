@@ -177,7 +177,7 @@ class MarketOutcome:
 def close_market_epoch(state: MarketState) -> MarketOutcome:
     """Close one epoch of a market.
 
-    Source: DESIGN.md section 4. Yuma3-style: stake-weighted median clip, bonds follow raw weights, no penalty.
+    Source: docs/explanation/consensus.md. Yuma3-style: stake-weighted median clip, bonds follow raw weights, no penalty.
     """
     rules = state.rules
     active = [_active_units(seat, state.epoch) for seat in state.seats]
@@ -359,7 +359,7 @@ def close_reference_epoch(state: ReferenceState) -> ReferenceOutcome:
     """Run one epoch of the reference.
 
     Source: opentensor/subtensor@14bc6f9, `epoch/run_epoch.rs`, `epoch_mechanism`; the numbers in the comments
-    are the steps of research/bittensor.md, section b.
+    follow the order of that function.
     """
     uids = range(len(state.stake))
     # 1, 2: who is late, and the shares of the stake
