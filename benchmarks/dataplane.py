@@ -54,7 +54,7 @@ from tercet.subnets.echo import Echo
 
 SIZES, LANES = (16, 10_000), (1, 16)
 GOAL = 0.5
-PRICE = Price(per_request=20)
+PRICE = Price(per_request=50)
 """The unproven miner is paid 1 of it."""
 READY_SECONDS = 60
 Ask = Callable[[], Awaitable[None]]

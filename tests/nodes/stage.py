@@ -27,7 +27,7 @@ from tercet.nodes.miner import Miner, MinerConfig
 from tercet.subnets.echo import Echo
 from tercet.subnets.mechanism import Mechanism
 
-PRICE = Price(per_request=2_000)
+PRICE = Price(per_request=5_000)
 """What miners ask here; unproven ones get 100."""
 PAID = 100
 PATIENT = Limits(stranger_rate=10_000)
