@@ -25,6 +25,7 @@ check: dev ## Style, types, directions of imports, contract artifacts, generated
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/build_contracts.py --check
 	$(BIN)/python scripts/build_cli_reference.py --check
+	$(BIN)/python scripts/build_contract_reference.py --check
 
 tools: dev
 	@sh scripts/system_packages.sh npm=npm chromium=chromium
@@ -46,6 +47,7 @@ contracts: dev ## Compile the contracts into the artifacts that ship
 
 docs: dev ## Regenerate the reference pages
 	$(BIN)/python scripts/build_cli_reference.py
+	$(BIN)/python scripts/build_contract_reference.py
 
 format: dev ## Put the code in shape
 	$(BIN)/ruff format .
