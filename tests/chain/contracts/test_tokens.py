@@ -104,6 +104,36 @@ def test_an_allowance_is_used_up_unless_it_is_the_largest(ledger: Ledger, token:
     assert token.call("allowance", bank, spender) == 2**256 - 1
 
 
+def test_everybody_burns_what_is_theirs(ledger: Ledger, token: Contract, bank: str) -> None:
+    token.send(bank, "burn", 400)
+    assert token.call("totalSupply") == token.call("balanceOf", bank) == 600
+    with pytest.raises(Reverted, match="erc20: balance too small"):
+        token.send(bank, "burn", 601)
+
+
+def test_one_minter_is_named_once_and_mints_up_to_the_cap(ledger: Ledger, bank: str) -> None:
+    deployer, stranger = ledger.account("deployer"), ledger.account("non_minter")
+    token = ledger.deploy("Token", bank, 10**26 - 10, sender=deployer)
+    minter = ledger.deploy_code(b"\0")
+    with pytest.raises(Reverted, match="token: caller is not the minter"):
+        token.send(minter, "mint", stranger, 1)
+    with pytest.raises(Reverted, match="token: caller is not the deployer"):
+        token.send(stranger, "set_minter", minter)
+    with pytest.raises(Reverted, match="token: minter is not a contract"):
+        token.send(deployer, "set_minter", stranger)
+    token.send(deployer, "set_minter", minter)
+    with pytest.raises(Reverted, match="token: minter already set"):
+        token.send(deployer, "set_minter", minter)
+    token.send(minter, "mint", stranger, 10)
+    with pytest.raises(Reverted, match="token: supply above the cap"):
+        token.send(minter, "mint", stranger, 1)
+    token.send(stranger, "burn", 3)
+    token.send(minter, "mint", stranger, 3)
+    assert token.call("totalSupply") == 10**26
+    with pytest.raises(Reverted, match="token: caller is not the minter"):
+        token.send(stranger, "mint", stranger, 1)
+
+
 def test_only_the_owner_of_the_credit_mints(ledger: Ledger, credit: Contract) -> None:
     with pytest.raises(Reverted, match="credit: caller is not the owner"):
         credit.send(ledger.account("non_owner"), "mint", SIGNER.address, 1)

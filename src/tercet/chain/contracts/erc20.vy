@@ -109,3 +109,13 @@ def _mint(receiver: address, amount: uint256):
     self.totalSupply += amount
     self.balanceOf[receiver] = unsafe_add(self.balanceOf[receiver], amount)
     log Transfer(sender=empty(address), receiver=receiver, value=amount)
+
+
+@internal
+def _burn(owner: address, amount: uint256):
+    balance: uint256 = self.balanceOf[owner]
+    assert balance >= amount, "erc20: balance too small"
+    self.balanceOf[owner] = unsafe_sub(balance, amount)
+    # No underflow: the sum of all balances is the total supply.
+    self.totalSupply = unsafe_sub(self.totalSupply, amount)
+    log Transfer(sender=owner, receiver=empty(address), value=amount)
