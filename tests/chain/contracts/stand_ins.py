@@ -120,7 +120,7 @@ def tick():
     self.is_closing = False
 
 @external
-def tell(target: address, data: Bytes[32_768]) -> Bytes[1_024]:
+def tell(target: address, data: Bytes[40_960]) -> Bytes[1_024]:
     return raw_call(target, data, max_outsize=1_024)
 """
 
