@@ -74,5 +74,5 @@ def _require_valid(params: MarketParams):
 
 @internal
 @pure
-def _within(value: uint256, least: uint256, most: uint256) -> bool:
-    return least <= value and value <= most
+def _within(number: uint256, least: uint256, most: uint256) -> bool:
+    return least <= number and number <= most
