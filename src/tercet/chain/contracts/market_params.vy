@@ -74,5 +74,5 @@ def _require_valid(params: MarketParams):
 
 @internal
 @pure
-def _within(number: uint256, least: uint256, most: uint256) -> bool:
-    return least <= number and number <= most
+def _within(given: uint256, least: uint256, most: uint256) -> bool:
+    return least <= given and given <= most
