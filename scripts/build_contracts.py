@@ -26,8 +26,8 @@ ARTIFACTS = CONTRACTS / "artifacts"
 EVM_VERSION = "cancun"
 """The oldest rules we run on: Cancun has transient storage and MCOPY."""
 
-DEPLOYABLES = ("Token", "Credit", "Registry", "Market", "Treasury", "Rules", "Escrow")
-BLUEPRINTS = ("Market", "Treasury", "Rules")
+DEPLOYABLES = ("Token", "Credit", "Registry", "Market", "Stakes", "Treasury", "Rules", "Escrow")
+BLUEPRINTS = ("Market", "Stakes", "Treasury", "Rules")
 """Contracts that another contract creates: their artifact also has the ERC-5202 initcode."""
 
 MAX_CODE = 24_576
