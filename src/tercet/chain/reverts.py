@@ -33,7 +33,10 @@ _TOKENS: dict[str, _Row] = {
     "erc20: balance too small": (InsufficientFundsError, "Fund the account with: tercet wallet fund NAME"),
     "erc20: mint to the zero address": (LimitError, "Name a real receiver."),
     "erc20: transfer to the zero address": (LimitError, "Name a real receiver."),
-    "token: caller is not the deployer": (NotAllowedError, "Only the account that deployed the token names its minter."),
+    "token: caller is not the deployer": (
+        NotAllowedError,
+        "Only the account that deployed the token names its minter.",
+    ),
     "token: caller is not the minter": (NotAllowedError, "New tokens come by emission only: tercet market show."),
     "token: minter already set": (AlreadyDoneError, "A token has one minter for ever."),
     "token: minter is not a contract": (LimitError, "Name the deployed emission contract."),

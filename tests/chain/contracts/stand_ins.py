@@ -54,6 +54,7 @@ class Params:
     def tuple(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
 
+
 MARKET = """
 # pragma version ==0.4.3
 import market_params

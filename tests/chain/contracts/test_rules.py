@@ -21,9 +21,7 @@ class Stage:
         self.params = params or Params()
         self.creator = self.ledger.account("creator")
         self.owner = self.ledger.account("owner")
-        self.rules = self.ledger.deploy(
-            "Rules", self.owner, self.params.tuple(), timelock_seconds, sender=self.creator
-        )
+        self.rules = self.ledger.deploy("Rules", self.owner, self.params.tuple(), timelock_seconds, sender=self.creator)
         self.market = deploy(
             self.ledger, "StandInMarket", ZERO, ZERO, self.rules.address, ZERO, ZERO, "m", self.params.tuple()
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +16,6 @@ from tests.chain.contracts.evm import Ledger as Chain
 from tests.chain.contracts.stand_ins import NEVER, TCT, Params, deploy
 
 from tercet.market.treasury import (
-    REFUND_PRECISION,
     Closing,
     Payout,
     Pots,
