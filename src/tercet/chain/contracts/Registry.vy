@@ -134,14 +134,14 @@ def open_market(
     assert len(name) > 0, "registry: name is empty"
     index: uint256 = self.market_count
     self.market_count = index + 1
-    # Our own blueprints: no constructor and no `attach` calls anybody.
+    # Our own blueprints: no constructor calls anybody, and `attach` asks the market at most.
     rules: address = create_from_blueprint(
         blueprints.rules, msg.sender, params, timelock_seconds
     )
     stakes: address = create_from_blueprint(blueprints.stakes, stake_token, reward_token, audits)
     treasury: address = create_from_blueprint(blueprints.treasury, stake_token, reward_token, sink)
     market: address = create_from_blueprint(
-        blueprints.market, stakes, treasury, rules, stake_token, reward_token, name, params
+        blueprints.market, stakes, treasury, rules, stake_token, reward_token, name
     )
     extcall Rules(rules).attach(market)
     extcall Stakes(stakes).attach(market, treasury)

@@ -14,6 +14,38 @@
 import market_params
 
 
+struct PhaseTerms:
+    commit_seconds: uint256
+    reveal_seconds: uint256
+    mechanism_version: uint256
+
+
+struct EpochTerms:
+    activity_epochs: uint256
+    kappa: uint256
+    bond_alpha: uint256
+    validator_share_bps: uint256
+    max_validators: uint256
+    min_stake: uint256
+    weight_cap_bps: uint256
+
+
+struct MinerTerms:
+    max_miners: uint256
+    immunity_epochs: uint256
+    min_price: uint256
+    max_price: uint256
+    price_half_life: uint256
+    refund_bps: uint256
+    floor_miners: uint256
+
+
+struct StakeTerms:
+    min_stake: uint256
+    unbonding_epochs: uint256
+    audit_share_bps: uint256
+
+
 event ParamsProposed:
     owner: indexed(address)
     effective_at: uint256
@@ -111,10 +143,9 @@ def cancel_proposal():
 
 
 @external
-def take_effect() -> market_params.MarketParams:
+def take_effect():
     """
     @notice Puts the due proposal in force. Only the market may, which does so between two epochs.
-    @return MarketParams The rules from now on.
     """
     assert msg.sender == self.market, "rules: caller is not the market"
     assert self._is_due(), "rules: nothing is due"
@@ -122,7 +153,6 @@ def take_effect() -> market_params.MarketParams:
     self.params = params
     self._clear_proposal()
     log ParamsChanged(params=params)
-    return params
 
 
 @external
@@ -143,6 +173,73 @@ def proposal() -> (market_params.MarketParams, uint256):
     @return (MarketParams, uint256) The rules; Unix seconds, 0 means there is no proposal.
     """
     return self._proposed, self._effective_at
+
+
+# --- Parts of the rules in force, for the contracts that go by them ---
+
+
+@external
+@view
+def phase_terms() -> PhaseTerms:
+    """
+    @notice What a commit and a reveal are checked by.
+    @return PhaseTerms See the struct; units and bounds as in `market_params`.
+    """
+    return PhaseTerms(
+        commit_seconds=self.params.commit_seconds,
+        reveal_seconds=self.params.reveal_seconds,
+        mechanism_version=self.params.mechanism_version,
+    )
+
+
+@external
+@view
+def epoch_terms() -> EpochTerms:
+    """
+    @notice What the closing of an epoch goes by.
+    @return EpochTerms See the struct; units and bounds as in `market_params`.
+    """
+    return EpochTerms(
+        activity_epochs=self.params.activity_epochs,
+        kappa=self.params.kappa,
+        bond_alpha=self.params.bond_alpha,
+        validator_share_bps=self.params.validator_share_bps,
+        max_validators=self.params.max_validators,
+        min_stake=self.params.min_stake,
+        weight_cap_bps=self.params.weight_cap_bps,
+    )
+
+
+@external
+@view
+def miner_terms() -> MinerTerms:
+    """
+    @notice What a miner's slot costs, and when it is lost.
+    @return MinerTerms See the struct; units and bounds as in `market_params`.
+    """
+    return MinerTerms(
+        max_miners=self.params.max_miners,
+        immunity_epochs=self.params.immunity_epochs,
+        min_price=self.params.min_price,
+        max_price=self.params.max_price,
+        price_half_life=self.params.price_half_life,
+        refund_bps=self.params.refund_bps,
+        floor_miners=self.params.floor_miners,
+    )
+
+
+@external
+@view
+def stake_terms() -> StakeTerms:
+    """
+    @notice What `Stakes` goes by.
+    @return StakeTerms See the struct; units and bounds as in `market_params`.
+    """
+    return StakeTerms(
+        min_stake=self.params.min_stake,
+        unbonding_epochs=self.params.unbonding_epochs,
+        audit_share_bps=self.params.audit_share_bps,
+    )
 
 
 # --- The owner ---

@@ -82,7 +82,7 @@ struct Books:
     stake_reward: uint256  # the same in stake token; 0 when one contract is both tokens
 
 
-struct MarketTerms:
+struct StakeTerms:
     min_stake: uint256  # own stake that a validator needs, stake token base units
     unbonding_epochs: uint256
     audit_share_bps: uint256  # of a reward, held until an audit
@@ -91,7 +91,11 @@ struct MarketTerms:
 interface Market:
     def epoch() -> uint256: view
     def last_epoch() -> uint256: view
-    def stake_terms() -> MarketTerms: view
+    def rules() -> address: view
+
+
+interface Rules:
+    def stake_terms() -> StakeTerms: view
 
 
 interface Treasury:
@@ -210,6 +214,7 @@ _KINDS: immutable(uint256)  # 1 when one contract is both tokens, else 2
 
 market: public(address)
 treasury: public(address)
+rules: public(address)
 
 # Pools.
 terms: HashMap[uint256, uint256]  # packed Terms
@@ -261,6 +266,7 @@ def attach(market: address, treasury: address):
     assert self.market == empty(address), "stakes: already attached"
     self.market = market
     self.treasury = treasury
+    self.rules = staticcall Market(market).rules()
 
 
 # --- Pools ---
@@ -279,7 +285,7 @@ def open_pool(pool: uint256, owner: address, amount: uint256, take_bps: uint256)
     """
     self._require_market()
     assert self.terms[pool] == 0, "stakes: pool already open"
-    assert amount >= self._market_terms().min_stake, "stakes: own stake below the minimum"
+    assert amount >= self._stake_terms().min_stake, "stakes: own stake below the minimum"
     assert take_bps <= MAX_TAKE_BPS, "stakes: take above the maximum"
     self._store_terms(
         pool,
@@ -324,7 +330,7 @@ def set_take(pool: uint256, take_bps: uint256):
     terms.next_take_bps = 0
     terms.next_take_epoch = 0
     if take_bps > terms.take_bps:
-        from_epoch = epoch + self._market_terms().unbonding_epochs + 1
+        from_epoch = epoch + self._stake_terms().unbonding_epochs + 1
         terms.next_take_bps = take_bps
         terms.next_take_epoch = from_epoch
     else:
@@ -390,7 +396,7 @@ def unstake(pool: uint256, amount: uint256) -> uint256:
     bonded -= tokens
     if msg.sender == terms.owner and not terms.closed:
         rest: uint256 = self._worth(own - gone, bonded, all_shares - gone)
-        assert rest >= self._market_terms().min_stake, "stakes: own stake below the minimum"
+        assert rest >= self._stake_terms().min_stake, "stakes: own stake below the minimum"
 
     # Newest first: so what stays active was held over the whole epoch.
     newest: uint256 = min(gone, mine.pending)
@@ -408,7 +414,7 @@ def unstake(pool: uint256, amount: uint256) -> uint256:
         # such a pool takes no stake again while those shares are here.
         entering = tokens * behind // unbonding
     self.unbonding_shares[pool] = behind + entering
-    release_epoch: uint256 = epoch + self._market_terms().unbonding_epochs
+    release_epoch: uint256 = epoch + self._stake_terms().unbonding_epochs
     self.unbondings[pool][msg.sender] = (
         (((self.unbondings[pool][msg.sender] >> 32) + entering) << 32) | release_epoch
     )
@@ -508,7 +514,7 @@ def reward(
         kind = IN_STAKE_TOKEN
     audit_share: uint256 = 0
     if audits != empty(address):
-        audit_share = self._market_terms().audit_share_bps
+        audit_share = self._stake_terms().audit_share_bps
     total: uint256 = self.total_rewards[kind]
     k: uint256 = 0
     for pool: uint256 in pools:
@@ -639,16 +645,20 @@ def effective(pools: DynArray[uint256, 64], min_own: uint256) -> DynArray[uint25
 
 @external
 @view
-def bonded(pools: DynArray[uint256, 64]) -> DynArray[uint256, 64]:
+def weakest(pools: DynArray[uint256, 64]) -> (uint256, uint256):
     """
-    @notice All stake bonded in pools, active and pending.
-    @param pools Which pools.
-    @return DynArray[uint256, 64] Stake token base units.
+    @notice The pool with the least stake bonded, active and pending; of equals the youngest.
+    @param pools Which pools; at least one.
+    @return (uint256, uint256) Its place in the list; its stake token base units.
     """
-    found: DynArray[uint256, 64] = []
-    for pool: uint256 in pools:
-        found.append(self.funds[pool] & LOW_128)
-    return found
+    place: uint256 = 0
+    least: uint256 = max_value(uint256)
+    for k: uint256 in range(len(pools), bound=64):
+        bonded: uint256 = self.funds[pools[k]] & LOW_128
+        if bonded < least or (bonded == least and pools[k] > pools[place]):
+            place = k
+            least = bonded
+    return place, least
 
 
 @external
@@ -933,8 +943,8 @@ def _last_epoch() -> uint256:
 
 @internal
 @view
-def _market_terms() -> MarketTerms:
-    return staticcall Market(self.market).stake_terms()
+def _stake_terms() -> StakeTerms:
+    return staticcall Rules(self.rules).stake_terms()
 
 
 # --- Small parts ---
