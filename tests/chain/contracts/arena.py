@@ -189,7 +189,7 @@ class Arena:
         self, member: Member, as_of: int, words: Sequence[int], salt: bytes = SALT, evidence: bytes = NOTHING
     ) -> bytes:
         """What this validator commits to in this epoch."""
-        types = "uint256 address uint256 address bytes32 uint256 uint256 bytes32 uint256[]".split()
+        types = ["uint256", "address", "uint256", "address", "bytes32", "uint256", "uint256", "bytes32", "uint256[]"]
         head = [self.ledger.chain_id, self.market.address, self.epoch, member.owner]
         rest = [salt, as_of, self.params.mechanism_version, evidence, words]
         return bytes(keccak(encode(types, [*head, *rest])))

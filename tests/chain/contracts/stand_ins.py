@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import vyper
 from eth_abi.abi import encode
 from tests.chain.contracts.evm import Contract, Ledger, _type
-from vyper.compiler.input_bundle import FilesystemInputBundle
 from vyper.compiler.settings import Settings
 
 from tercet.chain.artifacts import Artifact
-
-CONTRACTS = Path(__file__).resolve().parents[3] / "src" / "tercet" / "chain" / "contracts"
 
 NEVER = 2**256 - 1
 TCT = 10**18
@@ -57,37 +53,20 @@ class Params:
 
 MARKET = """
 # pragma version ==0.4.3
-import market_params
 
 interface Rules:
     def owner() -> address: view
     def due() -> bool: view
-    def take_effect() -> market_params.MarketParams: nonpayable
+    def take_effect(): nonpayable
 
-stakes: public(address)
-treasury: public(address)
 rules: public(address)
-name: public(String[64])
-params: public(market_params.MarketParams)
 epoch: public(uint256)
 last_epoch: public(uint256)
 is_closing: public(bool)
 
 @deploy
-def __init__(
-    stakes: address,
-    treasury: address,
-    rules: address,
-    stake_token: address,
-    reward_token: address,
-    name: String[64],
-    params: market_params.MarketParams,
-):
-    self.stakes = stakes
-    self.treasury = treasury
+def __init__(rules: address):
     self.rules = rules
-    self.name = name
-    self.params = params
     self.last_epoch = max_value(uint256)
 
 @external
@@ -111,12 +90,7 @@ def wind_down():
 @external
 def next_epoch():
     if staticcall Rules(self.rules).due():
-        self.params = extcall Rules(self.rules).take_effect()
-    self.epoch += 1
-    self.is_closing = False
-
-@external
-def tick():
+        extcall Rules(self.rules).take_effect()
     self.epoch += 1
     self.is_closing = False
 
@@ -174,12 +148,11 @@ SOURCES = {"StandInMarket": MARKET, "StandInStakes": STAKES}
 
 @cache
 def build(name: str) -> Artifact:
-    """A stand-in, compiled against the real `market_params`."""
+    """A stand-in, compiled."""
     output = vyper.compile_code(
         SOURCES[name],
         output_formats=["abi", "bytecode", "blueprint_bytecode"],
         settings=Settings(evm_version="cancun"),
-        input_bundle=FilesystemInputBundle([CONTRACTS]),
     )
     return Artifact(
         name=name,

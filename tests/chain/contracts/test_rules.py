@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from tests.chain.contracts.evm import Contract, Ledger, Reverted
+from tests.chain.contracts.evm import Ledger, Reverted
 from tests.chain.contracts.stand_ins import Params, deploy
 
 ZERO = "0x" + "00" * 20
@@ -22,9 +22,7 @@ class Stage:
         self.creator = self.ledger.account("creator")
         self.owner = self.ledger.account("owner")
         self.rules = self.ledger.deploy("Rules", self.owner, self.params.tuple(), timelock_seconds, sender=self.creator)
-        self.market = deploy(
-            self.ledger, "StandInMarket", ZERO, ZERO, self.rules.address, ZERO, ZERO, "m", self.params.tuple()
-        )
+        self.market = deploy(self.ledger, "StandInMarket", self.rules.address)
         self.rules.send(self.creator, "attach", self.market.address)
 
     def propose(self, sender: str | None = None, **changes: Any) -> Any:
@@ -33,8 +31,8 @@ class Stage:
     def next_epoch(self) -> None:
         self.market.send(self.owner, "next_epoch")
 
-    def in_force(self, contract: Contract | None = None) -> tuple[Any, ...]:
-        return tuple((contract or self.rules).call("params").values())
+    def in_force(self) -> tuple[Any, ...]:
+        return tuple(self.rules.call("params").values())
 
 
 @pytest.fixture
@@ -51,6 +49,22 @@ def test_rules_start_as_the_market_opened(stage: Stage) -> None:
     assert not stage.rules.call("due")
 
 
+@pytest.mark.parametrize("view", ["phase_terms", "epoch_terms", "miner_terms", "stake_terms"])
+def test_parts_of_the_rules_are_those_in_force(view: str) -> None:
+    """What the other contracts go by changes with the rules, and not before."""
+    stage = Stage(Params(max_miners=200, max_validators=32))
+    changed = replace(
+        stage.params, **{name: value + 1 for name, value in asdict(stage.params).items() if name != "subnet"}
+    )
+    stage.rules.send(stage.owner, "propose", changed.tuple())
+    stage.ledger.now += DAY
+    for params in (stage.params, changed):
+        terms = stage.rules.call(view)
+        assert len(terms) > 2
+        assert terms == {name: getattr(params, name) for name in terms}
+        stage.next_epoch()
+
+
 def test_a_change_waits_for_the_timelock_and_then_for_the_epochs_end(stage: Stage) -> None:
     receipt = stage.propose(kappa=10**18)
     effective_at = stage.ledger.now + DAY
@@ -60,13 +74,13 @@ def test_a_change_waits_for_the_timelock_and_then_for_the_epochs_end(stage: Stag
 
     stage.ledger.now += DAY - 1
     stage.next_epoch()
-    assert stage.in_force() == stage.in_force(stage.market) == stage.params.tuple()
+    assert stage.in_force() == stage.params.tuple()
     stage.ledger.now += 1
     assert stage.rules.call("due")
     assert stage.in_force() == stage.params.tuple(), "due, but the epoch still runs by the old rules"
     stage.next_epoch()
     changed = replace(stage.params, kappa=10**18).tuple()
-    assert stage.in_force() == stage.in_force(stage.market) == changed
+    assert stage.in_force() == changed
     assert stage.rules.call("proposal")[1] == 0
     stage.next_epoch()
     assert stage.in_force() == changed

@@ -49,16 +49,7 @@ class Stage:
         rules = self.ledger.deploy("Rules", self.owner, Params().tuple(), 0)
         self.stakes = deploy(self.ledger, "StandInStakes", *tokens, ZERO)
         self.treasury = self.ledger.deploy("Treasury", *tokens, self.sink, sender=self.creator)
-        self.market = deploy(
-            self.ledger,
-            "StandInMarket",
-            self.stakes.address,
-            self.treasury.address,
-            rules.address,
-            *tokens,
-            "m",
-            Params().tuple(),
-        )
+        self.market = deploy(self.ledger, "StandInMarket", rules.address)
         self.treasury.send(self.creator, "attach", self.market.address, self.stakes.address)
         self.stakes.send(self.creator, "attach", self.market.address, self.treasury.address)
         self.miners = [self.ledger.account("miner") for _ in range(4)]
@@ -106,7 +97,7 @@ class Stage:
             [(k + 1, owners[k % len(owners)], rank) for k, rank in enumerate(split.ranks)],
             [(k, 100 + k, self.owner, share) for k, share in enumerate(split.shares)],
         )
-        self.market.send(self.bank, "tick")
+        self.market.send(self.bank, "next_epoch")
         return receipt, decode(["uint256", "uint256", "uint256"], receipt.value)
 
     def wind_down(self) -> None:
