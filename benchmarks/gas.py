@@ -64,6 +64,7 @@ def measure_epochs(validators: int, miners: int) -> tuple[dict[str, int], dict[s
     for vid in range(validators):
         arena.add_validator((1_000 + vid) * TCT)
     arena.add_sponsor(1_000_000 * CREDIT, 1_000)
+    arena.skip_epoch()  # stake counts from the epoch after it came
     result: dict[str, int] = {}
     for epoch in range(3):
         step = vote(arena, miners + 1, epoch)

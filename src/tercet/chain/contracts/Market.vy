@@ -82,19 +82,6 @@ struct Jury:
     bonded: bool[64]  # and held it at the last closing, so its bonds are its own
 
 
-struct MinerShare:
-    uid: uint256
-    owner: address
-    rank: uint256
-
-
-struct SeatShare:
-    vid: uint256
-    pool: uint256
-    owner: address
-    share: uint256  # stake units x dividend; the sum of all stays under 2**144
-
-
 struct Status:
     epoch: uint256
     started_at: uint256  # Unix seconds
@@ -193,8 +180,8 @@ interface Treasury:
         rank_total: uint256,
         earned: uint256,
         validator_share_bps: uint256,
-        miners: DynArray[MinerShare, 255],
-        seats: DynArray[SeatShare, 64],
+        miners: DynArray[uint256, 255],
+        seats: DynArray[uint256, 64],
     ) -> (uint256, uint256, uint256): nonpayable
 
 
@@ -359,13 +346,16 @@ generation_lanes: uint256[64]
 # The epoch.
 clock: uint256  # packed Clock
 last_epoch: public(uint256)  # 2**256 - 1 unless winding down
-entropy: bytes32  # all salts revealed so far
-beacon: public(HashMap[uint256, bytes32])  # by epoch, since its closing began
+entropy: bytes32[2]  # by epoch % 2: all salts revealed in such epochs so far
 rows: uint256[1024]  # 16*vid + page: 16 weights of 16 bits
 bonds: uint256[2048]  # 32*vid + 2*page + half: quads 2*half (low) and 2*half + 1 (high 32 bits)
 consensus_words: uint256[16]  # by page: 16 values of 16 bits
 rank_lanes: uint256[64]  # quad 4*page + q
-dividends: uint256[64]  # by vid: sum over columns of bond x rank / column sum, over 2**32
+# Two validators to a word: the sum over columns of bond x rank / column sum, over 2**32.
+dividends: uint256[32]
+# The same for a closing in one transaction, which need not store them.
+passing: transient(uint256[32])
+is_passing: transient(bool)
 
 # The miners' money, all in stake token.
 last_price: uint256  # 112 bits; above them the Unix seconds it was set at
@@ -464,10 +454,10 @@ def withdraw_application(operator: address):
     @param operator The one it was made with.
     """
     self._require_not_closing()
-    application: Application = self.applications[operator]
-    self._require_owner(application.owner)
+    self._require_owner(self.applications[operator].owner)
+    paid: uint256 = self.applications[operator].paid
     assert (
-        application.epoch < self._epoch()
+        self.applications[operator].epoch < self._epoch()
     ), "market: application waits for the epoch's end"
     waiting: DynArray[address, MAX_APPLICANTS] = self.queue
     kept: DynArray[address, MAX_APPLICANTS] = []
@@ -476,9 +466,9 @@ def withdraw_application(operator: address):
             kept.append(other)
     self.queue = kept
     self.applications[operator] = empty(Application)
-    self.deposits -= application.paid
-    log ApplicationWithdrawn(owner=msg.sender, operator=operator, paid=application.paid)
-    self._push(application.paid)
+    self.deposits -= paid
+    log ApplicationWithdrawn(owner=msg.sender, operator=operator, paid=paid)
+    self._push(paid)
 
 
 @external
@@ -583,11 +573,16 @@ def register_validator(operator: address, amount: uint256, take_bps: uint256) ->
 def leave_validator(vid: uint256):
     """
     @notice Frees the seat and closes its pool; the stake is then unstaked at `stakes`.
-    @dev A row revealed in this epoch leaves with its validator.
+    @dev Not while its newest row can be audited, in the epoch of the reveal and the one after:
+         who leaves lets an epoch pass without a row first.
     @param vid The validator; the caller must own it.
     """
     self._require_not_closing()
     self._require_owner(self.seats[vid].owner)
+    clock: Clock = self._load_clock()
+    assert (
+        self._load_voter(vid).revealed < max(clock.epoch, 1) or self._phase(clock) == 4
+    ), "market: newest row can still be audited"
     self._remove_validator(vid)
 
 
@@ -668,7 +663,7 @@ def reveal(
     voter.words = len(words)
     self._store_voter(vid, voter)
     self.seats[vid].evidence = evidence
-    self.entropy = keccak256(concat(self.entropy, salt))
+    self.entropy[epoch & 1] = keccak256(concat(self.entropy[epoch & 1], salt))
     for page: uint256 in range(len(words), bound=16):
         self.rows[(vid << 4) | page] = words[page]
     log WeightsRevealed(
@@ -721,11 +716,13 @@ def close_epoch(hints: DynArray[uint256, 16]):
     @notice Begins, settles all pages and finishes in one transaction: for small markets.
     @param hints One word for each of the epoch's pages, as for `settle_pages`.
     """
+    self.is_passing = True
     self._begin()
     self._settle(0, hints)
     self._require_settled()
     self._poke(len(hints) + 2)
     self._finish()
+    self.is_passing = False
 
 
 @external
@@ -776,16 +773,6 @@ def is_wound_down() -> bool:
 
 @external
 @view
-def phase() -> uint256:
-    """
-    @notice Where the epoch stands.
-    @return uint256 0 commit, 1 reveal, 2 ready to close, 3 closing, 4 wound down.
-    """
-    return self._phase(self._load_clock())
-
-
-@external
-@view
 def price() -> uint256:
     """
     @notice What a miner's registration costs now.
@@ -811,7 +798,7 @@ def status() -> Status:
         commit_ends=commit_ends,
         reveal_ends=commit_ends + terms.reveal_seconds,
         phase=self._phase(clock),
-        pages=(columns + 15) // 16,
+        pages=self._pages(),
         next_page=max(clock.closing, 1) - 1,
         columns=columns,
         generation=clock.generation,
@@ -850,6 +837,20 @@ def closed_generation() -> uint256:
     @return uint256 The counter.
     """
     return self._load_clock().closed_generation
+
+
+@external
+@view
+def beacon(epoch: uint256) -> bytes32:
+    """
+    @notice Chance that nobody knew before an epoch's reveals were over: all its salts, on top of
+            those of every second epoch before.
+    @param epoch The newest closed epoch.
+    @return bytes32 The beacon; 0 for any other epoch.
+    """
+    if epoch + 1 != self._epoch():
+        return empty(bytes32)
+    return keccak256(abi_encode(self.entropy[epoch & 1], epoch, self))
 
 
 @external
@@ -1069,7 +1070,6 @@ def _begin():
         total += weight
         # The weight is the highest field of a packed Voter.
         self.voters[vid] = (self.voters[vid] & (2 ** 136 - 1)) | (weight << 136)
-    self.beacon[clock.epoch] = keccak256(abi_encode(self.entropy, clock.epoch, self))
     clock.closing = 1
     clock.total_weight = total
     clock.rank_total = 0
@@ -1084,13 +1084,15 @@ def _settle(first_page: uint256, hints: DynArray[uint256, 16]):
     assert first_page + 1 == clock.closing, "market: page is not the next one"
     assert first_page + len(hints) <= self._pages(), "market: no such page"
     # kappa of the total, rounded up; at least 1, so that an empty jury agrees on 0.
-    threshold: uint256 = max((self._epoch_terms().kappa * clock.total_weight + PRECISE - 1) // PRECISE, 1)
+    terms: EpochTerms = self._epoch_terms()
+    threshold: uint256 = max((terms.kappa * clock.total_weight + PRECISE - 1) // PRECISE, 1)
     before: uint256 = clock.closed_generation * ONES
     jury: Jury = self._load_jury(clock)
+    jury.alpha = terms.bond_alpha * 2 ** 32 // PRECISE
     earned: uint256[64] = empty(uint256[64])
     if first_page != 0:
         for vid: uint256 in range(jury.count, bound=64):
-            earned[vid] = self.dividends[vid]
+            earned[vid] = self._dividend_of(vid)
 
     page: uint256 = first_page
     for hint: uint256 in hints:
@@ -1110,8 +1112,12 @@ def _settle(first_page: uint256, hints: DynArray[uint256, 16]):
         log PageSettled(epoch=clock.epoch, page=page, consensus=hint)
         page += 1
 
-    for vid: uint256 in range(jury.count, bound=64):
-        self.dividends[vid] = earned[vid]
+    for pair: uint256 in range((jury.count + 1) >> 1, bound=32):
+        word: uint256 = earned[pair << 1] | (earned[(pair << 1) | 1] << 128)
+        if self.is_passing:
+            self.passing[pair] = word
+        else:
+            self.dividends[pair] = word
     clock.closing = page + 1
     self._store_clock(clock)
 
@@ -1275,6 +1281,17 @@ def _poke(steps: uint256):
 
 
 @internal
+@view
+def _dividend_of(vid: uint256) -> uint256:
+    word: uint256 = 0
+    if self.is_passing:
+        word = self.passing[vid >> 1]
+    else:
+        word = self.dividends[vid >> 1]
+    return (word >> ((vid & 1) << 7)) & (2 ** 128 - 1)
+
+
+@internal
 def _finish():
     clock: Clock = self._load_clock()
     to_miners: uint256 = 0
@@ -1310,8 +1327,11 @@ def _finish():
 
 @internal
 @view
-def _miner_shares() -> DynArray[MinerShare, 255]:
-    shares: DynArray[MinerShare, 255] = []
+def _miner_shares() -> DynArray[uint256, 255]:
+    """
+    @dev Who has a rank: owner (160 bits), uid (8), rank (64).
+    """
+    shares: DynArray[uint256, 255] = []
     for quad: uint256 in range(self._pages() << 2, bound=64):
         ranks: uint256 = self.rank_lanes[quad]
         if quad == 0:
@@ -1322,28 +1342,26 @@ def _miner_shares() -> DynArray[MinerShare, 255]:
             rank: uint256 = (ranks >> (lane << 6)) & LANE
             if rank != 0:
                 uid: uint256 = ((quad >> 2) << 4) | (lane << 2) | (quad & 3)
-                shares.append(MinerShare(uid=uid, owner=self.miners[uid].owner, rank=rank))
+                shares.append(
+                    convert(self.miners[uid].owner, uint256) | (uid << 160) | (rank << 168)
+                )
     return shares
 
 
 @internal
 @view
-def _seat_shares(revealed: uint256) -> DynArray[SeatShare, 64]:
+def _seat_shares(revealed: uint256) -> DynArray[uint256, 64]:
     """
-    @dev Weight x dividend of those who revealed: under 2**48 x 2**96, and so is the sum.
+    @dev Who revealed: pool (32 bits), weight x dividend (48 + 96, and so is the sum).
     """
-    shares: DynArray[SeatShare, 64] = []
+    shares: DynArray[uint256, 64] = []
     for vid: uint256 in range(self._bit_length(self.validator_slots), bound=64):
         voter: Voter = self._load_voter(vid)
         if voter.weight == 0 or voter.revealed != revealed:
             continue
-        share: uint256 = voter.weight * self.dividends[vid]
+        share: uint256 = voter.weight * self._dividend_of(vid)
         if share != 0:
-            shares.append(
-                SeatShare(
-                    vid=vid, pool=voter.generation, owner=self.seats[vid].owner, share=share
-                )
-            )
+            shares.append(voter.generation | (share << 32))
     return shares
 
 
@@ -1623,7 +1641,6 @@ def _load_jury(clock: Clock) -> Jury:
     jury: Jury = empty(Jury)
     slots: uint256 = self.validator_slots
     jury.count = self._bit_length(slots)
-    jury.alpha = self._epoch_terms().bond_alpha * 2 ** 32 // PRECISE
     for vid: uint256 in range(jury.count, bound=64):
         if (slots >> vid) & 1 == 0:
             continue
@@ -1773,7 +1790,15 @@ def _columns() -> uint256:
 @internal
 @view
 def _pages() -> uint256:
-    return (self._columns() + 15) // 16
+    """
+    @dev Of 16 columns; at least 1.
+    """
+    pages: uint256 = 1
+    for k: uint256 in range(1, 16):
+        if self.miner_slots >> (k << 4) == 0:
+            break
+        pages = k + 1
+    return pages
 
 
 @internal

@@ -71,6 +71,10 @@ event OwnershipTransferred:
 
 
 MAX_TIMELOCK: constant(uint256) = 365 * 24 * 3_600
+LOW_32: constant(uint256) = 2 ** 32 - 1
+LOW_60: constant(uint256) = 2 ** 60 - 1
+LOW_88: constant(uint256) = 2 ** 88 - 1
+LOW_112: constant(uint256) = 2 ** 112 - 1
 
 _CREATOR: immutable(address)
 timelock_seconds: public(immutable(uint256))
@@ -79,6 +83,11 @@ market: public(address)
 owner: public(address)
 pending_owner: public(address)
 params: public(market_params.MarketParams)  # those in force
+# The same packed, so that a closing reads two words and not twenty-two.
+_phase_word: uint256
+_epoch_word: uint256
+_stake_word: uint256
+_price_word: uint256
 _proposed: market_params.MarketParams
 _effective_at: uint256  # Unix seconds; 0 means no proposal
 
@@ -96,7 +105,7 @@ def __init__(_owner: address, _params: market_params.MarketParams, _timelock_sec
     _CREATOR = msg.sender
     timelock_seconds = _timelock_seconds
     self.owner = _owner
-    self.params = _params
+    self._put_in_force(_params)
     log OwnershipTransferred(old_owner=empty(address), new_owner=_owner)
     log ParamsChanged(params=_params)
 
@@ -150,7 +159,7 @@ def take_effect():
     assert msg.sender == self.market, "rules: caller is not the market"
     assert self._is_due(), "rules: nothing is due"
     params: market_params.MarketParams = self._proposed
-    self.params = params
+    self._put_in_force(params)
     self._clear_proposal()
     log ParamsChanged(params=params)
 
@@ -185,10 +194,11 @@ def phase_terms() -> PhaseTerms:
     @notice What a commit and a reveal are checked by.
     @return PhaseTerms See the struct; units and bounds as in `market_params`.
     """
+    word: uint256 = self._phase_word
     return PhaseTerms(
-        commit_seconds=self.params.commit_seconds,
-        reveal_seconds=self.params.reveal_seconds,
-        mechanism_version=self.params.mechanism_version,
+        commit_seconds=word & LOW_32,
+        reveal_seconds=(word >> 32) & LOW_32,
+        mechanism_version=word >> 64,
     )
 
 
@@ -199,14 +209,15 @@ def epoch_terms() -> EpochTerms:
     @notice What the closing of an epoch goes by.
     @return EpochTerms See the struct; units and bounds as in `market_params`.
     """
+    word: uint256 = self._epoch_word
     return EpochTerms(
-        activity_epochs=self.params.activity_epochs,
-        kappa=self.params.kappa,
-        bond_alpha=self.params.bond_alpha,
-        validator_share_bps=self.params.validator_share_bps,
-        max_validators=self.params.max_validators,
-        min_stake=self.params.min_stake,
-        weight_cap_bps=self.params.weight_cap_bps,
+        activity_epochs=(word >> 208) & 1_023,
+        kappa=(word >> 88) & LOW_60,
+        bond_alpha=(word >> 148) & LOW_60,
+        validator_share_bps=(word >> 218) & 16_383,
+        max_validators=(word >> 232) & 127,
+        min_stake=word & LOW_88,
+        weight_cap_bps=word >> 239,
     )
 
 
@@ -217,14 +228,16 @@ def miner_terms() -> MinerTerms:
     @notice What a miner's slot costs, and when it is lost.
     @return MinerTerms See the struct; units and bounds as in `market_params`.
     """
+    prices: uint256 = self._price_word
+    word: uint256 = self._stake_word
     return MinerTerms(
-        max_miners=self.params.max_miners,
-        immunity_epochs=self.params.immunity_epochs,
-        min_price=self.params.min_price,
-        max_price=self.params.max_price,
-        price_half_life=self.params.price_half_life,
-        refund_bps=self.params.refund_bps,
-        floor_miners=self.params.floor_miners,
+        max_miners=(prices >> 224) & 255,
+        immunity_epochs=word >> 166,
+        min_price=prices & LOW_112,
+        max_price=(prices >> 112) & LOW_112,
+        price_half_life=(word >> 120) & LOW_32,
+        refund_bps=(word >> 152) & 16_383,
+        floor_miners=prices >> 232,
     )
 
 
@@ -235,10 +248,11 @@ def stake_terms() -> StakeTerms:
     @notice What `Stakes` goes by.
     @return StakeTerms See the struct; units and bounds as in `market_params`.
     """
+    word: uint256 = self._stake_word
     return StakeTerms(
-        min_stake=self.params.min_stake,
-        unbonding_epochs=self.params.unbonding_epochs,
-        audit_share_bps=self.params.audit_share_bps,
+        min_stake=word & LOW_88,
+        unbonding_epochs=(word >> 88) & 65_535,
+        audit_share_bps=(word >> 104) & 65_535,
     )
 
 
@@ -281,6 +295,40 @@ def _require_owner():
 @view
 def _is_due() -> bool:
     return self._effective_at != 0 and self._effective_at <= block.timestamp
+
+
+@internal
+def _put_in_force(params: market_params.MarketParams):
+    """
+    @dev Every field fits: the bounds see to it.
+    """
+    self.params = params
+    self._phase_word = (
+        params.commit_seconds | (params.reveal_seconds << 32) | (params.mechanism_version << 64)
+    )
+    self._epoch_word = (
+        params.min_stake
+        | (params.kappa << 88)
+        | (params.bond_alpha << 148)
+        | (params.activity_epochs << 208)
+        | (params.validator_share_bps << 218)
+        | (params.max_validators << 232)
+        | (params.weight_cap_bps << 239)
+    )
+    self._stake_word = (
+        params.min_stake
+        | (params.unbonding_epochs << 88)
+        | (params.audit_share_bps << 104)
+        | (params.price_half_life << 120)
+        | (params.refund_bps << 152)
+        | (params.immunity_epochs << 166)
+    )
+    self._price_word = (
+        params.min_price
+        | (params.max_price << 112)
+        | (params.max_miners << 224)
+        | (params.floor_miners << 232)
+    )
 
 
 @internal

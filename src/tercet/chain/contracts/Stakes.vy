@@ -157,7 +157,8 @@ event TakeSet:
 event Rewarded:
     pool: indexed(uint256)
     epoch: indexed(uint256)
-    token: indexed(address)
+    owner: indexed(address)
+    token: address
     amount: uint256
     take: uint256
     held: uint256
@@ -527,7 +528,15 @@ def reward(
         if kept != 0:
             self.held[2 * pool + kind][epoch // 2] += kept << self._held_at(epoch)
         take: uint256 = self._share_out(pool, kind, amount - kept, epoch)
-        log Rewarded(pool=pool, epoch=epoch, token=token, amount=amount, take=take, held=kept)
+        log Rewarded(
+            pool=pool,
+            epoch=epoch,
+            owner=self._unpack_terms(self.terms[pool]).owner,
+            token=token,
+            amount=amount,
+            take=take,
+            held=kept,
+        )
     self.total_rewards[kind] = total
 
 

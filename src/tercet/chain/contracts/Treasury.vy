@@ -19,8 +19,10 @@
      rest stays in the carry. A sponsorship's claims are floored too, and the last one to be
      settled takes what that left over. So nothing is ever stuck.
 
-     Bounds. Pots are below 2**112, ranks below 2**64, shares (stake units x dividend) below
-     2**144: no product overflows.
+     Bounds. Pots are below 2**96, so what anybody is owed after 2**32 epochs is below 2**128.
+     Ranks are below 2**64, shares (stake units x dividend) below 2**144: no product overflows.
+
+     Words. A closing touches every number here, so two numbers share a slot where they can.
 
      One token. Reward and stake token may be the same contract: every pot is a number in the
      books here, never a balance that is asked for.
@@ -49,30 +51,13 @@ struct Books:
     owed_stake: uint256  # not yet withdrawn, stake token; 0 with one token for both
 
 
-struct MinerShare:
-    uid: uint256
-    owner: address
-    rank: uint256
-
-
-struct SeatShare:
-    vid: uint256
-    pool: uint256
-    owner: address
-    share: uint256
-
-
-struct Terms:
-    epoch: uint256
-    rank_total: uint256  # all ranks, the unspent column's too
-    earned: uint256  # the miners' ranks
-    validator_share_bps: uint256
-
-
-struct Payout:
+struct Pot:
+    money: uint256
+    for_miners: uint256  # what may be paid; what is paid comes below it
+    for_validators: uint256
     to_miners: uint256
     to_validators: uint256
-    amounts: DynArray[uint256, 64]  # in the order of the seats; empty when they get nothing
+    amounts: DynArray[uint256, 64]  # to the validators, in the order of their seats
 
 
 interface Market:
@@ -143,14 +128,6 @@ event MinerRewarded:
     amount: uint256
 
 
-event ValidatorRewarded:
-    epoch: indexed(uint256)
-    vid: indexed(uint256)
-    owner: indexed(address)
-    token: address
-    amount: uint256
-
-
 event EpochPaid:
     epoch: indexed(uint256)
     reward: uint256
@@ -187,11 +164,15 @@ event Swept:
 
 # Of an epoch's reward, for closing it.
 POKE_BPS: constant(uint256) = 50
-# Refunds per unit of rate are kept over 10**27: a pot (112 bits) x 10**27 (90 bits) fits.
+# Refunds per unit of rate are kept over 10**27: a pot (96 bits) x 10**27 (90 bits) fits.
 REFUND_PRECISION: constant(uint256) = 10 ** 27
 # All rates together; carry and emission, each with what waits for the next epoch.
-MAX_RATE: constant(uint256) = 2 ** 96
-MAX_FUND: constant(uint256) = 2 ** 111
+MAX_RATE: constant(uint256) = 2 ** 95
+MAX_FUND: constant(uint256) = 2 ** 95
+# More than any token's transfer needs. A token that takes more pays no validators, but stops no closing.
+TRANSFER_GAS: constant(uint256) = 500_000
+LOW_128: constant(uint256) = 2 ** 128 - 1
+LOW_160: constant(uint256) = 2 ** 160 - 1
 MAX_EPOCHS: constant(uint256) = 1_000_000
 
 
@@ -211,18 +192,14 @@ ending_rate: HashMap[uint256, uint256]  # rate that ends with the epoch before t
 refund_index: uint256  # all refunds per unit of rate so far
 starting_index: HashMap[uint256, uint256]  # the same before a sponsorship, by number
 ending_index: HashMap[uint256, uint256]  # the same before an epoch that a sponsorship does not reach
-reward_rate: uint256
-budget: uint256
-refundable: uint256
 
-# The other money.
-carry: uint256  # in the running epoch's reward
-next_carry: public(uint256)
-emission: public(uint256)  # the running epoch's
-next_emission: public(uint256)
-poked: uint256  # paid from the running epoch's reward so far, for closing it
-owed: public(HashMap[address, HashMap[address, uint256]])  # by token, then owner
-total_owed: HashMap[address, uint256]  # by token
+# Words of two numbers, the first in the low 128 bits.
+rates: uint256  # all sponsors' rates; what was paid for closing the running epoch so far
+budgets: uint256  # for this and later epochs; refundable
+carries: uint256  # in the running epoch's reward; in the next one's
+emissions: uint256  # the running epoch's pot; the next one's
+dues: HashMap[address, uint256]  # by owner: in reward token; in stake token, if that is another
+total_due: uint256  # the same, all owners together
 
 
 @deploy
@@ -270,7 +247,10 @@ def sponsor(budget: uint256, epochs: uint256) -> uint256:
     assert 0 < epochs and epochs <= MAX_EPOCHS, "treasury: epochs out of bounds"
     rate: uint256 = budget // epochs
     assert rate > 0, "treasury: budget too small"
-    assert rate < MAX_RATE and self.reward_rate + rate < MAX_RATE, "treasury: budget too large"
+    rates: uint256 = self.rates
+    assert (
+        rate < MAX_RATE and (rates & LOW_128) + rate < MAX_RATE
+    ), "treasury: budget too large"
     first: uint256 = self._epoch()
     number: uint256 = self.sponsorship_count
     self.sponsorship_count = number + 1
@@ -285,9 +265,9 @@ def sponsor(budget: uint256, epochs: uint256) -> uint256:
         settled=False,
     )
     self.starting_index[number] = self.refund_index
-    self.reward_rate += rate
+    self.rates = rates + rate
     self.ending_rate[first + epochs] += rate
-    self.budget += rate * epochs
+    self.budgets += rate * epochs
     log Sponsored(
         sponsorship=number,
         sponsor=msg.sender,
@@ -316,8 +296,7 @@ def cancel(number: uint256):
     self.ending_rate[end] += grant.rate
     self.sponsorships[number].end_epoch = end
     self.sponsorships[number].returned = rest
-    self.budget -= rest
-    self.refundable += rest
+    self.budgets = self.budgets - rest + (rest << 128)
     log SponsorshipCancelled(
         sponsorship=number, sponsor=msg.sender, end_epoch=end, returned=rest
     )
@@ -342,11 +321,11 @@ def claim_refund(number: uint256) -> uint256:
         self.sponsorships[number].settled = True
         self.open_sponsorships -= 1
         if self.open_sponsorships == 0:
-            amount = self.refundable
+            amount = self.budgets >> 128
     else:
         assert amount > 0, "treasury: nothing to claim"
     self.sponsorships[number].claimed = grant.claimed + amount
-    self.refundable -= amount
+    self.budgets -= amount << 128
     log RefundClaimed(sponsorship=number, sponsor=msg.sender, amount=amount)
     self._push(reward_token, msg.sender, amount)
     return amount
@@ -365,7 +344,7 @@ def fund(amount: uint256):
     @param amount Reward token base units.
     """
     self._require_not_closing()
-    self.next_carry = self._raised(self.carry, self.next_carry, amount)
+    self.carries = self._raised(self.carries, amount)
     log Funded(funder=msg.sender, epoch=self._epoch() + 1, amount=amount)
     self._pull(reward_token, amount)
 
@@ -378,7 +357,7 @@ def fund_emission(amount: uint256):
     @param amount Stake token base units.
     """
     self._require_open()
-    self.next_emission = self._raised(self.emission, self.next_emission, amount)
+    self.emissions = self._raised(self.emissions, amount)
     log EmissionFunded(funder=msg.sender, epoch=self._epoch() + 1, amount=amount)
     self._pull(stake_token, amount)
 
@@ -392,12 +371,12 @@ def sweep() -> uint256:
     @return uint256 Reward token base units sent.
     """
     assert staticcall Market(self.market).is_wound_down(), "treasury: market is not wound down"
-    amount: uint256 = self.next_carry
+    amount: uint256 = self.carries >> 128
     assert amount > 0, "treasury: nothing to sweep"
     receiver: address = sink
     if receiver == empty(address):
         receiver = staticcall Market(self.market).owner()
-    self.next_carry = 0
+    self.carries = 0
     log Swept(receiver=receiver, amount=amount)
     self._push(reward_token, receiver, amount)
     return amount
@@ -420,9 +399,9 @@ def poke(poker: address, steps: uint256, of_steps: uint256):
     amount: uint256 = self._reward() * POKE_BPS // 10_000 // of_steps * steps
     if amount == 0:
         return
-    self.poked += amount
-    self.owed[reward_token][poker] += amount
-    self.total_owed[reward_token] += amount
+    self.rates += amount << 128
+    self.dues[poker] += amount
+    self.total_due += amount
     log Poked(poker=poker, steps=steps, amount=amount)
 
 
@@ -434,36 +413,72 @@ def distribute(
     rank_total: uint256,
     earned: uint256,
     validator_share_bps: uint256,
-    miners: DynArray[MinerShare, 255],
-    seats: DynArray[SeatShare, 64],
+    miners: DynArray[uint256, 255],
+    seats: DynArray[uint256, 64],
 ) -> (uint256, uint256, uint256):
     """
     @notice Pays both pots of an epoch out and begins the next one. Only the market may, at the
             end of closing and before its own clock moves.
     @dev Of each pot, earned / rank_total is spent; of that the validators get their share in
          proportion to `share`, the miners the rest in proportion to `rank`.
+         The market cannot be stopped here by a reward token: where that does not take the
+         transfer to `stakes`, the validators' part goes back with what was not earned.
     @param epoch The epoch that ends.
     @param last Whether no other follows.
     @param rank_total All ranks, the unspent column's too; 0 without a consensus.
     @param earned The miners' ranks.
     @param validator_share_bps The validators' part over 10,000.
-    @param miners Who earned.
-    @param seats The validators and what their part is divided by.
+    @param miners Who earned: owner (160 bits), uid (8), rank (64); nobody without a rank.
+    @param seats The validators: pool (32 bits), and what their part is divided by (144).
     @return (uint256, uint256, uint256) Of the reward pot: to miners, to validators, back to
             the sponsors.
     """
     self._require_market()
-    terms: Terms = Terms(
-        epoch=epoch, rank_total=rank_total, earned=earned, validator_share_bps=validator_share_bps
+    rates: uint256 = self.rates
+    carry: uint256 = self.carries & LOW_128
+    rewarded: Pot = self._fill_pot(
+        (rates & LOW_128) + carry - (rates >> 128), rank_total, earned, validator_share_bps
     )
-    # All that this changes here stands before the first call to a token.
-    rewarded: Payout = self._pay(reward_token, self._reward() - self.poked, terms, miners, seats)
-    emitted: Payout = self._pay(stake_token, self.emission, terms, miners, seats)
+    emitted: Pot = self._fill_pot(
+        self.emissions & LOW_128, rank_total, earned, validator_share_bps
+    )
+    for word: uint256 in miners:
+        in_reward: uint256 = rewarded.for_miners * (word >> 168) // earned
+        in_stake: uint256 = emitted.for_miners * (word >> 168) // earned
+        if in_reward + in_stake == 0:
+            continue
+        owner: address = convert(word & LOW_160, address)
+        rewarded.to_miners += in_reward
+        emitted.to_miners += in_stake
+        self.dues[owner] += self._both(in_reward, in_stake)
+        self._log_miner(epoch, word, reward_token, in_reward)
+        self._log_miner(epoch, word, stake_token, in_stake)
+    self.total_due += self._both(rewarded.to_miners, emitted.to_miners)
+
+    shares: uint256 = 0
+    pools: DynArray[uint256, 64] = []
+    for word: uint256 in seats:
+        shares += word >> 32
+        pools.append(word & 4_294_967_295)
+    if shares != 0:
+        for word: uint256 in seats:
+            in_reward: uint256 = rewarded.for_validators * (word >> 32) // shares
+            in_stake: uint256 = emitted.for_validators * (word >> 32) // shares
+            rewarded.amounts.append(in_reward)
+            emitted.amounts.append(in_stake)
+            rewarded.to_validators += in_reward
+            emitted.to_validators += in_stake
+    # The only call to a token that somebody else chose. Nobody can come back in: all that could
+    # move money here is locked, and refused while the market is closing.
+    if not self._hand_over(reward_token, rewarded.to_validators):
+        rewarded.to_validators = 0
     refund: uint256 = self._close_reward(epoch, last, rewarded)
     lost: uint256 = self._close_emission(epoch, last, emitted)
     self._end_sponsorships(epoch + 1, last)
-    self._hand_over(reward_token, epoch, seats, rewarded)
-    self._hand_over(stake_token, epoch, seats, emitted)
+    self._reward_pools(epoch, reward_token, pools, rewarded)
+    if emitted.to_validators != 0:
+        self._push(stake_token, self.stakes, emitted.to_validators)
+        self._reward_pools(epoch, stake_token, pools, emitted)
     if lost != 0:
         extcall Burnable(stake_token).burn(lost)
     return rewarded.to_miners, rewarded.to_validators, refund
@@ -480,9 +495,12 @@ def withdraw() -> (uint256, uint256):
     @return (uint256, uint256) Base units of the reward token and of the stake token; when they
             are one contract, all is in the first.
     """
-    reward_amount: uint256 = self._settle(reward_token, msg.sender)
-    stake_amount: uint256 = self._settle(stake_token, msg.sender)
-    assert reward_amount + stake_amount > 0, "treasury: nothing to withdraw"
+    due: uint256 = self.dues[msg.sender]
+    assert due != 0, "treasury: nothing to withdraw"
+    self.dues[msg.sender] = 0
+    self.total_due -= due
+    reward_amount: uint256 = due & LOW_128
+    stake_amount: uint256 = due >> 128
     log Withdrawn(owner=msg.sender, reward_amount=reward_amount, stake_amount=stake_amount)
     self._push(reward_token, msg.sender, reward_amount)
     self._push(stake_token, msg.sender, stake_amount)
@@ -504,6 +522,52 @@ def reward() -> uint256:
 
 @external
 @view
+def next_carry() -> uint256:
+    """
+    @notice What fees and gifts have paid in for the next epoch; after the last one, for `sweep`.
+    @return uint256 Reward token base units.
+    """
+    return self.carries >> 128
+
+
+@external
+@view
+def emission() -> uint256:
+    """
+    @notice The running epoch's emission pot.
+    @return uint256 Stake token base units.
+    """
+    return self.emissions & LOW_128
+
+
+@external
+@view
+def next_emission() -> uint256:
+    """
+    @notice What is paid in for the next epoch's emission pot.
+    @return uint256 Stake token base units.
+    """
+    return self.emissions >> 128
+
+
+@external
+@view
+def owed(token: address, owner: address) -> uint256:
+    """
+    @notice What somebody can withdraw.
+    @param token The reward token or the stake token.
+    @param owner Who.
+    @return uint256 Base units.
+    """
+    if token == reward_token:
+        return self.dues[owner] & LOW_128
+    if token == stake_token:
+        return self.dues[owner] >> 128
+    return 0
+
+
+@external
+@view
 def books() -> Books:
     """
     @notice What the treasury holds and for whom.
@@ -512,19 +576,17 @@ def books() -> Books:
     @return Books owed + budget + refundable + carry of the reward token, emission + owed_stake
             of the stake token.
     """
+    poked: uint256 = self.rates >> 128
     by_sponsors: uint256 = 0
-    if self.poked != 0:
-        by_sponsors = self.poked * self.reward_rate // self._reward()
-    owed_stake: uint256 = 0
-    if stake_token != reward_token:
-        owed_stake = self.total_owed[stake_token]
+    if poked != 0:
+        by_sponsors = poked * (self.rates & LOW_128) // self._reward()
     return Books(
-        owed=self.total_owed[reward_token],
-        budget=self.budget - by_sponsors,
-        refundable=self.refundable,
-        carry=self.carry + self.next_carry - (self.poked - by_sponsors),
-        emission=self.emission + self.next_emission,
-        owed_stake=owed_stake,
+        owed=self.total_due & LOW_128,
+        budget=(self.budgets & LOW_128) - by_sponsors,
+        refundable=self.budgets >> 128,
+        carry=(self.carries & LOW_128) + (self.carries >> 128) - (poked - by_sponsors),
+        emission=(self.emissions & LOW_128) + (self.emissions >> 128),
+        owed_stake=self.total_due >> 128,
     )
 
 
@@ -546,58 +608,54 @@ def get_sponsorship(number: uint256) -> (Sponsorship, uint256):
 
 
 @internal
-def _pay(
-    token: address,
-    pot: uint256,
-    terms: Terms,
-    miners: DynArray[MinerShare, 255],
-    seats: DynArray[SeatShare, 64],
-) -> Payout:
+@pure
+def _fill_pot(
+    money: uint256, rank_total: uint256, earned: uint256, validator_share_bps: uint256
+) -> Pot:
     """
-    @dev Splits a pot, floored: owes the miners, and says what is for the validators.
+    @dev Divides what was earned of a pot between miners and validators, floored.
     """
-    payout: Payout = empty(Payout)
-    if pot == 0 or terms.earned == 0:
-        return payout
-    spent: uint256 = pot * terms.earned // terms.rank_total
-    for_validators: uint256 = spent * terms.validator_share_bps // 10_000
-    for_miners: uint256 = spent - for_validators
-    for miner: MinerShare in miners:
-        amount: uint256 = for_miners * miner.rank // terms.earned
-        if amount == 0:
-            continue
-        payout.to_miners += amount
-        self.owed[token][miner.owner] += amount
-        log MinerRewarded(
-            epoch=terms.epoch, uid=miner.uid, owner=miner.owner, token=token, amount=amount
-        )
-    self.total_owed[token] += payout.to_miners
-
-    shares: uint256 = 0
-    for seat: SeatShare in seats:
-        shares += seat.share
-    if shares == 0:
-        return payout
-    for seat: SeatShare in seats:
-        amount: uint256 = for_validators * seat.share // shares
-        payout.amounts.append(amount)
-        payout.to_validators += amount
-        if amount != 0:
-            log ValidatorRewarded(
-                epoch=terms.epoch, vid=seat.vid, owner=seat.owner, token=token, amount=amount
-            )
-    return payout
+    pot: Pot = empty(Pot)
+    pot.money = money
+    if earned != 0:
+        spent: uint256 = money * earned // rank_total
+        pot.for_validators = spent * validator_share_bps // 10_000
+        pot.for_miners = spent - pot.for_validators
+    return pot
 
 
 @internal
-def _close_reward(epoch: uint256, last: bool, paid: Payout) -> uint256:
+@view
+def _both(in_reward: uint256, in_stake: uint256) -> uint256:
+    """
+    @dev Two amounts in one word; with one token for both, their sum in the low half.
+    """
+    if stake_token == reward_token:
+        return in_reward + in_stake
+    return in_reward | (in_stake << 128)
+
+
+@internal
+def _log_miner(epoch: uint256, word: uint256, token: address, amount: uint256):
+    if amount != 0:
+        log MinerRewarded(
+            epoch=epoch,
+            uid=(word >> 160) & 255,
+            owner=convert(word & LOW_160, address),
+            token=token,
+            amount=amount,
+        )
+
+
+@internal
+def _close_reward(epoch: uint256, last: bool, paid: Pot) -> uint256:
     """
     @dev Gives back what was not earned, and sets the next epoch's carry. Returns the refund.
     """
-    reward: uint256 = self._reward()
-    rate: uint256 = self.reward_rate
-    pokes: uint256 = self.poked
-    rest: uint256 = reward - pokes - paid.to_miners - paid.to_validators
+    rate: uint256 = self.rates & LOW_128
+    pokes: uint256 = self.rates >> 128
+    reward: uint256 = paid.money + pokes
+    rest: uint256 = paid.money - paid.to_miners - paid.to_validators
     refund: uint256 = 0
     if rate != 0:
         refund = rest * rate // reward
@@ -612,58 +670,66 @@ def _close_reward(epoch: uint256, last: bool, paid: Payout) -> uint256:
         carried=carried,
     )
     back: uint256 = refund
-    carried += self.next_carry
+    carried += self.carries >> 128
     if last and rate != 0 and sink == empty(address) and carried != 0:
         back += carried
         log CarryRefunded(epoch=epoch, amount=carried)
         carried = 0
     if rate != 0:
         self.refund_index += back * REFUND_PRECISION // rate
-        self.refundable += back
-        self.budget -= rate
-    self.poked = 0
+        self.budgets = self.budgets - rate + (back << 128)
+    self.rates = rate
     # After the last epoch what is left waits for `sweep`.
-    self.carry = 0 if last else carried
-    self.next_carry = carried if last else 0
+    self.carries = carried << 128 if last else carried
     return refund
 
 
 @internal
-def _close_emission(epoch: uint256, last: bool, paid: Payout) -> uint256:
+def _close_emission(epoch: uint256, last: bool, paid: Pot) -> uint256:
     """
     @dev Sets the next epoch's emission pot. Returns what is to be burned.
     """
-    pot: uint256 = self.emission
-    following: uint256 = self.next_emission
-    burned: uint256 = pot - paid.to_miners - paid.to_validators
-    if pot != 0:
+    following: uint256 = self.emissions >> 128
+    burned: uint256 = paid.money - paid.to_miners - paid.to_validators
+    if paid.money != 0:
         log EmissionPaid(
             epoch=epoch,
-            emission=pot,
+            emission=paid.money,
             to_miners=paid.to_miners,
             to_validators=paid.to_validators,
             burned=burned,
         )
-    self.emission = 0 if last else following
-    self.next_emission = 0
+    self.emissions = 0 if last else following
     return burned + (following if last else 0)
 
 
 @internal
-def _hand_over(token: address, epoch: uint256, seats: DynArray[SeatShare, 64], paid: Payout):
+def _hand_over(token: address, amount: uint256) -> bool:
     """
-    @dev Sends the validators' part to `Stakes`, which splits each pool's among its members.
+    @dev Sends the validators' part to `Stakes`; says whether the token took it.
+    """
+    if amount == 0:
+        return True
+    success: bool = False
+    response: Bytes[32] = b""
+    success, response = raw_call(
+        token,
+        abi_encode(self.stakes, amount, method_id=method_id("transfer(address,uint256)")),
+        max_outsize=32,
+        gas=TRANSFER_GAS,
+        revert_on_failure=False,
+    )
+    return success and (len(response) == 0 or convert(response, uint256) != 0)
+
+
+@internal
+def _reward_pools(epoch: uint256, token: address, pools: DynArray[uint256, 64], paid: Pot):
+    """
+    @dev `Stakes` has the sum, splits each pool's part among its members, and logs it.
     """
     if paid.to_validators == 0:
         return
-    pools: DynArray[uint256, 64] = []
-    amounts: DynArray[uint256, 64] = []
-    for k: uint256 in range(len(seats), bound=64):
-        if paid.amounts[k] != 0:
-            pools.append(seats[k].pool)
-            amounts.append(paid.amounts[k])
-    self._push(token, self.stakes, paid.to_validators)
-    extcall Stakes(self.stakes).reward(epoch, token, pools, amounts)
+    extcall Stakes(self.stakes).reward(epoch, token, pools, paid.amounts)
 
 
 @internal
@@ -672,13 +738,12 @@ def _end_sponsorships(epoch: uint256, last: bool):
     @dev Ends what ends before this epoch; after the last epoch, all.
     """
     if last:
-        self.reward_rate = 0
-        self.refundable += self.budget
-        self.budget = 0
+        self.rates = 0
+        self.budgets = (self.budgets + (self.budgets << 128)) & ~LOW_128
         return
     ending: uint256 = self.ending_rate[epoch]
     if ending != 0:
-        self.reward_rate -= ending
+        self.rates -= ending
         self.ending_index[epoch] = self.refund_index
 
 
@@ -719,19 +784,19 @@ def _end_of_time(last: uint256) -> uint256:
 @internal
 @view
 def _reward() -> uint256:
-    return self.reward_rate + self.carry
+    return (self.rates & LOW_128) + (self.carries & LOW_128)
 
 
 @internal
 @pure
-def _raised(running: uint256, following: uint256, amount: uint256) -> uint256:
+def _raised(word: uint256, amount: uint256) -> uint256:
     """
-    @dev What waits for the next epoch with an amount more; both epochs together stay bounded.
+    @dev A running epoch's pot and the next one's, which gains the amount; both stay bounded.
     """
     assert (
-        amount < MAX_FUND and running + following + amount < MAX_FUND
+        amount < MAX_FUND and (word & LOW_128) + (word >> 128) + amount < MAX_FUND
     ), "treasury: amount too large"
-    return following + amount
+    return word + (amount << 128)
 
 
 @internal
@@ -763,17 +828,6 @@ def _require_not_closing():
 def _require_open():
     self._require_not_closing()
     assert self._last_epoch() == max_value(uint256), "treasury: winding down"
-
-
-@internal
-def _settle(token: address, owner: address) -> uint256:
-    """
-    @dev Takes off the books what an owner is owed in a token, to be sent. Returns how much.
-    """
-    amount: uint256 = self.owed[token][owner]
-    self.owed[token][owner] = 0
-    self.total_owed[token] -= amount
-    return amount
 
 
 @internal

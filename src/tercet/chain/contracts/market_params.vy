@@ -10,7 +10,7 @@
 
 struct MarketParams:
     subnet: String[32]  # which mechanism judges here, e.g. "inference"; fixed for life
-    mechanism_version: uint256  # version of that mechanism's rules; every reveal names it
+    mechanism_version: uint256  # version of that mechanism's rules; every reveal names it, below 2**64
     commit_seconds: uint256  # length of the commit phase, 1..30 days
     reveal_seconds: uint256  # length of the reveal phase, 1..30 days
     activity_epochs: uint256  # epochs a silent validator still counts in the total, 0..1000
@@ -47,6 +47,7 @@ def _require_valid(params: MarketParams):
     @param params The rules.
     """
     assert len(params.subnet) > 0, "rules: subnet is empty"
+    assert params.mechanism_version < 2 ** 64, "rules: mechanism_version out of bounds"
     assert self._within(params.commit_seconds, 1, 30 * _DAY), "rules: commit_seconds out of bounds"
     assert self._within(params.reveal_seconds, 1, 30 * _DAY), "rules: reveal_seconds out of bounds"
     assert params.activity_epochs <= 1_000, "rules: activity_epochs out of bounds"
