@@ -187,9 +187,12 @@ def test_rules_out_of_bounds_are_refused_by_name(shared: Stage, bad: dict[str, A
 
 def test_the_widest_rules_are_accepted(stage: Stage) -> None:
     """Each bound belongs to what is allowed."""
-    low = {"activity_epochs": 0, "validator_share_bps": 0, "refund_bps": 0, "floor_miners": 0, "audit_share_bps": 0}
     stage.propose(
-        **low,
+        activity_epochs=0,
+        validator_share_bps=0,
+        refund_bps=0,
+        floor_miners=0,
+        audit_share_bps=0,
         commit_seconds=1,
         reveal_seconds=1,
         kappa=5 * 10**17 + 1,
