@@ -169,6 +169,45 @@ _RULES: dict[str, _Row] = {
     },
 }
 
+_STAKES: dict[str, _Row] = {
+    "stakes: already attached": (AlreadyDoneError, "The registry attached the market when it opened it."),
+    "stakes: amount is zero": (LimitError, "Name an amount above zero."),
+    "stakes: caller is not the audits contract": (
+        NotAllowedError,
+        "Only the audits contract slashes and decides over held rewards.",
+    ),
+    "stakes: caller is not the creator": (NotAllowedError, "Only the registry attaches a market."),
+    "stakes: caller is not the market": (
+        NotAllowedError,
+        "Pools open and close with a validator's seat: tercet validate SUBNET",
+    ),
+    "stakes: caller is not the pool's owner": (NotAllowedError, "Send it from the validator's owner."),
+    "stakes: caller is not the treasury": (NotAllowedError, "Rewards come from the market's treasury only."),
+    "stakes: lists differ in length": (LimitError, "Give one amount for each pool."),
+    "stakes: market is winding down": (WrongPhaseError, "The market ends; only withdrawals are left."),
+    "stakes: more than the stake": (InsufficientFundsError, "Unstake at most what is staked."),
+    "stakes: no such pool": (LimitError, "Name the pool of a validator that this market had."),
+    "stakes: nothing is held": (AlreadyDoneError, "That epoch's held rewards were decided before, or there were none."),
+    "stakes: nothing to claim": (AlreadyDoneError, "Nothing was earned since the last claim."),
+    "stakes: nothing to withdraw": (AlreadyDoneError, "Unstake first."),
+    "stakes: own stake below the minimum": (
+        InsufficientFundsError,
+        "A validator keeps the market's minimum of own stake; to take all of it, leave the seat.",
+    ),
+    "stakes: pool already open": (AlreadyDoneError, "Each seat has one pool for its life."),
+    "stakes: pool is closed": (WrongPhaseError, "The validator has left; delegate to another one."),
+    "stakes: pool was slashed away": (
+        LimitError,
+        "Too little is left behind its shares; stake with another validator.",
+    ),
+    "stakes: slash out of bounds": (LimitError, "Slash 1 to 10,000 basis points."),
+    "stakes: still unbonding": (WrongPhaseError, "Wait until the release epoch of the position."),
+    "stakes: take above the maximum": (LimitError, "Take at most 2,000 basis points."),
+    "stakes: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
+    "stakes: total stake too large": (LimitError, "Stake less."),
+    "stakes: unknown token": (LimitError, "Rewards are paid in the market's reward token or in the stake token."),
+}
+
 _REGISTRY: dict[str, _Row] = {
     "registry: blueprint is not a contract": (LimitError, "Deploy the four blueprints first."),
     "registry: bond out of bounds": (LimitError, "Allowed for bond: less than 2**112 base units."),
@@ -182,7 +221,7 @@ _REGISTRY: dict[str, _Row] = {
     "registry: unknown market": (LimitError, "Name a market that this registry opened."),
 }
 
-REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_TREASURY, **_RULES, **_REGISTRY}
+REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_TREASURY, **_RULES, **_STAKES, **_REGISTRY}
 """Every reason of our contracts."""
 
 

@@ -135,14 +135,13 @@ class Pool:
             rest = (mine.shares - gone) * (self.bonded - tokens) // left if left else 0
             _require(rest >= min_stake, "own stake below the minimum")
         self.settle(who)
-        entering = tokens
-        if tokens and self.unbonding_shares:
-            entering = tokens * self.unbonding_shares // self.unbonding
+        if tokens:
+            behind = self.unbonding_shares
+            mine.unbonding += tokens * behind // self.unbonding if behind else tokens
+            mine.release_epoch = self.epoch + unbonding_epochs
         newest = min(gone, mine.pending)
         mine.pending -= newest
         mine.active -= gone - newest
-        mine.unbonding += entering
-        mine.release_epoch = self.epoch + unbonding_epochs
         self.bonded -= tokens
         self.unbonding += tokens
         if not self.shares:
@@ -208,16 +207,13 @@ class Pool:
 
     def claim(self, who: str) -> tuple[int, int]:
         """Pay what a position has earned, to the owner with the take; returns it by token."""
-        self.settle(who)
-        mine = self.position(who)
-        paid = list(mine.settled)
-        if who == self.owner:
-            paid = [paid[token] + self.take[token] for token in (REWARD, STAKE)]
+        paid = self.claimable(who)
         _require(sum(paid) > 0, "nothing to claim")
-        mine.settled = [0, 0]
+        self.settle(who)
+        self.position(who).settled = [0, 0]
         if who == self.owner:
             self.take = [0, 0]
-        return paid[REWARD], paid[STAKE]
+        return paid
 
     def claimable(self, who: str) -> tuple[int, int]:
         """What `claim` would pay now, by token."""

@@ -408,17 +408,17 @@ def unstake(pool: uint256, amount: uint256) -> uint256:
     self._store_holding(pool, msg.sender, mine)
     self.shares[pool] = self._pack_holding(whole)
 
-    entering: uint256 = tokens
-    behind: uint256 = self.unbonding_shares[pool]
-    if behind != 0 and tokens != 0:
-        # Not zero: a slash leaves nothing unbonding only where it leaves nothing bonded, and
-        # such a pool takes no stake again while those shares are here.
-        entering = tokens * behind // unbonding
-    self.unbonding_shares[pool] = behind + entering
     release_epoch: uint256 = epoch + self._stake_terms().unbonding_epochs
-    self.unbondings[pool][msg.sender] = (
-        (((self.unbondings[pool][msg.sender] >> 32) + entering) << 32) | release_epoch
-    )
+    if tokens != 0:
+        entering: uint256 = tokens
+        behind: uint256 = self.unbonding_shares[pool]
+        if behind != 0:
+            # Not by zero: a slash leaves nothing unbonding only where it leaves nothing bonded,
+            # and such a pool takes no stake again while those shares are here.
+            entering = tokens * behind // unbonding
+        self.unbonding_shares[pool] = behind + entering
+        word: uint256 = self.unbondings[pool][msg.sender]
+        self.unbondings[pool][msg.sender] = (((word >> 32) + entering) << 32) | release_epoch
     self.funds[pool] = self._pack_pair(bonded, unbonding + tokens)
     self._move_total(0, tokens, tokens, 0)
     if gone == all_shares:
