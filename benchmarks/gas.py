@@ -75,7 +75,7 @@ def measure_epochs(validators: int, miners: int) -> tuple[dict[str, int], dict[s
             hints = arena.last.hints if arena.last else ()
             result["one_transaction"] = close_at_once(arena, hints).gas
             break
-        _, receipts = arena.close(pages_at_once=4)
+        _, receipts = arena.close(pages_at_once=4, poker=arena.opener)
         result["first" if epoch == 0 else "steady"] = sum(receipt.gas for receipt in receipts)
         result["largest"] = max(result.get("largest", 0), *(receipt.gas for receipt in receipts))
     return result, singles

@@ -131,7 +131,6 @@ def reward(
     assert msg.sender == self.treasury
     assert len(pools) == len(amounts)
     for amount: uint256 in amounts:
-        assert amount != 0
         self.received[token] += amount
     assert staticcall IERC20(token).balanceOf(self) >= self.received[token]
     log Rewarded(epoch=epoch, token=token, pools=pools, amounts=amounts)

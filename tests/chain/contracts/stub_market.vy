@@ -1,13 +1,13 @@
 # pragma version ==0.4.3
 """
-@title A market and its treasury, as little of them as Stakes sees
+@title A market with its rules and treasury, as little of them as Stakes sees
 @license Apache-2.0
 @notice For tests only: whoever calls may set everything.
 """
 from ethereum.ercs import IERC20
 
 
-struct MarketTerms:
+struct StakeTerms:
     min_stake: uint256
     unbonding_epochs: uint256
     audit_share_bps: uint256
@@ -15,20 +15,20 @@ struct MarketTerms:
 
 epoch: public(uint256)
 last_epoch: public(uint256)
-stake_terms: public(MarketTerms)
+stake_terms: public(StakeTerms)
 reward_token: address
 is_closing: public(bool)
 
 
 @deploy
-def __init__(reward_token: address, terms: MarketTerms):
+def __init__(reward_token: address, terms: StakeTerms):
     self.reward_token = reward_token
     self.stake_terms = terms
     self.last_epoch = max_value(uint256)
 
 
 @external
-def set_terms(terms: MarketTerms):
+def set_terms(terms: StakeTerms):
     self.stake_terms = terms
 
 
@@ -45,6 +45,12 @@ def wind_down():
 @external
 def set_closing(closing: bool):
     self.is_closing = closing
+
+
+@external
+@view
+def rules() -> address:
+    return self
 
 
 @external

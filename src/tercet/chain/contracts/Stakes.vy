@@ -531,7 +531,7 @@ def reward(
         log Rewarded(
             pool=pool,
             epoch=epoch,
-            owner=self._unpack_terms(self.terms[pool]).owner,
+            owner=convert(self.terms[pool] & (2 ** 160 - 1), address),
             token=token,
             amount=amount,
             take=take,
