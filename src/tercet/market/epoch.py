@@ -172,7 +172,7 @@ class MarketOutcome:
     validator_pay: tuple[int, ...]
     """By vid, reward token base units."""
     refund: int
-    """What goes back to the sponsors and into the carry: unspent, unearned and dust."""
+    """What goes back to the sponsors and into the carry: unspent, not agreed upon, and dust."""
 
     @property
     def incentives(self) -> tuple[int, ...]:
@@ -199,7 +199,7 @@ def close_market_epoch(state: MarketState) -> MarketOutcome:
     consensus, ranks = _agree(rows, active, total_weight, threshold, len(state.generations))
     bonds = _move_bonds(state, rows)
     dividends = _earn_dividends(bonds, active, ranks)
-    miner_pay, validator_pay = _pay(state, ranks, split_shares(active, dividends))
+    miner_pay, validator_pay = _pay(state, sum(active) * FULL, ranks, split_shares(active, dividends))
     return MarketOutcome(
         weights=tuple(weights),
         total_weight=total_weight,
@@ -314,11 +314,13 @@ def split_shares(active: Sequence[int], dividends: Sequence[int]) -> list[int]:
     return [units * dividend for units, dividend in zip(active, dividends, strict=True)]
 
 
-def _pay(state: MarketState, ranks: Sequence[int], shares: Sequence[int]) -> tuple[list[int], list[int]]:
-    """By column and by vid: everybody's part of the reward, floored; what is left over is not paid."""
-    ranked = sum(ranks)
-    earned = ranked - ranks[0]
-    spent = state.reward * earned // ranked if ranked else 0
+def _pay(state: MarketState, votes: int, ranks: Sequence[int], shares: Sequence[int]) -> tuple[list[int], list[int]]:
+    """By column and by vid: everybody's part of the reward, floored; what is left over is not paid.
+
+    Of all votes cast only those that agreed on a miner are paid, so nobody gains by making others disagree.
+    """
+    earned = sum(ranks[1:])
+    spent = state.reward * earned // votes if earned else 0
     for_validators = spent * state.rules.validator_share_bps // 10_000
     miner_pay = [0, *split(spent - for_validators, ranks[1:], earned)]
     return miner_pay, split(for_validators, shares)

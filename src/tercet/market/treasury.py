@@ -24,10 +24,10 @@ REFUND_PRECISION = 10**27
 class Split:
     """How the epoch's consensus divides a pot."""
 
-    rank_total: int
-    """All ranks, the unspent column's too; 0 without a consensus."""
+    votes: int
+    """All that was voted: what the ranks would be if everybody had agreed; 0 when nobody revealed."""
     ranks: tuple[int, ...]
-    """The miners' ranks; what they lack of `rank_total` was voted to be unspent."""
+    """The miners' ranks; what they lack of `votes` was for unspent, clipped, or without a consensus."""
     shares: tuple[int, ...]
     """What the validators' part is divided by: stake units times dividend."""
     validator_share_bps: int
@@ -97,7 +97,7 @@ def pay_poke(reward: int, steps: int, of_steps: int) -> int:
 def pay_pot(pot: int, shares: Split) -> Payout:
     """Divide one pot: what was earned of it, the validators' part by share, the miners' part by rank."""
     earned = sum(shares.ranks)
-    spent = pot * earned // shares.rank_total if earned else 0
+    spent = pot * earned // shares.votes if earned else 0
     for_validators = spent * shares.validator_share_bps // 10_000
     return Payout(
         tuple(split(spent - for_validators, shares.ranks)),

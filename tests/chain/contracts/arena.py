@@ -105,9 +105,7 @@ class Arena:
         self.token = self.ledger.deploy("Token", self.bank, SUPPLY)
         self.credit = self.ledger.deploy("Credit", self.bank)
         blueprints = tuple(self.ledger.deploy_blueprint(name) for name in FOUR)
-        self.registry = self.ledger.deploy(
-            "Registry", self.token.address, blueprints, BOND, TIMELOCK, audits, sink
-        )
+        self.registry = self.ledger.deploy("Registry", self.token.address, blueprints, BOND, TIMELOCK, audits, sink)
         self.give_stake_token(self.opener, BOND, self.registry)
         receipt = self.registry.send(
             self.opener, "open_market", self.credit.address, "first market", self.params.tuple()
@@ -122,6 +120,7 @@ class Arena:
         self.last: MarketOutcome | None = None
         self.everybody: list[Member] = []
         """Also those who have left since."""
+        self.pokers: list[str] = []
 
     # --- People ---
 
@@ -179,6 +178,11 @@ class Arena:
     @property
     def epoch(self) -> int:
         return int(self.market.call("epoch"))
+
+    @property
+    def first_poker(self) -> str:
+        """Who closed the first epoch."""
+        return self.pokers[0]
 
     def skip_epoch(self) -> None:
         """An epoch in which nobody votes: afterwards all stake that is here counts."""
@@ -260,6 +264,7 @@ class Arena:
         """Close the epoch with the twin's hints, in as many transactions as asked."""
         outcome = close_market_epoch(self.state())
         caller = poker or self.ledger.account("poker")
+        self.pokers.append(caller)
         receipts = [self.market.send(caller, "begin_close")]
         for first in range(0, len(outcome.hints), pages_at_once):
             hints = outcome.hints[first : first + pages_at_once]

@@ -30,7 +30,7 @@ from tercet.market.treasury import (
 ZERO = "0x" + "00" * 20
 CREDIT = 10**6
 SUPPLY = 100_000_000 * TCT
-NOBODY = Split(rank_total=0, ranks=(), shares=(), validator_share_bps=5_000)
+NOBODY = Split(votes=0, ranks=(), shares=(), validator_share_bps=5_000)
 
 
 class Stage:
@@ -92,13 +92,10 @@ class Stage:
             "distribute",
             epoch,
             epoch == last,
-            split.rank_total,
+            split.votes,
             sum(split.ranks),
             split.validator_share_bps,
-            [
-                int(owners[k % len(owners)], 16) | (k + 1) << 160 | rank << 168
-                for k, rank in enumerate(split.ranks)
-            ],
+            [int(owners[k % len(owners)], 16) | (k + 1) << 160 | rank << 168 for k, rank in enumerate(split.ranks)],
             [100 + k | share << 32 for k, share in enumerate(split.shares)],
         )
         self.market.send(self.bank, "next_epoch")
@@ -120,9 +117,9 @@ def stage() -> Stage:
     return Stage()
 
 
-EVEN = Split(rank_total=100, ranks=(40, 60), shares=(1, 3), validator_share_bps=2_500)
+EVEN = Split(votes=100, ranks=(40, 60), shares=(1, 3), validator_share_bps=2_500)
 """Everything is earned."""
-HALF = replace(EVEN, rank_total=200)
+HALF = replace(EVEN, votes=200)
 """Half the votes are for unspent."""
 
 
@@ -696,7 +693,7 @@ def test_paying_255_miners_costs_about_what_their_balances_and_events_do() -> No
     for _ in range(3):
         stage.fund_emission(TCT)
         stage.distribute(split, owners)
-    nobody = replace(split, rank_total=0, ranks=(), shares=())
+    nobody = replace(split, votes=0, ranks=(), shares=())
     idle = stage.distribute(nobody, owners)[0].gas
     one_pot = stage.distribute(split, owners)[0].gas
     stage.fund_emission(TCT)

@@ -177,7 +177,7 @@ interface Treasury:
     def distribute(
         epoch: uint256,
         last: bool,
-        rank_total: uint256,
+        votes: uint256,
         earned: uint256,
         validator_share_bps: uint256,
         miners: DynArray[uint256, 255],
@@ -1080,7 +1080,6 @@ def _begin():
 @internal
 def _settle(first_page: uint256, hints: DynArray[uint256, 16]):
     clock: Clock = self._load_closing()
-    assert first_page + 1 >= clock.closing, "market: page already settled"
     assert first_page + 1 == clock.closing, "market: page is not the next one"
     assert first_page + len(hints) <= self._pages(), "market: no such page"
     # kappa of the total, rounded up; at least 1, so that an empty jury agrees on 0.
@@ -1297,15 +1296,19 @@ def _finish():
     to_miners: uint256 = 0
     to_validators: uint256 = 0
     refunded: uint256 = 0
-    # Earned is what was not voted for the unspent column.
+    seats: DynArray[uint256, 64] = []
+    revealed: uint256 = 0
+    seats, revealed = self._seat_shares(clock.epoch + 1)
+    # Of all votes cast, those that agreed on a miner are earned: not what was voted for the
+    # unspent column, and not what was clipped or found no consensus.
     to_miners, to_validators, refunded = extcall Treasury(treasury).distribute(
         clock.epoch,
         clock.epoch == self.last_epoch,
-        clock.rank_total,
+        revealed * ROW_SUM,
         clock.rank_total - (self.rank_lanes[0] & LANE),
         self._epoch_terms().validator_share_bps,
         self._miner_shares(),
-        self._seat_shares(clock.epoch + 1),
+        seats,
     )
     log EpochClosed(
         epoch=clock.epoch,
@@ -1350,19 +1353,22 @@ def _miner_shares() -> DynArray[uint256, 255]:
 
 @internal
 @view
-def _seat_shares(revealed: uint256) -> DynArray[uint256, 64]:
+def _seat_shares(revealed: uint256) -> (DynArray[uint256, 64], uint256):
     """
-    @dev Who revealed: pool (32 bits), weight x dividend (48 + 96, and so is the sum).
+    @dev Who revealed and earned: pool (32 bits), weight x dividend (48 + 96, and so is the sum).
+         And the weight of all who revealed.
     """
     shares: DynArray[uint256, 64] = []
+    total: uint256 = 0
     for vid: uint256 in range(self._bit_length(self.validator_slots), bound=64):
         voter: Voter = self._load_voter(vid)
-        if voter.weight == 0 or voter.revealed != revealed:
+        if voter.revealed != revealed:
             continue
+        total += voter.weight
         share: uint256 = voter.weight * self._dividend_of(vid)
         if share != 0:
             shares.append(voter.generation | (share << 32))
-    return shares
+    return shares, total
 
 
 @internal

@@ -410,7 +410,7 @@ def poke(poker: address, steps: uint256, of_steps: uint256):
 def distribute(
     epoch: uint256,
     last: bool,
-    rank_total: uint256,
+    votes: uint256,
     earned: uint256,
     validator_share_bps: uint256,
     miners: DynArray[uint256, 255],
@@ -419,14 +419,14 @@ def distribute(
     """
     @notice Pays both pots of an epoch out and begins the next one. Only the market may, at the
             end of closing and before its own clock moves.
-    @dev Of each pot, earned / rank_total is spent; of that the validators get their share in
+    @dev Of each pot, earned / votes is spent; of that the validators get their share in
          proportion to `share`, the miners the rest in proportion to `rank`.
          The market cannot be stopped here by a reward token: where that does not take the
          transfer to `stakes`, the validators' part goes back with what was not earned.
     @param epoch The epoch that ends.
     @param last Whether no other follows.
-    @param rank_total All ranks, the unspent column's too; 0 without a consensus.
-    @param earned The miners' ranks.
+    @param votes All that was voted: what the ranks would be if everybody had agreed.
+    @param earned The miners' ranks: what was agreed upon.
     @param validator_share_bps The validators' part over 10,000.
     @param miners Who earned: owner (160 bits), uid (8), rank (64); nobody without a rank.
     @param seats The validators: pool (32 bits), and what their part is divided by (144).
@@ -437,11 +437,9 @@ def distribute(
     rates: uint256 = self.rates
     carry: uint256 = self.carries & LOW_128
     rewarded: Pot = self._fill_pot(
-        (rates & LOW_128) + carry - (rates >> 128), rank_total, earned, validator_share_bps
+        (rates & LOW_128) + carry - (rates >> 128), votes, earned, validator_share_bps
     )
-    emitted: Pot = self._fill_pot(
-        self.emissions & LOW_128, rank_total, earned, validator_share_bps
-    )
+    emitted: Pot = self._fill_pot(self.emissions & LOW_128, votes, earned, validator_share_bps)
     for word: uint256 in miners:
         in_reward: uint256 = rewarded.for_miners * (word >> 168) // earned
         in_stake: uint256 = emitted.for_miners * (word >> 168) // earned
@@ -610,7 +608,7 @@ def get_sponsorship(number: uint256) -> (Sponsorship, uint256):
 @internal
 @pure
 def _fill_pot(
-    money: uint256, rank_total: uint256, earned: uint256, validator_share_bps: uint256
+    money: uint256, votes: uint256, earned: uint256, validator_share_bps: uint256
 ) -> Pot:
     """
     @dev Divides what was earned of a pot between miners and validators, floored.
@@ -618,7 +616,7 @@ def _fill_pot(
     pot: Pot = empty(Pot)
     pot.money = money
     if earned != 0:
-        spent: uint256 = money * earned // rank_total
+        spent: uint256 = money * earned // votes
         pot.for_validators = spent * validator_share_bps // 10_000
         pot.for_miners = spent - pot.for_validators
     return pot
