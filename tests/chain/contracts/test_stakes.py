@@ -202,6 +202,17 @@ def test_a_pool_without_enough_own_stake_weighs_nothing() -> None:
     assert bench.effective(99, 0) == 0
 
 
+def test_own_stake_that_is_pending_does_not_carry_a_pool() -> None:
+    bench = Pools()
+    owner, _, pool = open_two(bench)
+    bench.stakes.send(owner, "unstake", pool, 800 * TCT)
+    bench.give(owner, OWN)
+    bench.stakes.send(owner, "stake", pool, OWN)
+    assert bench.effective(pool, 201 * TCT) == 0
+    bench.next_epoch()
+    assert bench.effective(pool, 201 * TCT) == 4_200 * TCT
+
+
 def test_a_gift_of_tokens_moves_no_share() -> None:
     bench = Pools()
     owner, _, pool = open_two(bench)
@@ -348,6 +359,21 @@ def test_dust_joins_the_next_reward_and_at_the_end_the_owner() -> None:
     assert bench.stakes.call("books")["reward"] == 0
 
 
+def test_a_reward_too_small_for_so_many_shares_waits_for_the_next() -> None:
+    """A slash makes shares cheap: here 1.1 x 10**28 of them, and the index counts 10**-27 units of each."""
+    bench = Pools()
+    owner, delegator, pool = open_two(bench)
+    bench.stakes.send(bench.audits, "slash", pool, 9_999, NOBODY)
+    bench.give(delegator, 10**24)
+    bench.stakes.send(delegator, "stake", pool, 10**24)
+    bench.next_epoch()
+    bench.reward({pool: 5})
+    assert bench.position(pool, delegator)["reward"] == 0
+    bench.reward({pool: 16})
+    assert bench.position(pool, delegator)["reward"] == 20
+    assert bench.position(pool, owner)["reward"] == 0
+
+
 def test_a_lower_take_counts_at_once_and_a_raise_only_when_leavers_are_out() -> None:
     bench = Pools()
     owner, delegator, pool = open_two(bench, take_bps=1_000)
@@ -386,8 +412,10 @@ def test_a_newer_take_replaces_an_announced_raise() -> None:
 
 def test_the_audit_share_waits_for_the_audit() -> None:
     bench = Pools(audit_share_bps=2_000)
-    owner, delegator, pool = open_two(bench, take_bps=1_000)
+    _, delegator, pool = open_two(bench, take_bps=1_000)
+    bench.next_epoch()
     first = bench.epoch
+    assert first % 2 == 0, "two epochs of one word"
     bench.reward({pool: 5_000})
     bench.reward({pool: 500}, bench.token)
     bench.next_epoch()
@@ -401,7 +429,6 @@ def test_the_audit_share_waits_for_the_audit() -> None:
         bench.stakes.send(bench.audits, "release", pool, first)
     with pytest.raises(Reverted, match="stakes: nothing is held"):
         bench.stakes.send(bench.audits, "forfeit", pool, first)
-    del owner
 
 
 def test_what_is_forfeited_goes_back_to_the_treasury_or_is_burned() -> None:
@@ -496,6 +523,34 @@ def test_stake_that_comes_after_a_slash_shares_none_of_it() -> None:
     bench.stakes.send(delegator, "unstake", pool, ALL)
     bench.stakes.send(late, "unstake", pool, OWN)
     assert bench.position(pool, late)["unbonding"] == OWN
+
+
+def test_what_unbonds_after_a_slash_shares_none_of_it() -> None:
+    bench = Pools()
+    _, delegator, pool = open_two(bench)
+    late = bench.account("late", OWN)
+    bench.stakes.send(delegator, "unstake", pool, OWN)
+    bench.stakes.send(bench.audits, "slash", pool, 5_000, NOBODY)
+    bench.stakes.send(late, "stake", pool, OWN)
+    bench.stakes.send(late, "unstake", pool, ALL)
+    assert bench.position(pool, late)["unbonding"] == OWN
+    assert bench.position(pool, delegator)["unbonding"] == OWN // 2
+
+
+def test_a_pool_whose_unbonding_was_slashed_too_deep_takes_no_stake() -> None:
+    """One bonded unit is too little to be cut, so the bonded tokens alone would not tell."""
+    bench = Pools(min_stake=1)
+    owner, delegator = bench.account("owner", 1), bench.account("delegator", 2**40)
+    pool = bench.open(owner, 1)
+    bench.stakes.send(delegator, "stake", pool, 2**39)
+    bench.stakes.send(delegator, "unstake", pool, ALL)
+    for _ in range(MAX_DEPTH):
+        bench.stakes.send(bench.audits, "slash", pool, 5_000, NOBODY)
+    bench.stakes.send(delegator, "stake", pool, 1)
+    bench.stakes.send(delegator, "unstake", pool, 1)
+    bench.stakes.send(bench.audits, "slash", pool, 5_000, NOBODY)
+    with pytest.raises(Reverted, match="stakes: pool was slashed away"):
+        bench.stakes.send(delegator, "stake", pool, 1)
 
 
 def test_a_pool_slashed_to_nothing_is_over_but_keeps_its_rewards() -> None:
