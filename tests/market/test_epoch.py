@@ -21,7 +21,9 @@ from tercet.market.epoch import (
     follow,
     pack_row,
     unpack_row,
+    weigh_seats,
 )
+from tercet.market.treasury import Split, pay_pot
 
 RULES = MarketRules(kappa=6 * 10**17, bond_alpha=10**17, validator_share_bps=5_000, activity_epochs=2)
 
@@ -169,3 +171,61 @@ def test_money_is_conserved_to_the_unit() -> None:
         outcome = close_market_epoch(replace(make_state(rows, [7, 11, 13]), reward=reward))
         assert sum(outcome.miner_pay) + sum(outcome.validator_pay) + outcome.refund == reward
         assert outcome.refund >= 0
+
+
+# --- Who votes, and with how much ---
+
+
+def make_seat(stake: int, *, generation: int = 1, revealed: bool = True) -> Seat:
+    """A seat of epoch 5; one that did not reveal never did."""
+    return Seat(stake * STAKE_UNIT, generation, 6 if revealed else 0, 6 if revealed else 0, 10, (0, FULL))
+
+
+def test_nobody_weighs_more_than_the_cap_of_all_stake_before_it() -> None:
+    seats = [make_seat(stake) for stake in (700, 100, 100, 100)]
+    assert weigh_seats(seats, 5, replace(RULES, weight_cap_bps=2_000)) == [200, 100, 100, 100]
+
+
+def test_the_strongest_take_the_permits_and_of_equals_the_oldest() -> None:
+    seats = [make_seat(5, generation=1), make_seat(7, generation=4), make_seat(7, generation=2), None, make_seat(9)]
+    assert weigh_seats(seats, 5, replace(RULES, max_validators=2)) == [0, 0, 7, 0, 9]
+
+
+def test_a_permit_is_not_for_those_who_stay_away() -> None:
+    seats = [make_seat(5), make_seat(7, revealed=False), make_seat(0)]
+    assert weigh_seats(seats, 5, replace(RULES, max_validators=1)) == [5, 0, 0]
+
+
+@given(
+    stakes=st.lists(st.integers(0, 50), min_size=1, max_size=20),
+    permits=st.integers(1, 20),
+    cap=st.integers(100, 10_000),
+)
+def test_permits_and_cap_bound_everybody(stakes: list[int], permits: int, cap: int) -> None:
+    seats = [make_seat(stake, generation=place) for place, stake in enumerate(stakes, 1)]
+    uncapped = weigh_seats(seats, 5, replace(RULES, max_validators=permits))
+    assert sorted(uncapped, reverse=True)[:permits] == sorted(stakes, reverse=True)[:permits]
+    assert sum(weight > 0 for weight in uncapped) <= permits
+    capped = weigh_seats(seats, 5, replace(RULES, max_validators=permits, weight_cap_bps=cap))
+    assert all(weight * 10_000 <= cap * sum(uncapped) for weight in capped)
+    assert all(after in (before, max(capped)) for before, after in zip(uncapped, capped, strict=True))
+
+
+def test_pressing_others_below_their_consensus_gains_nothing() -> None:
+    """A cartel that keeps every other column from its consensus is paid for its own agreed votes only, not for all."""
+    rules = replace(RULES, kappa=PRECISE * 51 // 100)
+    honest: list[int] = [0, 1_311, 32_112, 32_112]
+    fair = close_market_epoch(replace(make_state([honest, honest], [510, 491]), rules=rules))
+    taken = close_market_epoch(replace(make_state([honest, [0, FULL, 0, 0]], [510, 491]), rules=rules))
+    assert taken.consensus == (0, 1_311, 0, 0)
+    assert taken.miner_pay[1] <= fair.miner_pay[1]
+
+
+def test_an_epoch_and_the_treasury_split_a_pot_alike() -> None:
+    rows: list[list[int] | None] = [[7, 21_842, 21_843, 21_843], [0, 21_845, 21_845, 21_845], [1, 1, 1, 65_532], None]
+    state = make_state(rows, [7, 11, 13, 2])
+    outcome = close_market_epoch(state)
+    shares = [weight * dividend for weight, dividend in zip(outcome.weights, outcome.dividends, strict=True)]
+    votes = sum(outcome.weights[:3]) * FULL
+    paid = pay_pot(state.reward, Split(votes, outcome.ranks[1:], tuple(shares), RULES.validator_share_bps))
+    assert (paid.to_miners, paid.to_validators) == (outcome.miner_pay[1:], outcome.validator_pay)
