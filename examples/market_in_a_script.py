@@ -19,17 +19,21 @@ PARAMS = MarketParams("echo", commit_seconds=60, reveal_seconds=60)
 
 
 async def main() -> None:
-    """Play one epoch; the chain's clock is pushed along instead of waited for."""
+    """Play two epochs; the chain's clock is pushed along instead of waited for."""
     with tempfile.TemporaryDirectory() as folder:
         async with serve(Path(folder), time_travel=True) as server, Rpc(server.url) as rpc:
             owner = Sender(rpc, Key.from_hex((Path(folder) / "faucet.key").read_text()))
             ledger = Ledger(rpc, await deploy(owner))
             await ledger.token.approve(owner, ledger.registry.address)
             market = ledger.market(await ledger.registry.open_market(owner, ledger.token.address, "Example", PARAMS))
-            await ledger.token.approve(owner, market.address)
-            uid = await market.register_miner(owner, Key.generate().address, "http://127.0.0.1:8090")
+            stakes, treasury = await market.stakes(), await market.treasury()
+            for contract in (market, stakes, treasury):
+                await ledger.token.approve(owner, contract.address)
+            uid = await market.register_miner(owner, Key.generate().address, "http://127.0.0.1:8090", 2 * TCT)
             await market.register_validator(owner, owner.address, 100 * TCT)
-            await market.sponsor(owner, 1_000 * TCT, 10)
+            await pass_epoch(rpc)
+            await close_epoch(market, owner)  # stake counts from the epoch after it came
+            await treasury.sponsor(owner, 1_000 * TCT, 10)
 
             status = await market.status()
             row, salt = tuple(pack_row(build_row({uid: 1.0}, status.columns))), secrets.token_bytes(32)
@@ -39,12 +43,19 @@ async def main() -> None:
             await market.commit(owner, digest)
             await rpc.call("evm_increaseTime", hex(PARAMS.commit_seconds))
             await market.reveal(owner, status.generation, salt, row)
-            await rpc.call("evm_increaseTime", hex(PARAMS.reveal_seconds))
-            await rpc.call("evm_mine")
+            await pass_epoch(rpc)
 
             closed = await close_epoch(market, owner)
             print(f"epoch {closed.epoch} closed in {closed.transactions} transaction")
-            print(f"withdrawn: {await market.withdraw(owner) / TCT} TCT")
+            mined, _ = await treasury.withdraw(owner)
+            judged, _ = await stakes.claim(owner, (await market.validators())[0].pool)
+            print(f"as a miner, and for closing the epoch: {mined / TCT} TCT; as a validator: {judged / TCT} TCT")
+
+
+async def pass_epoch(rpc: Rpc) -> None:
+    """Let the chain's clock run ahead by a whole epoch."""
+    await rpc.call("evm_increaseTime", hex(PARAMS.commit_seconds + PARAMS.reveal_seconds))
+    await rpc.call("evm_mine")
 
 
 if __name__ == "__main__":

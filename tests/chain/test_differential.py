@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tercet.chain.artifacts import ContractName, load_artifact
 from tercet.chain.bindings import load_interface
 from tercet.chain.devnet.chain import DEFAULT_CHAIN_ID
 from tercet.chain.keys import checksum_address
+from tercet.chain.ledger import BLUEPRINTS
 from tercet.chain.rpc import poll_delays
 from tercet.chain.transaction import Transaction, contract_address, sign_transaction
 from tercet.chain.voucher import EscrowDomain
@@ -49,15 +50,19 @@ def created_by(key: Key, nonce: int) -> str:
     return checksum_address(contract_address(key.address, nonce))
 
 
-TOKEN, CREDIT, ESCROW, BLUEPRINT, REGISTRY = (created_by(OWNER, nonce) for nonce in range(5))
-MARKET = checksum_address(contract_address(REGISTRY, 1))
+TOKEN, CREDIT, ESCROW, *BLUEPRINT_ADDRESSES, REGISTRY = (created_by(OWNER, nonce) for nonce in range(8))
+RULES, STAKES, TREASURY, MARKET = (checksum_address(contract_address(REGISTRY, nonce)) for nonce in range(1, 5))
 ADDRESS_OF: dict[str, str] = {
     "Token": TOKEN,
     "Credit": CREDIT,
     "Escrow": ESCROW,
     "Registry": REGISTRY,
+    "Rules": RULES,
+    "Stakes": STAKES,
+    "Treasury": TREASURY,
     "Market": MARKET,
 }
+NOBODY = "0x" + "0" * 40
 
 
 def call(key: Key, contract: ContractName, function: str, *arguments: Any, gas: int = 400_000, wait: int = 1) -> Step:
@@ -73,13 +78,15 @@ def creation(name: ContractName, *arguments: Any) -> bytes:
 
 def deployments() -> Iterator[Step]:
     """All contracts, in the order that the addresses above assume."""
-    blueprint = load_artifact("Market").blueprint
-    assert blueprint is not None
     yield Step(OWNER, None, creation("Token", OWNER.address, 10**9 * TCT // 100), 5_000_000)
     yield Step(OWNER, None, creation("Credit", OWNER.address), 5_000_000)
     yield Step(OWNER, None, creation("Escrow", 60), 5_000_000)
-    yield Step(OWNER, None, blueprint, 16_000_000)
-    yield Step(OWNER, None, creation("Registry", TOKEN, BLUEPRINT, 5 * TCT), 5_000_000)
+    for name in BLUEPRINTS:
+        blueprint = load_artifact(name).blueprint
+        assert blueprint is not None
+        yield Step(OWNER, None, blueprint, 16_000_000)
+    shared = (TOKEN, tuple(BLUEPRINT_ADDRESSES), 5 * TCT, 3_000, NOBODY, NOBODY)
+    yield Step(OWNER, None, creation("Registry", *shared), 5_000_000)
 
 
 def odd_deployments() -> Iterator[Step]:
@@ -143,54 +150,101 @@ def channels() -> Iterator[Step]:
     yield call(OWNER, "Escrow", "release", second)
 
 
-def epochs() -> Iterator[Step]:
-    """A market with two epochs: registrations, commits, reveals, closings, money out."""
-    params = MarketParams("echo", commit_seconds=1_000, reveal_seconds=1_000, miner_deposit=TCT)
-    for key in (MINER, VALIDATOR):
+def opening() -> Iterator[Step]:
+    """A market is opened, after two refusals, and its actors get money and let it be taken."""
+    params = MarketParams("echo", commit_seconds=1_000, reveal_seconds=1_000)
+    for key in (OWNER, MINER, VALIDATOR, BUYER):
         yield call(OWNER, "Token", "transfer", key.address, 1_000 * TCT)
-        yield call(key, "Token", "approve", MARKET, 2**256 - 1)
-    yield call(OWNER, "Registry", "open_market", CREDIT, "Echo", astuple(params), gas=9_000_000)  # no bond approved
+        for spender in (MARKET, STAKES):
+            yield call(key, "Token", "approve", spender, 2**256 - 1)
+    most = 16_000_000
+    yield call(OWNER, "Registry", "open_market", CREDIT, "Echo", astuple(params), gas=most)  # no bond approved
     yield call(OWNER, "Token", "approve", REGISTRY, 2**256 - 1)
-    yield call(OWNER, "Registry", "open_market", CREDIT, "Echo", (*astuple(params)[:5], 1, *astuple(params)[6:]))
-    yield call(OWNER, "Registry", "open_market", CREDIT, "Echo", astuple(params), gas=9_000_000)
+    bad = astuple(replace(params, kappa=1))
+    yield call(OWNER, "Registry", "open_market", CREDIT, "Echo", bad, gas=most)
+    yield call(OWNER, "Registry", "open_market", CREDIT, "Echo", astuple(params), gas=most)
     yield call(OWNER, "Credit", "mint", OWNER.address, 10**9)
-    yield call(OWNER, "Credit", "approve", MARKET, 2**256 - 1)
-    yield call(MINER, "Market", "register_miner", MINER.address, "http://127.0.0.1:8091")
-    yield call(MINER, "Market", "register_miner", MINER.address, "http://127.0.0.1:8091")  # operator taken
-    yield call(MINER, "Market", "register_miner", OWNER.address, "http://127.0.0.1:8092")
-    yield call(VALIDATOR, "Market", "register_validator", VALIDATOR.address, 10)
-    yield call(VALIDATOR, "Market", "register_validator", VALIDATOR.address, 50 * TCT)
-    yield call(OWNER, "Market", "sponsor", 10_001, 5)
+    yield call(OWNER, "Credit", "approve", TREASURY, 2**256 - 1)
+
+
+def registrations() -> Iterator[Step]:
+    """Miners pay a rising price, a validator takes a seat, somebody delegates, somebody sponsors; rules are proposed."""
+    url = "http://127.0.0.1:8091"
+    yield call(MINER, "Market", "register_miner", MINER.address, url, TCT - 1)  # below the price
+    yield call(MINER, "Market", "register_miner", MINER.address, url, 2 * TCT)
+    yield call(MINER, "Market", "register_miner", MINER.address, url, 2 * TCT)  # operator taken
+    yield call(MINER, "Market", "register_miner", OWNER.address, url, 2 * TCT)
+    yield call(MINER, "Market", "apply_miner", BUYER.address, url, 2 * TCT)  # there is room
+    yield call(VALIDATOR, "Market", "register_validator", VALIDATOR.address, 10, 500)  # below the minimum
+    yield call(VALIDATOR, "Market", "register_validator", VALIDATOR.address, 50 * TCT, 9_999)  # takes too much
+    yield call(VALIDATOR, "Market", "register_validator", VALIDATOR.address, 50 * TCT, 500, gas=700_000)
+    yield call(BUYER, "Stakes", "stake", 3, 20 * TCT)
+    yield call(BUYER, "Stakes", "stake", 4, 20 * TCT)  # no such pool
+    yield call(OWNER, "Treasury", "sponsor", 10_000_001, 5)
+    yield call(OWNER, "Treasury", "fund", 777)
+    wanted = astuple(MarketParams("echo", commit_seconds=1_000, reveal_seconds=1_000, validator_share_bps=3_000))
+    yield call(MINER, "Rules", "propose", wanted)  # not the owner
+    yield call(OWNER, "Rules", "propose", wanted, gas=900_000)
+
+
+def epochs() -> Iterator[Step]:
+    """Three epochs: in the first no stake counts yet; commits, reveals, closings, and all that is refused on the way."""
     row = tuple(pack_row(build_row({1: 3.0, 2: 1.0}, 3)))
-    salt = b"\x2a" * 32
-    for epoch in (0, 1):
-        digest = build_commit_digest(DEFAULT_CHAIN_ID, MARKET, epoch, VALIDATOR.address, salt, 3, row)
+    salt, evidence = b"\x2a" * 32, b"\x2b" * 32
+    for epoch in (0, 1, 2):
+        hints = row if epoch else (0,)
+        digest = build_commit_digest(
+            DEFAULT_CHAIN_ID, MARKET, epoch, VALIDATOR.address, salt, 3, row, evidence=evidence
+        )
         yield call(VALIDATOR, "Market", "commit", digest)
         yield call(VALIDATOR, "Market", "commit", digest)  # twice
         yield call(MINER, "Market", "commit", digest)  # no validator
-        yield call(VALIDATOR, "Market", "reveal", 3, salt, row)  # too early
+        yield call(VALIDATOR, "Market", "reveal", 3, 1, salt, evidence, row)  # too early
         yield call(OWNER, "Market", "begin_close")  # too early
-        yield call(VALIDATOR, "Market", "reveal", 3, bytes(32), row, wait=1_000)  # wrong salt
-        yield call(VALIDATOR, "Market", "reveal", 3, salt, row)
-        yield call(OWNER, "Market", "close_epoch", (0,), gas=2_000_000, wait=1_000)  # wrong hint
-        yield call(OWNER, "Market", "begin_close")
+        yield call(VALIDATOR, "Market", "reveal", 3, 1, bytes(32), evidence, row, wait=1_000)  # wrong salt
+        yield call(VALIDATOR, "Market", "reveal", 3, 2, salt, evidence, row)  # wrong version
+        yield call(VALIDATOR, "Market", "reveal", 3, 1, salt, evidence, row, gas=600_000)
+        yield call(OWNER, "Market", "close_epoch", (1,), gas=3_000_000, wait=1_000)  # wrong hint
+        yield call(OWNER, "Market", "begin_close", gas=2_000_000)
         yield call(MINER, "Market", "leave_miner", 1)  # closing
-        yield call(OWNER, "Market", "settle_pages", 0, row, gas=2_000_000)
-        yield call(OWNER, "Market", "settle_pages", 0, row, gas=2_000_000)  # done already
-        yield call(OWNER, "Market", "finish_close", gas=2_000_000)
-    yield call(MINER, "Market", "withdraw")
-    yield call(VALIDATOR, "Market", "withdraw")
-    yield call(VALIDATOR, "Market", "unstake", 0, 5 * TCT)
+        yield call(OWNER, "Treasury", "fund", 1)  # closing
+        yield call(BUYER, "Market", "settle_pages", 0, hints, gas=3_000_000)
+        yield call(BUYER, "Market", "settle_pages", 0, hints, gas=3_000_000)  # done already
+        yield call(OWNER, "Market", "finish_close", gas=3_000_000)
+
+
+def going_home() -> Iterator[Step]:
+    """Money out, to the end of the market and beyond."""
+    everything = 2**256 - 1
+    yield call(MINER, "Treasury", "withdraw")
+    yield call(BUYER, "Treasury", "withdraw")
+    yield call(VALIDATOR, "Treasury", "withdraw")  # it closed nothing: its rewards are with its stake
+    yield call(VALIDATOR, "Stakes", "claim", 3)
+    yield call(BUYER, "Stakes", "claim", 3)
+    yield call(BUYER, "Stakes", "unstake", 3, everything)
+    yield call(BUYER, "Stakes", "withdraw", 3)  # still unbonding
+    yield call(VALIDATOR, "Stakes", "unstake", 3, everything)  # the seat is still there
+    yield call(VALIDATOR, "Market", "leave_validator", 0)  # its row can still be audited
     yield call(MINER, "Market", "leave_miner", 2)
-    yield call(OWNER, "Market", "cancel", 0)
-    yield call(OWNER, "Market", "claim_refund", 0)
+    yield call(OWNER, "Treasury", "cancel", 0)
+    yield call(OWNER, "Treasury", "claim_refund", 0)
+    yield call(MINER, "Market", "wind_down")  # not the owner
     yield call(OWNER, "Market", "wind_down")
-    yield call(OWNER, "Registry", "return_bond", MARKET)  # not wound down yet
+    yield call(OWNER, "Registry", "return_bond", MARKET)  # its last epoch is not closed yet
+    yield call(OWNER, "Market", "close_epoch", (0,), gas=3_000_000, wait=2_000)
+    yield call(OWNER, "Registry", "return_bond", MARKET)
+    yield call(BUYER, "Stakes", "withdraw", 3)
+    yield call(VALIDATOR, "Market", "leave_validator", 0)
+    yield call(VALIDATOR, "Stakes", "unstake", 3, everything)
+    yield call(VALIDATOR, "Stakes", "withdraw", 3)
+    yield call(MINER, "Market", "leave_miner", 1)
+    yield call(OWNER, "Treasury", "claim_refund", 0)
 
 
 def steps() -> list[Step]:
     """Everything, in order."""
-    return [*deployments(), *odd_deployments(), *transfers(), *channels(), *epochs()]
+    market = [*opening(), *registrations(), *epochs(), *going_home()]
+    return [*deployments(), *odd_deployments(), *transfers(), *channels(), *market]
 
 
 async def play(node: Node, script: list[Step]) -> list[Receipt]:
@@ -229,7 +283,7 @@ def facts(receipt: Receipt) -> dict[str, Any]:
 
 @pytest.mark.anvil
 async def test_both_nodes_agree_on_every_transaction(tmp_path: Path) -> None:
-    """Nearly two hundred transactions, many of them refused, give equal receipts and balances on both."""
+    """Well over two hundred transactions, many of them refused, give equal receipts and balances on both."""
     script = steps()
     async with run_embedded(tmp_path) as ours, run_anvil() as theirs:
         mine, peer = await play(ours, script), await play(theirs, script)
@@ -242,6 +296,7 @@ async def test_both_nodes_agree_on_every_transaction(tmp_path: Path) -> None:
         for key in ACTORS:
             assert await ours.rpc.balance(key.address) == await theirs.rpc.balance(key.address)
     statuses = [receipt.status for receipt in mine]
-    assert len(statuses) > 190
-    assert statuses.count(0) > 40
+    assert statuses[-len(list(going_home())) :].count(0) == 6
+    assert len(statuses) > 240
+    assert statuses.count(0) > 60
     assert sum(len(receipt.logs) for receipt in mine) > 80

@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from tests.faults.town import RATE, TCT, Resident, Town, until
+from tests.faults.town import POKES, RATE, TCT, Resident, Town, until
 
 from tercet.chain.closing import close_epoch
 from tercet.chain.keys import Key
@@ -60,14 +60,22 @@ async def only_the_honest_are_paid(town: Town, closed: ClosedEpoch, honest: list
     assert set(closed.rows) == set(closed.validators) == {0, 1, 2}
     for uid in uids:
         assert 0.4 < closed.consensus[uid] / FULL_ROW < 0.6
-    assert closed.to_miners + closed.to_validators + closed.refunded == RATE
+    assert closed.to_miners + closed.to_validators + closed.refunded + closed.pokes == RATE
+    assert closed.pokes == sum(closed.pokers.values()) == POKES
     assert closed.refunded < RATE // 1_000
 
 
 async def books_balance(town: Town) -> None:
-    """What the market holds is what it owes, to the last unit."""
-    books, held = await town.market.books(), await town.client.ledger.token.balance(town.market.address)
-    assert books.staked + books.deposits + books.owed + books.budget + books.refundable == held
+    """What each of the market's contracts holds is what it owes, to the last unit."""
+    stakes, treasury, balance = (
+        await town.market.stakes(),
+        await town.market.treasury(),
+        town.client.ledger.token.balance,
+    )
+    assert await town.market.deposits() == await balance(town.market.address)
+    staked, held = await stakes.books(), await treasury.books()
+    assert staked.bonded + staked.unbonding + staked.reward == await balance(stakes.address)
+    assert held.owed + held.budget + held.refundable + held.carry == await balance(treasury.address)
 
 
 async def test_useless_miners_send_the_reward_back(town: Town) -> None:
@@ -78,13 +86,14 @@ async def test_useless_miners_send_the_reward_back(town: Town) -> None:
     judge = await town.add_validator("judge", answer_seconds=5.0)
     miners = [await town.add_miner("babbler", echo="babbler"), await town.add_miner("brooder", echo="brooder")]
     await asyncio.gather(*(resident.until_ready() for resident in town.residents))
+    await town.settle_in()
     closed = await town.live_through([judge], miners[:1])
-    assert (closed.to_miners, closed.to_validators, closed.refunded) == (0, 0, RATE)
+    assert (closed.to_miners, closed.to_validators, closed.refunded) == (0, 0, RATE - POKES)
     assert closed.consensus == {0: FULL_ROW}
     babbler, brooder = [await town.uid(miner) for miner in miners]
 
     async def both_heard() -> bool:
-        return {babbler, brooder} <= set(judge.asked(0) + judge.asked(1))
+        return {babbler, brooder} <= {uid for epoch in range(4) for uid in judge.asked(epoch)}
 
     await until(both_heard, 30, "the judge did not give up on the brooder")
     reasons = {line["uid"]: line for line in judge.reasons() if line["event"] == "verdict"}
@@ -98,6 +107,6 @@ async def test_useless_miners_send_the_reward_back(town: Town) -> None:
     anybody, another = await town.passer_by(), await town.passer_by()
     await asyncio.gather(close_epoch(town.market, anybody), close_epoch(town.market, another))
     closed = (await town.client.closed_epochs(town.market))[-1]
-    assert (closed.number, closed.refunded) == (status.epoch, RATE)
-    assert await town.market.claim_refund(town.faucet, 0) == 2 * RATE
+    assert (closed.number, closed.refunded) == (status.epoch, RATE - POKES)
+    assert await (await town.market.treasury()).claim_refund(town.faucet, 0) == 3 * (RATE - POKES)
     await books_balance(town)

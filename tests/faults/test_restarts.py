@@ -23,6 +23,7 @@ async def test_a_market_outlives_its_chain_and_ctrl_c(town: Town) -> None:
     judge = await town.add_validator("judge")
     miner = await town.add_miner("hasty-miner", skew=60.0)
     await asyncio.gather(judge.until_ready(), miner.until_ready())
+    await town.settle_in()
 
     await town.until_asked([judge], [miner])
     await town.until_committed([judge])

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tercet.chain.closing import close_epoch
 from tercet.chain.keys import Key
 from tercet.chain.ledger import Deployment, Ledger
 from tercet.chain.market import MarketContract, ValidatorSlot
@@ -23,11 +24,14 @@ from tercet.chain.rpc import Rpc
 from tercet.chain.sender import Sender
 from tercet.client import Client, ClosedEpoch
 from tercet.errors import ChainUnreachableError
+from tercet.market.treasury import pay_poke
 
 ROLE = Path(__file__).with_name("role.py")
 TCT, CREDIT = 10**18, 10**6
 RATE = 1_000 * TCT
 """What an epoch pays."""
+POKES = pay_poke(RATE, 3, 3)
+"""Of it, to whoever closes it: three steps in a market of one page."""
 COMMIT_SECONDS, REVEAL_SECONDS = 400, 80
 MARGIN = 60
 """Seconds before the end of the commit phase by which a validator stops asking."""
@@ -211,6 +215,12 @@ class Town:
         status = await self.market.status()
         await self.jump_to(status.commit_ends - MARGIN / 2)
         await self._until_seats(judges, lambda seat: seat.committed == status.epoch + 1, "committed")
+
+    async def settle_in(self) -> None:
+        """Pass the epoch in which everybody came: stake counts from the next one on."""
+        status = await self.market.status()
+        await self.jump_to(status.reveal_ends)
+        await close_epoch(self.market, await self.passer_by())
 
     async def until_revealed(self, judges: Sequence[Resident]) -> None:
         """Jump to when the last reveals; all of them did."""

@@ -61,7 +61,7 @@ def town(folder: Path) -> Iterator[Town]:
                 deployment = await deploy(sender, min_withdraw_delay=2)
                 ledger = Ledger(rpc, deployment)
                 await ledger.token.approve(sender, ledger.registry.address)
-                params = MarketParams("echo", commit_seconds=60, reveal_seconds=60)
+                params = MarketParams("echo", commit_seconds=60, reveal_seconds=60, max_price=10**18)
                 market = await ledger.registry.open_market(sender, ledger.token.address, "Echo", params)
                 stop = asyncio.Event()
                 ready.set_result((Town(server.url, deployment, market, faucet), asyncio.get_running_loop(), stop))
@@ -102,7 +102,8 @@ class Stage:
         """A slot for a miner that the test plays itself."""
         sender = Sender(self.ledger.rpc, key)
         await self.ledger.token.approve(sender, self.town.market)
-        uid = await self.ledger.market(self.town.market).register_miner(sender, key.address, endpoint)
+        market = self.ledger.market(self.town.market)
+        uid = await market.register_miner(sender, key.address, endpoint, 2 * await market.price())
         return MinerEntry(uid, 1, key.address, key.address, endpoint, 0.0, proven=False, price=PRICE)
 
     def config(self, key: Key, name: str = "miner", mechanism: Mechanism | None = None, **options: Any) -> MinerConfig:

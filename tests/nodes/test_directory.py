@@ -14,7 +14,7 @@ from .stage import PRICE, Stage, until
 
 def slot(uid: int, consensus: int) -> MinerSlot:
     """A registered miner with that consensus weight."""
-    return MinerSlot(uid, f"owner {uid}", f"operator {uid}", uid, 0, consensus, 0, "http://127.0.0.1:1")
+    return MinerSlot(uid, f"owner {uid}", f"operator {uid}", uid, 0, 0, consensus, 0, "http://127.0.0.1:1")
 
 
 def test_a_miner_is_proven_from_a_tenth_of_the_best() -> None:

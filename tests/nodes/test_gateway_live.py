@@ -106,7 +106,7 @@ async def town_of(folder: Path, subnet: str) -> AsyncIterator[Town]:
         opener = Sender(rpc, Key.from_hex((folder / "chain" / "faucet.key").read_text()), deadline=20)
         ledger = Ledger(rpc, await deploy(opener))
         await ledger.token.approve(opener, ledger.registry.address)
-        params = MarketParams(subnet, commit_seconds=3600, reveal_seconds=3600)
+        params = MarketParams(subnet, commit_seconds=3600, reveal_seconds=3600, max_price=10**18)
         market = await ledger.registry.open_market(opener, ledger.token.address, "Live", params)
         town = Town(folder, server.url, ledger, market, opener, subnet)
         try:

@@ -52,7 +52,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         owner = Sender(rpc, Key.from_hex((tmp_path / "chain" / "faucet.key").read_text()))
         ledger = Ledger(rpc, await deploy(owner))
         client = Client(ledger)
-        params = MarketParams("echo", commit_seconds=100, reveal_seconds=50, miner_deposit=0)
+        params = MarketParams("echo", commit_seconds=100, reveal_seconds=50)
         market = ledger.market(await client.open_market(owner, "echo", params))
         operator = Key.generate()
         await owner.send(operator.address, value=10**18)

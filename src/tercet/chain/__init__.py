@@ -13,56 +13,64 @@ if TYPE_CHECKING:
     from tercet.chain.closing import Closing, close_epoch, read_state
     from tercet.chain.devnet.server import Server, serve
     from tercet.chain.escrow import Authorization, Channel, Claim, EscrowContract
+    from tercet.chain.history import History, PastEpoch, recompute_epochs
+    from tercet.chain.holdings import Holdings, bring_home, read_holdings
     from tercet.chain.keys import Key, address_from_public, keccak, recover, text_digest
     from tercet.chain.keystore import Entry, Keystore
     from tercet.chain.ledger import Deployment, Ledger, deploy
     from tercet.chain.logs import Batch, Event, read_events
     from tercet.chain.market import (
-        Books,
+        Applicant,
         MarketContract,
         MarketStatus,
         MinerSlot,
         Phase,
-        Sponsorship,
         ValidatorSlot,
         build_commit_digest,
     )
     from tercet.chain.registry import Listing, MarketParams, RegistryContract
     from tercet.chain.rpc import Head, Receipt, Rpc
+    from tercet.chain.rules import Proposal, RulesContract
     from tercet.chain.sender import Sender
+    from tercet.chain.stakes import Pool, Position, StakesBooks, StakesContract
     from tercet.chain.tokens import CreditContract, TokenContract
+    from tercet.chain.treasury import Sponsorship, TreasuryBooks, TreasuryContract
     from tercet.chain.voucher import EscrowDomain, channel_id, recover_voucher, sign_voucher, voucher_digest
 
 _HOMES = {
     "closing": ("Closing", "close_epoch", "read_state"),
     "devnet.server": ("Server", "serve"),
     "escrow": ("Authorization", "Channel", "Claim", "EscrowContract"),
+    "history": ("History", "PastEpoch", "recompute_epochs"),
+    "holdings": ("Holdings", "bring_home", "read_holdings"),
     "keys": ("Key", "address_from_public", "keccak", "recover", "text_digest"),
     "keystore": ("Entry", "Keystore"),
     "ledger": ("Deployment", "Ledger", "deploy"),
     "logs": ("Batch", "Event", "read_events"),
     "market": (
-        "Books",
+        "Applicant",
         "MarketContract",
         "MarketStatus",
         "MinerSlot",
         "Phase",
-        "Sponsorship",
         "ValidatorSlot",
         "build_commit_digest",
     ),
     "registry": ("Listing", "MarketParams", "RegistryContract"),
     "rpc": ("Head", "Receipt", "Rpc"),
+    "rules": ("Proposal", "RulesContract"),
     "sender": ("Sender",),
+    "stakes": ("Pool", "Position", "StakesBooks", "StakesContract"),
     "tokens": ("CreditContract", "TokenContract"),
+    "treasury": ("Sponsorship", "TreasuryBooks", "TreasuryContract"),
     "voucher": ("EscrowDomain", "channel_id", "recover_voucher", "sign_voucher", "voucher_digest"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Applicant",
     "Authorization",
     "Batch",
-    "Books",
     "Channel",
     "Claim",
     "Closing",
@@ -73,6 +81,8 @@ __all__ = [
     "EscrowDomain",
     "Event",
     "Head",
+    "History",
+    "Holdings",
     "Key",
     "Keystore",
     "Ledger",
@@ -81,23 +91,35 @@ __all__ = [
     "MarketParams",
     "MarketStatus",
     "MinerSlot",
+    "PastEpoch",
     "Phase",
+    "Pool",
+    "Position",
+    "Proposal",
     "Receipt",
     "RegistryContract",
     "Rpc",
+    "RulesContract",
     "Sender",
     "Server",
     "Sponsorship",
+    "StakesBooks",
+    "StakesContract",
     "TokenContract",
+    "TreasuryBooks",
+    "TreasuryContract",
     "ValidatorSlot",
     "address_from_public",
+    "bring_home",
     "build_commit_digest",
     "channel_id",
     "close_epoch",
     "deploy",
     "keccak",
     "read_events",
+    "read_holdings",
     "read_state",
+    "recompute_epochs",
     "recover",
     "recover_voucher",
     "serve",

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tercet.chain.market import MarketContract, MarketStatus, Phase, ValidatorSlot
 from tercet.chain.rpc import Receipt
 from tercet.chain.sender import Sender
 from tercet.errors import AlreadyDoneError, WrongHintError, WrongPhaseError
-from tercet.market.epoch import MarketState, Seat, close_market_epoch, unpack_row
+from tercet.market.epoch import STAKE_UNIT, MarketState, Seat, close_market_epoch, unpack_row
 
 _GAS_A_TRANSACTION = 2_000_000
 """Aimed at; a single page of a full market may take more, up to 3 million."""
 _GAS_A_SEAT = 35_000
 """For one page and one validator, measured, the first epoch's storage included."""
+_UNCAPPED = 10_000
 _ATTEMPTS = 12
 _PATIENCE_SECONDS = 0.25
 
@@ -38,20 +39,29 @@ class Closing:
 async def read_state(market: MarketContract, *, bonds: bool = True) -> MarketState:
     """All that the epoch's maths reads, from the chain. Exact while the market is closing.
 
+    From the closing's begin on the weights of the stakes stand in the market, permits and cap applied; before that
+    they are what the stakes contract would answer now.
+
     Args:
         market: which one.
         bonds: False leaves them 0, which is enough for hints.
     """
     status, params = await market.status(), await market.params()
     seats, generations = await market.validators(), await market.generations()
-    by_vid = {slot.vid: slot for slot in seats}
+    rules = params.rules()
+    if status.phase is Phase.CLOSING:
+        stakes = [slot.weight * STAKE_UNIT for slot in seats]
+        rules = replace(rules, weight_cap_bps=_UNCAPPED, max_validators=len(seats))
+    else:
+        stakes = list(await (await market.stakes()).effective([slot.pool for slot in seats], params.min_stake))
+    by_vid = {slot.vid: (slot, stake) for slot, stake in zip(seats, stakes, strict=True)}
     count = max(by_vid, default=-1) + 1
     rows = {slot.vid: await market.row(slot.vid) for slot in seats if slot.revealed == status.epoch + 1}
     stored = {vid: await market.bonds(vid) for vid in by_vid} if bonds else {}
     empty = (0,) * status.columns
     return MarketState(
         epoch=status.epoch,
-        rules=params.rules(),
+        rules=rules,
         seats=tuple(_seat(by_vid.get(vid), rows.get(vid, ())) for vid in range(count)),
         generations=generations[: status.columns],
         bonds=tuple(stored[vid][: status.columns] if vid in stored else empty for vid in range(count)),
@@ -60,11 +70,12 @@ async def read_state(market: MarketContract, *, bonds: bool = True) -> MarketSta
     )
 
 
-def _seat(slot: ValidatorSlot | None, words: tuple[int, ...]) -> Seat | None:
-    if slot is None:
+def _seat(found: tuple[ValidatorSlot, int] | None, words: tuple[int, ...]) -> Seat | None:
+    if found is None:
         return None
+    slot, stake = found
     row = tuple(unpack_row(words))
-    return Seat(slot.stake, slot.generation, slot.committed, slot.revealed, slot.as_of, row)
+    return Seat(stake, slot.generation, slot.committed, slot.revealed, slot.as_of, row)
 
 
 async def close_epoch(market: MarketContract, sender: Sender) -> Closing:
@@ -144,7 +155,9 @@ class _Work:
     async def _compute(self) -> None:
         state = await read_state(self._market, bonds=False)
         if state.epoch != self._epoch:
-            raise AlreadyDoneError(f"Epoch {self._epoch} was closed meanwhile.", reason="market: page already settled")
+            raise AlreadyDoneError(
+                f"Epoch {self._epoch} was closed meanwhile.", reason="market: page is not the next one"
+            )
         self._seats = max(1, sum(seat is not None for seat in state.seats))
         self._hints = close_market_epoch(state).hints
 

@@ -22,6 +22,9 @@ from tercet.chain.tokens import CreditContract, TokenContract
 from tercet.chain.voucher import EscrowDomain
 from tercet.errors import ChainError, DeploymentError, WrongChainError
 
+BLUEPRINTS: tuple[ContractName, ...] = ("Market", "Stakes", "Treasury", "Rules")
+"""What the registry makes a market from, in the order that it takes them."""
+NOBODY = "0x" + "0" * 40
 TOKEN_SUPPLY = 100_000_000 * 10**18
 """All TCT there can be; a development deployment mints it to the deployer."""
 
@@ -36,8 +39,11 @@ class Deployment:
     token: str
     credit: str
     escrow: str
-    blueprint: str
-    """Of the Market contract."""
+    market_blueprint: str
+    """What a registry makes its markets from, as the next three."""
+    stakes_blueprint: str
+    treasury_blueprint: str
+    rules_blueprint: str
     registry: str
 
     @property
@@ -117,21 +123,26 @@ class Ledger:
             )
 
 
-async def deploy(sender: Sender, *, bond: int = 10**21, min_withdraw_delay: int = 60) -> Deployment:
+async def deploy(
+    sender: Sender, *, bond: int = 10**21, min_withdraw_delay: int = 60, timelock_seconds: int = 604_800
+) -> Deployment:
     """Put all contracts on a chain; the sender gets the whole stake supply and may mint test credit.
 
     Args:
-        sender: who pays the gas, about 15 million in all.
+        sender: who pays the gas, about 20 million in all.
         bond: what opening a market takes, refundable, stake token base units.
         min_withdraw_delay: shortest notice of a payment channel, seconds; 60 or more where money is real.
+        timelock_seconds: how long a change of a market's rules is announced before it can come into force.
     """
     chain_id, head = await sender.rpc.chain_id(), await sender.rpc.head()
     token = await _create(sender, "Token", sender.address, TOKEN_SUPPLY)
     credit = await _create(sender, "Credit", sender.address)
     escrow = await _create(sender, "Escrow", min_withdraw_delay)
-    blueprint = await _create_blueprint(sender, "Market")
-    registry = await _create(sender, "Registry", token, blueprint, bond)
-    return Deployment(chain_id, head.number, token, credit, escrow, blueprint, registry)
+    blueprints = [await _create_blueprint(sender, name) for name in BLUEPRINTS]
+    # Nobody audits and slashes yet; what nobody can be owed after the last epoch joins the last refunds.
+    registry = await _create(sender, "Registry", token, tuple(blueprints), bond, timelock_seconds, NOBODY, NOBODY)
+    market, stakes, treasury, rules = blueprints
+    return Deployment(chain_id, head.number, token, credit, escrow, market, stakes, treasury, rules, registry)
 
 
 async def _create(sender: Sender, name: ContractName, *arguments: Any) -> str:

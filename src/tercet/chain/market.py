@@ -1,4 +1,4 @@
-"""One market: slots, stake, commit and reveal, sponsors, the steps of closing, withdrawals."""
+"""One market: slots and their price, commit and reveal, the steps of closing; where its three other contracts are."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from tercet.chain.bindings import BoundContract
 from tercet.chain.keys import keccak
 from tercet.chain.registry import MarketParams
 from tercet.chain.rpc import Receipt, Rpc
+from tercet.chain.rules import RulesContract
 from tercet.chain.sender import Sender
+from tercet.chain.stakes import StakesContract
+from tercet.chain.treasury import TreasuryContract
 
 _UIDS = 256
 _VIEW_PAGE = 64
 _COMMIT_TYPES = tuple(
     parse_type({"type": text})
-    for text in ("uint256", "address", "uint256", "address", "bytes32", "uint256", "uint256[]")
+    for text in (
+        *("uint256", "address", "uint256", "address", "bytes32"),
+        *("uint256", "uint256", "bytes32", "uint256[]"),
+    )
 )
+NO_EVIDENCE = bytes(32)
+"""A row without an evaluation log behind it."""
 
 
 class Phase(IntEnum):
@@ -57,6 +65,8 @@ class MarketStatus:
     """While closing: stake units in the consensus."""
     last_epoch: int | None
     """None unless the market winds down."""
+    price: int
+    """Of a miner's registration now, stake token base units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +77,14 @@ class MinerSlot:
     owner: str
     operator: str
     generation: int
+    since: int
+    """Epoch in which it came."""
     deposit: int
+    """Comes back when it goes, stake token base units."""
     consensus: int
-    """Of the last closed epoch, 0..65535."""
+    """Of the last closed epoch, 0..65535, whoever held the slot then; as the next."""
     rank: int
-    """Of the last closed epoch, stake units times weight."""
+    """Stake units times weight."""
     endpoint: str
 
 
@@ -82,9 +95,10 @@ class ValidatorSlot:
     vid: int
     owner: str
     operator: str
-    generation: int
-    stake: int
-    """Stake token base units."""
+    pool: int
+    """Where its stake is: the number of its registration, as a miner's generation."""
+    weight: int
+    """Stake units in the newest closing, after permits and cap; 0 when it did not count."""
     committed: int
     """Epoch of the newest commit plus one; 0 means never."""
     revealed: int
@@ -92,38 +106,39 @@ class ValidatorSlot:
     as_of: int
     words: int
     """Length of the newest row in words of 16 weights."""
+    evidence: bytes
+    """Root of the evaluation log behind the newest row; zeros mean none."""
+
+    @property
+    def generation(self) -> int:
+        """The registration counter when it came."""
+        return self.pool
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
-    """What a market holds and for whom: the first two in stake token, the others in reward token."""
+class Applicant:
+    """Who waits for a slot in a full market."""
 
-    staked: int
-    deposits: int
-    owed: int
-    budget: int
-    refundable: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sponsorship:
-    """A sponsor's grant."""
-
-    sponsor: str
-    rate: int
-    """Reward token base units for each epoch."""
-    first_epoch: int
-    end_epoch: int
-    """First epoch without it."""
-    returned: int
-    claimed: int
-    settled: bool
-    claimable: int
-    """What the sponsor could claim now."""
+    operator: str
+    owner: str
+    paid: int
+    """Stake token base units, all of it back if it leaves the queue."""
+    epoch: int
+    """In which it applied."""
+    endpoint: str
 
 
 def build_commit_digest(
-    chain_id: int, market: str, epoch: int, owner: str, salt: bytes, as_of: int, words: Sequence[int]
+    chain_id: int,
+    market: str,
+    epoch: int,
+    owner: str,
+    salt: bytes,
+    as_of: int,
+    words: Sequence[int],
+    *,
+    version: int = 1,
+    evidence: bytes = NO_EVIDENCE,
 ) -> bytes:
     """What a validator commits to; the salt keeps it secret until the reveal.
 
@@ -135,8 +150,11 @@ def build_commit_digest(
         salt: 32 random bytes, kept for the reveal.
         as_of: the market's registration counter when the validator measured.
         words: the row, 16 weights to a word (`tercet.market.epoch.pack_row`).
+        version: of the mechanism that judged.
+        evidence: root of the validator's evaluation log.
     """
-    return keccak(encode(_COMMIT_TYPES, (chain_id, market, epoch, owner, salt, as_of, tuple(words))))
+    values = (chain_id, market, epoch, owner, salt, as_of, version, evidence, tuple(words))
+    return keccak(encode(_COMMIT_TYPES, values))
 
 
 class MarketContract(BoundContract):
@@ -144,23 +162,47 @@ class MarketContract(BoundContract):
 
     def __init__(self, rpc: Rpc, address: str) -> None:
         super().__init__(rpc, "Market", address)
-        self._params: MarketParams | None = None
+        self._stakes: StakesContract | None = None
+        self._treasury: TreasuryContract | None = None
+        self._rules: RulesContract | None = None
+
+    # the other three, looked up once: they never change
+
+    async def stakes(self) -> StakesContract:
+        """Where validators' stake is."""
+        if self._stakes is None:
+            self._stakes = StakesContract(self.rpc, str(await self.read("stakes")))
+        return self._stakes
+
+    async def treasury(self) -> TreasuryContract:
+        """Where rewards come from."""
+        if self._treasury is None:
+            self._treasury = TreasuryContract(self.rpc, str(await self.read("treasury")))
+        return self._treasury
+
+    async def rules(self) -> RulesContract:
+        """Where the parameters and the owner are."""
+        if self._rules is None:
+            self._rules = RulesContract(self.rpc, str(await self.read("rules")))
+        return self._rules
+
+    async def contracts(self) -> tuple[BoundContract, ...]:
+        """All four, the market first: whose events tell all about it."""
+        return self, await self.stakes(), await self.treasury(), await self.rules()
 
     # reading
 
     async def status(self) -> MarketStatus:
         """Where the epoch stands."""
-        *front, phase, pages, next_page, columns, generation, reward, weight, last = await self.read("status")
+        *front, phase, pages, next_page, columns, generation, reward, weight, last, price = await self.read("status")
         epoch, started, commit_ends, reveal_ends = front
         ends = None if last == 2**256 - 1 else int(last)
-        rest = (pages, next_page, columns, generation, reward, weight, ends)
+        rest = (pages, next_page, columns, generation, reward, weight, ends, price)
         return MarketStatus(epoch, started, commit_ends, reveal_ends, Phase(phase), *rest)
 
     async def params(self) -> MarketParams:
-        """The rules; read once, since they never change."""
-        if self._params is None:
-            self._params = MarketParams(*await self.read("params"))
-        return self._params
+        """The rules in force."""
+        return await (await self.rules()).params()
 
     async def title(self) -> str:
         """The market's name."""
@@ -174,6 +216,10 @@ class MarketContract(BoundContract):
         """Addresses of the stake token and of the reward token."""
         return str(await self.read("stake_token")), str(await self.read("reward_token"))
 
+    async def price(self) -> int:
+        """Of a miner's registration now, stake token base units."""
+        return int(await self.read("price"))
+
     async def miners(self) -> list[MinerSlot]:
         """All registered miners in order of uid."""
         held, found = int(await self.read("miner_slots")), []
@@ -181,6 +227,11 @@ class MarketContract(BoundContract):
             if held >> first & (2**_VIEW_PAGE - 1):
                 found += [MinerSlot(*row) for row in await self.read("get_miners", first, _VIEW_PAGE)]
         return found
+
+    async def applicants(self) -> list[Applicant]:
+        """Who waits for a slot, in order."""
+        queue = await self.read("get_applicants")
+        return [Applicant(operator, *await self.read("get_application", operator)) for operator in queue]
 
     async def validators(self) -> list[ValidatorSlot]:
         """All registered validators in order of vid."""
@@ -210,37 +261,43 @@ class MarketContract(BoundContract):
         """Words of the pages that were settled last."""
         return tuple(await self.read("get_consensus"))
 
-    async def books(self) -> Books:
-        """What the market holds."""
-        return Books(*await self.read("books"))
+    async def beacon(self, epoch: int) -> bytes:
+        """Random bytes that nobody knew before the epoch's reveals."""
+        return bytes(await self.read("beacon", epoch))
 
-    async def owed(self, owner: str) -> int:
-        """Rewards that an owner can withdraw, reward token base units."""
-        return int(await self.read("owed", owner))
+    async def deposits(self) -> int:
+        """All stake token that the market holds: deposits, applications, what evicted miners have not claimed."""
+        return int(await self.read("deposits"))
 
-    async def sponsorship_count(self) -> int:
-        """How many sponsorships there have been."""
-        return int(await self.read("sponsorship_count"))
-
-    async def sponsorship(self, number: int) -> Sponsorship:
-        """A sponsorship by number."""
-        grant, claimable = await self.read("get_sponsorship", number)
-        fields = (*grant, claimable)
-        return Sponsorship(*fields)
+    async def deposit_owed(self, owner: str) -> int:
+        """What an evicted miner's owner can claim, stake token base units."""
+        return int(await self.read("deposit_owed", owner))
 
     # miners
 
-    async def register_miner(self, sender: Sender, operator: str, endpoint: str) -> int:
-        """Take a slot against the deposit, which must be approved; the uid."""
-        receipt = await self.write(sender, "register_miner", operator, endpoint)
+    async def register_miner(self, sender: Sender, operator: str, endpoint: str, max_price: int) -> int:
+        """Take a slot for the price of now, which must be approved and at most `max_price`; the uid."""
+        receipt = await self.write(sender, "register_miner", operator, endpoint, max_price)
         return int(self.find_event(receipt, "MinerRegistered")["uid"])
 
+    async def apply_miner(self, sender: Sender, operator: str, endpoint: str, max_price: int) -> Receipt:
+        """Queue for a slot of a full market: the weakest miner's may fall free at the end of an epoch."""
+        return await self.write(sender, "apply_miner", operator, endpoint, max_price)
+
+    async def withdraw_application(self, sender: Sender, operator: str) -> Receipt:
+        """Leave the queue, in a later epoch than one came; the whole price comes back."""
+        return await self.write(sender, "withdraw_application", operator)
+
     async def leave_miner(self, sender: Sender, uid: int) -> Receipt:
-        """Free the slot; the deposit comes back."""
+        """Free the slot; the refundable part of its price comes back."""
         return await self.write(sender, "leave_miner", uid)
 
+    async def claim_deposit(self, sender: Sender) -> Receipt:
+        """Take what an evicted miner of the sender's had deposited."""
+        return await self.write(sender, "claim_deposit")
+
     async def set_miner_operator(self, sender: Sender, uid: int, operator: str) -> Receipt:
-        """Replace a miner's hot key."""
+        """Replace a miner's hot key; the zero address revokes it."""
         return await self.write(sender, "set_miner_operator", uid, operator)
 
     async def set_endpoint(self, sender: Sender, uid: int, endpoint: str) -> Receipt:
@@ -249,50 +306,35 @@ class MarketContract(BoundContract):
 
     # validators
 
-    async def register_validator(self, sender: Sender, operator: str, stake: int) -> int:
-        """Take a seat with a stake, which must be approved; the vid."""
-        receipt = await self.write(sender, "register_validator", operator, stake)
+    async def register_validator(self, sender: Sender, operator: str, stake: int, take_bps: int = 0) -> int:
+        """Take a seat with own stake, which must be approved for the stakes contract; the vid."""
+        receipt = await self.write(sender, "register_validator", operator, stake, take_bps)
         return int(self.find_event(receipt, "ValidatorRegistered")["vid"])
 
     async def leave_validator(self, sender: Sender, vid: int) -> Receipt:
-        """Free the seat; the whole stake comes back."""
+        """Free the seat and close its pool; the stake is then the owner's to unstake."""
         return await self.write(sender, "leave_validator", vid)
 
-    async def stake(self, sender: Sender, vid: int, amount: int) -> Receipt:
-        """Add to a stake."""
-        return await self.write(sender, "stake", vid, amount)
-
-    async def unstake(self, sender: Sender, vid: int, amount: int) -> Receipt:
-        """Take a part of a stake back."""
-        return await self.write(sender, "unstake", vid, amount)
-
     async def set_validator_operator(self, sender: Sender, vid: int, operator: str) -> Receipt:
-        """Replace a validator's hot key."""
+        """Replace a validator's hot key; the zero address revokes it."""
         return await self.write(sender, "set_validator_operator", vid, operator)
 
     async def commit(self, sender: Sender, digest: bytes) -> Receipt:
         """Commit to this epoch's row."""
         return await self.write(sender, "commit", digest)
 
-    async def reveal(self, sender: Sender, as_of: int, salt: bytes, words: Sequence[int]) -> Receipt:
+    async def reveal(
+        self,
+        sender: Sender,
+        as_of: int,
+        salt: bytes,
+        words: Sequence[int],
+        *,
+        version: int = 1,
+        evidence: bytes = NO_EVIDENCE,
+    ) -> Receipt:
         """Reveal the row behind the commit."""
-        return await self.write(sender, "reveal", as_of, salt, tuple(words))
-
-    # sponsors
-
-    async def sponsor(self, sender: Sender, budget: int, epochs: int) -> int:
-        """Pay `budget // epochs` into each of the next epochs, this one included; the sponsorship's number."""
-        receipt = await self.write(sender, "sponsor", budget, epochs)
-        return int(self.find_event(receipt, "Sponsored")["sponsorship"])
-
-    async def cancel(self, sender: Sender, number: int) -> Receipt:
-        """End a sponsorship with the running epoch."""
-        return await self.write(sender, "cancel", number)
-
-    async def claim_refund(self, sender: Sender, number: int) -> int:
-        """Take what came back; reward token base units."""
-        receipt = await self.write(sender, "claim_refund", number)
-        return int(self.find_event(receipt, "RefundClaimed")["amount"])
+        return await self.write(sender, "reveal", as_of, version, salt, evidence, tuple(words))
 
     # closing; `tercet.chain.closing` drives these
 
@@ -312,12 +354,7 @@ class MarketContract(BoundContract):
         """Begin, settle and finish in one transaction."""
         return await self.write(sender, "close_epoch", tuple(hints))
 
-    # money out, and the end
-
-    async def withdraw(self, sender: Sender) -> int:
-        """Take all rewards owed to the sender; reward token base units."""
-        receipt = await self.write(sender, "withdraw")
-        return int(self.find_event(receipt, "Withdrawn")["amount"])
+    # the end
 
     async def wind_down(self, sender: Sender) -> Receipt:
         """Make the running epoch the last one."""

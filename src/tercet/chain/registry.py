@@ -72,8 +72,11 @@ class Listing:
     """One market in the registry."""
 
     market: str
+    stakes: str
+    treasury: str
+    rules: str
     opener: str
-    """Who paid the bond and may wind the market down."""
+    """Who paid the bond and owned the market first."""
     bond: int
     """Still held, stake token base units."""
     subnet: str
@@ -112,5 +115,5 @@ class RegistryContract(BoundContract):
         return str(self.find_event(receipt, "MarketOpened")["market"])
 
     async def return_bond(self, sender: Sender, market: str) -> Receipt:
-        """Give the bond of a wound-down market back to its opener."""
+        """Give the bond of a wound-down market back, to its owner."""
         return await self.write(sender, "return_bond", market)

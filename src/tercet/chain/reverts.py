@@ -84,7 +84,10 @@ _MARKET: dict[str, _Row] = {
     "market: epoch is not closing": (WrongPhaseError, "Somebody finished it, or nobody began."),
     "market: epoch is not over": (WrongPhaseError, "Wait for the end of the reveal phase."),
     "market: newest row can still be audited": (WrongPhaseError, "Let one epoch pass without a reveal, then leave."),
-    "market: no free miner slot": (LimitError, "The market is full: apply for the weakest miner's slot."),
+    "market: no free miner slot": (
+        LimitError,
+        "The market is full. Wait for the weakest miner's slot: tercet mine --queue SUBNET",
+    ),
     "market: no free validator slot": (
         LimitError,
         "In the commit phase, stake more than the weakest validator has behind it.",
@@ -101,7 +104,10 @@ _MARKET: dict[str, _Row] = {
         "Somebody else was faster, or pages are missing: go on with the next one due.",
     ),
     "market: pages are not all settled": (WrongPhaseError, "Settle the remaining pages first."),
-    "market: price above the limit": (LimitError, "Accept a higher price, or wait: it falls with time."),
+    "market: price above the limit": (
+        LimitError,
+        "Wait, it falls with time, or accept more: tercet mine --max-price TCT SUBNET",
+    ),
     "market: reveal does not match the commit": (NotAllowedError, "Reveal the very row, salt and as_of of the commit."),
     "market: row sum is not 65535": (LimitError, "Build the row with tercet.market.build_row."),
     "market: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),

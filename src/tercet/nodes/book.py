@@ -31,7 +31,8 @@ CREATE TABLE IF NOT EXISTS findings (
 CREATE INDEX IF NOT EXISTS findings_by_epoch ON findings (epoch);
 CREATE TABLE IF NOT EXISTS spending (epoch INTEGER PRIMARY KEY, units INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS pledges (
-    epoch INTEGER PRIMARY KEY, as_of INTEGER NOT NULL, salt BLOB NOT NULL, weights TEXT NOT NULL);
+    epoch INTEGER PRIMARY KEY, as_of INTEGER NOT NULL, salt BLOB NOT NULL, weights TEXT NOT NULL,
+    evidence BLOB NOT NULL);
 """
 KEPT_EPOCHS = 64
 """Older findings and pledges are deleted: they count for nothing any more. `verdicts.jsonl` keeps the history."""
@@ -48,6 +49,8 @@ class Pledge:
     """32 secret bytes."""
     row: Sequence[int]
     """u16 weights."""
+    evidence: bytes = bytes(32)
+    """Root of the evaluation log behind the row; zeros mean none."""
 
 
 class Book:
@@ -135,17 +138,17 @@ class Book:
     def pledge(self, pledge: Pledge) -> None:
         """Write down a row and its salt, on disk when this returns. Forgets what is long past."""
         self._database.execute(
-            "INSERT OR REPLACE INTO pledges VALUES (?, ?, ?, ?)",
-            (pledge.epoch, pledge.as_of, pledge.salt, json.dumps(list(pledge.row))),
+            "INSERT OR REPLACE INTO pledges VALUES (?, ?, ?, ?, ?)",
+            (pledge.epoch, pledge.as_of, pledge.salt, json.dumps(list(pledge.row)), pledge.evidence),
         )
         for table in ("findings", "spending", "pledges"):
             self._database.execute(f"DELETE FROM {table} WHERE epoch < ?", (pledge.epoch - KEPT_EPOCHS,))  # noqa: S608
 
     def pledged(self, epoch: int) -> Pledge | None:
         """The row pledged for `epoch`."""
-        query = "SELECT as_of, salt, weights FROM pledges WHERE epoch = ?"
+        query = "SELECT as_of, salt, weights, evidence FROM pledges WHERE epoch = ?"
         row = self._database.execute(query, (epoch,)).fetchone()
-        return Pledge(epoch, row[0], row[1], json.loads(row[2])) if row else None
+        return Pledge(epoch, row[0], row[1], json.loads(row[2]), row[3]) if row else None
 
     def _bind(self, folder: Path, origin: str) -> None:
         self._database.execute("INSERT OR IGNORE INTO origin VALUES (1, ?)", (origin,))

@@ -14,10 +14,12 @@ from tercet.chain.keys import Key
 from tercet.chain.ledger import Ledger
 from tercet.chain.sender import Sender
 from tercet.chain.voucher import channel_id
+from tercet.client import buy_slot, queue_for_slot
 from tercet.errors import (
     AlreadyDoneError,
     ChainError,
     InvalidSignatureError,
+    LimitError,
     RefusalError,
     TercetError,
     UnreachableError,
@@ -64,7 +66,11 @@ class MinerConfig:
     endpoint: str | None = None
     """How buyers reach it from outside; None makes it of host and port. Registered on the ledger when it differs."""
     register: bool = False
-    """Take a slot in the market when the operator has none, with this key as owner."""
+    """Buy a slot in the market when the operator has none, with this key as owner."""
+    max_price: int | None = None
+    """Most to pay for it, stake token base units; None allows twice the price of the moment."""
+    queue: bool = False
+    """In a full market: wait for a slot, which the weakest miner may have to give up at an epoch's end."""
     price: Price | None = None
     """What to ask; None takes the mechanism's own."""
     redeem_threshold: int = 1_000_000
@@ -244,7 +250,9 @@ async def run_miner(config: MinerConfig) -> int:
         port = await miner.server.start(config.host, config.port)
         stack.push_async_callback(_leave, config, miner)
         endpoint = config.endpoint or f"http://{config.host}:{port}"
-        await _announce_on_ledger(config, endpoint)
+        await _announce_on_ledger(config, endpoint, told)
+        if told.done():
+            return told.result()
         await miner.look()
         await miner.redeemer.look()
         for loop in (miner.look_forever(), miner.redeemer.run()):
@@ -279,16 +287,23 @@ async def _find_owner(config: MinerConfig) -> str:
     return config.key.address
 
 
-async def _announce_on_ledger(config: MinerConfig, endpoint: str) -> None:
-    """A slot if there is none, and the right endpoint in it."""
+async def _announce_on_ledger(config: MinerConfig, endpoint: str, told: asyncio.Future[int]) -> None:
+    """A slot if there is none, and the right endpoint in it. May wait for it until it is told to stop."""
     market, me = config.ledger.market(config.market), config.key.address
     sender = Sender(config.ledger.rpc, config.key)
     slot = next((slot for slot in await market.miners() if slot.operator == me), None)
     if slot is None:
-        params = await market.params()
-        await config.ledger.token.ensure_allowance(sender, config.market, params.miner_deposit)
-        with contextlib.suppress(AlreadyDoneError):
-            await market.register_miner(sender, me, endpoint)
+        try:
+            await buy_slot(config.ledger, sender, market, me, endpoint, config.max_price)
+        except AlreadyDoneError:
+            pass
+        except LimitError as error:
+            if not config.queue or error.reason != "market: no free miner slot":
+                raise
+            await queue_for_slot(config.ledger, sender, market, me, endpoint, config.max_price)
+            log.info("miner.waits applicants=%d", len(await market.applicants()))
+            while not told.done() and await market.uid_of(me) is None:
+                await asyncio.wait([told], timeout=config.poll_seconds)
     elif slot.endpoint != endpoint and slot.owner == me:
         await market.set_endpoint(sender, slot.uid, endpoint)
     elif slot.endpoint != endpoint:

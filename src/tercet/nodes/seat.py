@@ -30,10 +30,10 @@ The newest block's own timestamp will not do: a chain that mines on demand stand
 
 
 class ChainSeat:
-    """The seat that `sender`'s key votes for."""
+    """The seat that `sender`'s key votes for, with verdicts of a mechanism of this version."""
 
-    def __init__(self, ledger: Ledger, market: MarketContract, sender: Sender) -> None:
-        self._ledger, self._market, self._sender = ledger, market, sender
+    def __init__(self, ledger: Ledger, market: MarketContract, sender: Sender, version: int = 1) -> None:
+        self._ledger, self._market, self._sender, self._version = ledger, market, sender, version
         self._clock = ChainClock()
 
     async def slot(self) -> ValidatorSlot:
@@ -81,13 +81,28 @@ class ChainSeat:
         """Send the digest of `pledge`."""
         chain_id, slot = await self._ledger.rpc.chain_id(), await self.slot()
         digest = build_commit_digest(
-            chain_id, self._market.address, pledge.epoch, slot.owner, pledge.salt, pledge.as_of, pack_row(pledge.row)
+            chain_id,
+            self._market.address,
+            pledge.epoch,
+            slot.owner,
+            pledge.salt,
+            pledge.as_of,
+            pack_row(pledge.row),
+            version=self._version,
+            evidence=pledge.evidence,
         )
         await self._market.commit(self._sender, digest)
 
     async def reveal(self, pledge: Pledge) -> None:
         """Send the row and the salt."""
-        await self._market.reveal(self._sender, pledge.as_of, pledge.salt, pack_row(pledge.row))
+        await self._market.reveal(
+            self._sender,
+            pledge.as_of,
+            pledge.salt,
+            pack_row(pledge.row),
+            version=self._version,
+            evidence=pledge.evidence,
+        )
 
     async def close_epoch(self) -> None:
         """Do what is left of closing the epoch; returns when it is closed, by whomever."""

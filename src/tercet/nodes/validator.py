@@ -85,7 +85,8 @@ async def _validate(config: ValidatorConfig) -> None:
     await config.ledger.check()
     market = config.ledger.market(config.market)
     await check_rules(market, config.mechanism)
-    seat = ChainSeat(config.ledger, market, Sender(config.ledger.rpc, config.key, deadline=RECEIPT_SECONDS))
+    sender = Sender(config.ledger.rpc, config.key, deadline=RECEIPT_SECONDS)
+    seat = ChainSeat(config.ledger, market, sender, config.mechanism.version)
     origin = await seat.origin()
     async with contextlib.AsyncExitStack() as stack:
         book = Book(config.state, origin)
