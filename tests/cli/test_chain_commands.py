@@ -28,6 +28,8 @@ READING = [
     ["chain", "show"],
     ["market", "list"],
     ["market", "show", "--market", "echo"],
+    ["market", "params", "--market", "echo"],
+    ["explain", "stake", "owner", "--market", "echo"],
     ["epoch", "show", "--market", "echo"],
     ["ledger", "balances"],
     ["ledger", "events", "--last", "5"],
@@ -93,6 +95,7 @@ def test_a_dry_run_shows_and_sends_nothing(town: Shell) -> None:
     for words in (
         ["market", "create", "echo", "--name", "second"],
         ["market", "sponsor", "--market", "echo", "--budget", "30", "--epochs", "3"],
+        ["sponsor", "--market", "echo", "--budget", "30", "--epochs", "3"],
         ["mine", "echo", "--market", "echo"],
         ["validate", "echo", "--market", "echo", "--payer", "owner"],
     ):
@@ -100,6 +103,61 @@ def test_a_dry_run_shows_and_sends_nothing(town: Shell) -> None:
         assert done.code == 0, done.err
         assert "Dry run" in done.err
     assert town.run("ledger", "balances", "--json").json == before
+
+
+def test_rules_are_proposed_shown_and_taken_back(town: Shell) -> None:
+    """What `market params --json` prints is a file that --propose reads; the differences are shown before anything is sent."""
+    shown = town.run("market", "params", "--market", "echo", "--json").json
+    assert (shown["params"]["commit_seconds"], shown["effective_at"]) == ("600", 0)
+    file = town.folder / "rules.json"
+    file.write_text(json.dumps(shown))
+    words = ["market", "params", "--market", "echo", "--propose", "rules.json"]
+    same = town.spend(*words, "--yes")
+    assert (same.code, "changes nothing" in same.err) == (2, True)
+    file.write_text(json.dumps({"params": {**shown["params"], "weight_cap_bps": "25 %", "min_price": "2.5 TCT"}}))
+    assert town.spend(*words).code == 3
+    done = town.spend(*words, "--yes")
+    assert done.code == 0, done.err
+    assert "weight_cap_bps from 20 % to 25 %" in done.err
+    assert "min_price from 1 TCT to 2.5 TCT" in done.err
+    proposed = town.run("market", "params", "--market", "echo", "--json").json
+    assert proposed["proposed"]["min_price"] == str(5 * TCT // 2)
+    assert proposed["effective_at"] > 0
+    assert "2.5 TCT" in town.run("market", "params", "--market", "echo").out
+    assert town.spend("market", "params", "--market", "echo", "--cancel", "--yes").code == 0
+    assert "proposed" not in town.run("market", "params", "--market", "echo", "--json").json
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('weight = "20 %"', "no rule"),
+        ("weight_cap_bps = true", "Write a number"),
+        ('weight_cap_bps = "some"', "percentage"),
+        ('min_price = "0.5 eggs"', "TCT"),
+        ("commit_seconds = [1]", "Write a number"),
+        ("= 1", "neither JSON nor TOML"),
+    ],
+)
+def test_a_bad_rules_file_is_wrong_usage(town: Shell, text: str, why: str) -> None:
+    """The message names the file or the rule, and says what to write."""
+    (town.folder / "bad.toml").write_text(text)
+    done = town.spend("market", "create", "echo", "--params", "bad.toml", "--dry-run")
+    assert done.code == 2, done.err
+    assert why in done.err
+
+
+def test_a_market_is_opened_with_rules_from_a_file_and_options(town: Shell) -> None:
+    """Options win over the file, the file over what is usual."""
+    (town.folder / "rules.toml").write_text('kappa = "0.6"\nmin_price = "3 TCT"\nweight_cap_bps = 3000\n')
+    words = ["market", "create", "echo", "--name", "strict", "--params", "rules.toml", "--weight-cap", "40", "--yes"]
+    made = town.spend(*words)
+    assert made.code == 0, made.err
+    rules = town.run("market", "params", "--market", made.out.strip(), "--json").json["params"]
+    assert rules["kappa"] == str(6 * 10**17)
+    assert rules["min_price"] == str(3 * TCT)
+    assert rules["weight_cap_bps"] == "4000"
+    assert rules["commit_seconds"] == "300"
 
 
 def test_a_sponsor_pays_and_the_epoch_shows_it(town: Shell) -> None:

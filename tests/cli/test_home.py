@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ async def _stake_of(shell: Shell, address: str) -> int:
 
 
 def test_a_miner_leaves_with_its_deposit(town: Shell) -> None:
-    """After `market leave` the wallet holds what it held before it came."""
+    """After `market leave` the wallet holds what it held before it came, but for the burned half of its slot's price."""
     address = town.wallet("leaver")
     assert town.run("wallet", "fund", "leaver", "--stake", "7").code == 0
     words = ["--wallet", "leaver", "--password-file", str(town.password_file), "--yes"]
@@ -51,9 +52,45 @@ def test_a_miner_leaves_with_its_deposit(town: Shell) -> None:
     assert (dry.code, asyncio.run(_stake_of(town, address))) == (0, 6 * 10**18)
     left = town.spend("market", "leave", "--market", "echo", "--yes", wallet="leaver")
     assert left.code == 0, left.err
-    assert asyncio.run(_stake_of(town, address)) == 7 * 10**18
+    assert asyncio.run(_stake_of(town, address)) == 65 * 10**17
     again = town.spend("market", "leave", "--market", "echo", "--yes", wallet="leaver")
     assert (again.code, "has no slot" in again.err) == (0, True)
+
+
+@pytest.mark.slow
+def test_a_miner_waits_for_a_slot_of_a_full_market(town: Shell) -> None:
+    """With --queue it applies, serves nobody yet, and has the slot when somebody left and an epoch was closed."""
+    full = ("--market", "full")
+    made = town.spend("market", "create", "echo", "--name", "full", "--max-miners", "1", "--commit", "600", "--yes")
+    assert made.code == 0, made.err
+    for name in ("first", "second"):
+        town.wallet(name)
+        assert town.run("wallet", "fund", name, "--stake", "7").code == 0
+    words = ("mine", "echo", *full, "--password-file", str(town.password_file), "--poll", "0.2", "--yes", "--wallet")
+    first = town.start(*words, "first", "--state", "first")
+    assert first.stdout is not None
+    assert '"ready": true' in first.stdout.readline()
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=30)
+    refused = town.run(*words, "second", "--state", "second")
+    assert (refused.code, "--queue" in refused.err) == (1, True)
+
+    second = town.start(*words, "second", "--state", "second", "--queue")
+    try:
+        deadline = time.monotonic() + 30
+        while not town.run("market", "show", *full, "--json").json["applicants"]:
+            assert second.poll() is None
+            assert time.monotonic() < deadline
+        assert town.spend("market", "leave", *full, "--yes", wallet="first").code == 0
+        asyncio.run(_pass_time(town, 1000))
+        assert town.spend("epoch", "close", *full).code == 0
+        assert second.stdout is not None
+        assert '"ready": true' in second.stdout.readline()
+        assert town.run("market", "show", *full, "--json").json["applicants"] == []
+    finally:
+        second.send_signal(signal.SIGINT)
+        _, said = second.communicate(timeout=30)
+    assert second.returncode == 130, said
 
 
 def test_a_sponsor_takes_back_what_nobody_earned(town: Shell) -> None:

@@ -29,6 +29,8 @@ __all__ = ["command"]
 
 BOND = 10**21
 """Opening a market takes 1000 TCT, refundable."""
+TIMELOCK_SECONDS = 60
+"""On a development chain, where nobody needs a week to leave."""
 
 
 @group("chain", examples=("tercet chain start", "tercet chain show --json"))
@@ -77,7 +79,7 @@ async def _deploy_once(settings: Settings, url: str, chain_id: int, folder: Path
                 return known
         say("Putting the contracts on the new chain.")
         faucet = Key.from_hex((folder / "faucet.key").read_text())
-        deployment = await deploy(Sender(rpc, faucet), bond=BOND)
+        deployment = await deploy(Sender(rpc, faucet), bond=BOND, timelock_seconds=TIMELOCK_SECONDS)
     deployment.save(path)
     return deployment
 
@@ -92,21 +94,30 @@ async def _deploy_once(settings: Settings, url: str, chain_id: int, folder: Path
 @click.option(
     "--notice", default=60, show_default=True, metavar="SECONDS", help="Shortest notice of a payment channel."
 )
+@click.option(
+    "--timelock", default=604_800, show_default=True, metavar="SECONDS", help="Notice of a change of a market's rules."
+)
 @click.option("--replace", is_flag=True, help="Also when contracts are known for this chain already.")
 @spending_options
 @wallet_option
 @pass_state
-def deploy_contracts(state: State, bond: str, notice: int, replace: bool, yes: bool, dry_run: bool) -> None:
+def deploy_contracts(
+    state: State, *, bond: str, notice: int, timelock: int, replace: bool, yes: bool, dry_run: bool
+) -> None:
     """Put all contracts on a chain and keep their addresses in home/deployments.
 
-    The wallet pays the gas, about 15 million, gets the whole supply of the stake token, and may mint test credit.
+    The wallet pays the gas, about 20 million, gets the whole supply of the stake token, and may mint test credit.
     """
     asyncio.run(
-        _deploy(state.settings, Amount.parse(bond, STAKE).units, notice, replace=replace, yes=yes, dry_run=dry_run)
+        _deploy(
+            state.settings, Amount.parse(bond, STAKE).units, notice, timelock, replace=replace, yes=yes, dry_run=dry_run
+        )
     )
 
 
-async def _deploy(settings: Settings, bond: int, notice: int, *, replace: bool, yes: bool, dry_run: bool) -> None:
+async def _deploy(
+    settings: Settings, bond: int, notice: int, timelock: int, *, replace: bool, yes: bool, dry_run: bool
+) -> None:
     async with Rpc(chain_url(settings)) as rpc:
         chain_id = await rpc.chain_id()
         path = deployment_path(settings, chain_id)
@@ -115,10 +126,12 @@ async def _deploy(settings: Settings, bond: int, notice: int, *, replace: bool, 
                 f"Contracts are known for chain {chain_id} already ({path}). Say --replace for new ones."
             )
         if not confirm(
-            f"put five contracts on chain {chain_id} at {rpc.url}, for about 15 million gas", yes=yes, dry_run=dry_run
+            f"put eight contracts on chain {chain_id} at {rpc.url}, for about 20 million gas", yes=yes, dry_run=dry_run
         ):
             return
-        deployment = await deploy(Sender(rpc, unlock(settings)), bond=bond, min_withdraw_delay=notice)
+        deployment = await deploy(
+            Sender(rpc, unlock(settings)), bond=bond, min_withdraw_delay=notice, timelock_seconds=timelock
+        )
     deployment.save(path)
     click.echo(path)
 
@@ -134,7 +147,10 @@ async def _deploy(settings: Settings, bond: int, notice: int, *, replace: bool, 
         "contracts.token": "stake token (TCT)",
         "contracts.credit": "credit",
         "contracts.escrow": "payment channels",
-        "contracts.blueprint": "of the Market contract",
+        "contracts.market_blueprint": "what markets are made from, as the next three",
+        "contracts.stakes_blueprint": "of the stakes",
+        "contracts.treasury_blueprint": "of the treasury",
+        "contracts.rules_blueprint": "of the rules",
         "contracts.registry": "opens markets",
     },
 )
@@ -148,8 +164,7 @@ async def _show(settings: Settings, as_json: bool) -> None:
     async with open_client(settings) as client:
         rpc, deployment = client.ledger.rpc, client.ledger.deployment
         head = await rpc.head()
-    names = ("token", "credit", "escrow", "blueprint", "registry")
-    contracts = {name: getattr(deployment, name) for name in names}
+    contracts = {name: str(value) for name, value in asdict(deployment).items() if name not in {"chain_id", "block"}}
     if as_json:
         print_json(
             {

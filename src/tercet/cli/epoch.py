@@ -119,7 +119,10 @@ def _print_replay(report: ReplayReport) -> None:
         "closed[].reward": "TCT base units, as text, as are all amounts here",
         "closed[].to_miners": "paid to miners",
         "closed[].to_validators": "paid to validators",
+        "closed[].pokes": "paid to whoever closed it",
         "closed[].refunded": "went back to the sponsors",
+        "closed[].emission": "on top, stake token",
+        "closed[].burned": "of the emission: earned by nobody",
         "closed[].consensus.*": "by uid (0 is unspent): agreed weight, 0 to 65535; zeros left out",
         "closed[].miners.*": "by uid: reward",
         "closed[].validators.*": "by vid: reward",
@@ -142,10 +145,16 @@ async def _show(settings: Settings, last: int, as_json: bool) -> None:
         return
     click.echo(f"{now['name']}: epoch {now['epoch']} is in its {now['phase']} phase.")
     rows = [
-        [e.number, *(Amount(units, STAKE) for units in (e.to_miners, e.to_validators, e.refunded)), _weights(e)]
+        [
+            e.number,
+            *(Amount(units, STAKE) for units in (e.to_miners, e.to_validators, e.pokes, e.refunded)),
+            _weights(e),
+        ]
         for e in closed
     ]
-    print_table(["epoch", "to miners", "to validators", "back", "consensus"], rows, "No epoch was closed yet.")
+    print_table(
+        ["epoch", "to miners", "to validators", "closing", "back", "consensus"], rows, "No epoch was closed yet."
+    )
 
 
 def _weights(epoch: ClosedEpoch) -> str:
@@ -159,7 +168,10 @@ def _epoch_row(epoch: ClosedEpoch) -> dict[str, Any]:
         "reward": str(epoch.reward),
         "to_miners": str(epoch.to_miners),
         "to_validators": str(epoch.to_validators),
+        "pokes": str(epoch.pokes),
         "refunded": str(epoch.refunded),
+        "emission": str(epoch.emission),
+        "burned": str(epoch.burned),
         "consensus": {str(uid): weight for uid, weight in epoch.consensus.items()},
         "miners": {str(uid): str(units) for uid, units in epoch.miners.items()},
         "validators": {str(vid): str(units) for vid, units in epoch.validators.items()},

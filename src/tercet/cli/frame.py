@@ -5,6 +5,7 @@ A noun's module is imported only when that noun is used, so that `tercet --help`
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import sys
@@ -32,7 +33,12 @@ NOUNS: Mapping[str, str] = {
     "validate": "Measure the miners of a subnet and be paid for it.",
     "gateway": "An OpenAI-compatible address that buys from the market.",
     "key": "The gateway's API keys and their budgets.",
-    "market": "Open, look at and sponsor markets.",
+    "market": "Open and look at markets, change their rules, leave them.",
+    "sponsor": "Pay a market's epochs.",
+    "stake": "Add to a validator's own stake.",
+    "delegate": "Put stake behind somebody else's validator.",
+    "unstake": "Begin to take stake back.",
+    "withdraw": "Take home what a market owes.",
     "epoch": "Look at epochs, close them, replay published vectors.",
     "ledger": "What the chain has recorded: events, receipts, balances.",
     "wallet": "Keys that hold money and sign.",
@@ -110,6 +116,12 @@ class TercetCommand(click.Command):
             )
         own = {option for parameter in self.params for option in parameter.opts}
         self.params += [option for option in global_options() if not own & set(option.opts)]
+
+    def as_verb_of(self, noun: str) -> TercetCommand:
+        """The same command under a noun as well, its examples told that way."""
+        twin = copy.copy(self)
+        twin.examples = tuple(text.replace("tercet ", f"tercet {noun} ", 1) for text in self.examples)
+        return twin
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples first, then the words."""

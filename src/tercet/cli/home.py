@@ -1,4 +1,4 @@
-"""Taking money home: `tercet market withdraw`, `tercet market leave`, `tercet wallet channels`."""
+"""Going home: `tercet market leave`, `tercet wallet channels`."""
 
 from __future__ import annotations
 
@@ -8,48 +8,19 @@ from typing import Literal
 
 import click
 
-from tercet.chain.market import MarketContract
 from tercet.chain.sender import Sender
+from tercet.chain.stakes import EVERYTHING
 from tercet.cli.connection import open_client, open_market
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
 from tercet.cli.settings import Settings
 from tercet.cli.unlock import unlock
+from tercet.cli.withdraw import take_home
 from tercet.client import Client
 from tercet.market import CREDIT, STAKE, Amount, ChannelConfig
 
-__all__ = ["channels", "leave", "withdraw"]
-
-
-@click.command(
-    "withdraw",
-    cls=TercetCommand,
-    examples=(
-        "tercet market withdraw --market inference --wallet miner",
-        "tercet market withdraw --market 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --wallet owner",
-    ),
-)
-@market_option
-@wallet_option
-@pass_state
-def withdraw(state: State) -> None:
-    """Take home what a market owes the wallet: rewards, and what came back from its sponsorships."""
-    asyncio.run(_withdraw(state.settings))
-
-
-async def _withdraw(settings: Settings) -> None:
-    async with open_market(settings) as (client, market):
-        await _take_rewards(market, client.sender(unlock(settings)))
-
-
-async def _take_rewards(market: MarketContract, sender: Sender) -> None:
-    taken = await market.withdraw(sender) if await market.owed(sender.address) else 0
-    for number in range(await market.sponsorship_count()):
-        grant = await market.sponsorship(number)
-        if grant.sponsor == sender.address and grant.claimable and not grant.settled:
-            taken += await market.claim_refund(sender, number)
-    say(f"{sender.address} took {Amount(taken, STAKE)} home." if taken else "Nothing is owed to this wallet.")
+__all__ = ["channels", "leave"]
 
 
 @click.command(
@@ -65,27 +36,44 @@ async def _take_rewards(market: MarketContract, sender: Sender) -> None:
 @wallet_option
 @pass_state
 def leave(state: State, *, yes: bool, dry_run: bool) -> None:
-    """Give up the wallet's slots as miner and validator: deposit, stake and rewards come home."""
+    """Give up the wallet's slots as miner and validator: deposit and rewards come home, stake begins to unbond."""
     asyncio.run(_leave(state.settings, yes=yes, dry_run=dry_run))
 
 
 async def _leave(settings: Settings, *, yes: bool, dry_run: bool) -> None:
     async with open_market(settings) as (client, market):
         key = unlock(settings)
-        uids = [slot.uid for slot in await market.miners() if slot.owner == key.address]
-        vids = [seat.vid for seat in await market.validators() if seat.owner == key.address]
-        if not uids and not vids:
+        miners = [slot for slot in await market.miners() if slot.owner == key.address]
+        seats = [seat for seat in await market.validators() if seat.owner == key.address]
+        waiting = [one for one in await market.applicants() if one.owner == key.address]
+        if not miners and not seats and not waiting:
             say(f"{key.address} has no slot in this market.")
             return
-        slots = [*(f"miner {uid}" for uid in uids), *(f"validator {vid}" for vid in vids)]
-        if not confirm(f"give up {', '.join(slots)} in {await market.title()!r}", yes=yes, dry_run=dry_run):
+        stakes, params = await market.stakes(), await market.params()
+        staked = sum([(await stakes.position(seat.pool, key.address)).bonded for seat in seats])
+        slots = [
+            *(f"miner {slot.uid}" for slot in miners),
+            *(f"validator {seat.vid}" for seat in seats),
+            *("a place in the queue" for _ in waiting),
+        ]
+        effects = [
+            *([f"{Amount(sum(slot.deposit for slot in miners), STAKE)} of deposit come back now"] if miners else []),
+            *([f"{Amount(sum(one.paid for one in waiting), STAKE)} of applications come back now"] if waiting else []),
+            *([f"{Amount(staked, STAKE)} of stake after {params.unbonding_epochs} closings"] if seats else []),
+        ]
+        what = f"give up {', '.join(slots)} in {await market.title()!r}; {', '.join(effects)}"
+        if not confirm(what, yes=yes, dry_run=dry_run):
             return
         sender = client.sender(key)
-        for uid in uids:
-            await market.leave_miner(sender, uid)
-        for vid in vids:
-            await market.leave_validator(sender, vid)
-        await _take_rewards(market, sender)
+        for seat in seats:  # first, because the market may refuse it
+            await market.leave_validator(sender, seat.vid)
+            if (await stakes.position(seat.pool, key.address)).bonded:
+                await stakes.unstake(sender, seat.pool, EVERYTHING)
+        for slot in miners:
+            await market.leave_miner(sender, slot.uid)
+        for one in waiting:
+            await market.withdraw_application(sender, one.operator)
+        await take_home(client, market, sender)
 
 
 @click.command(

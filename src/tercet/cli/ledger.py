@@ -115,8 +115,8 @@ async def _events(settings: Settings, names: tuple[str, ...], first: int | None,
 
 async def _chosen_contracts(client: Client, market: str) -> list[BoundContract]:
     if not market:
-        return list(client.contracts())
-    return [client.ledger.market((await client.find_market(market)).market)]
+        return list(await client.contracts())
+    return list(await client.ledger.market((await client.find_market(market)).market).contracts())
 
 
 def event_row(event: Event) -> dict[str, Any]:

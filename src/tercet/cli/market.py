@@ -1,24 +1,30 @@
-"""`tercet market`: open, look at and sponsor markets; leave them."""
+"""`tercet market`: open and look at markets, change their rules, leave them."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tercet.chain.market import MarketContract
+from tercet.chain.market import MarketContract, MinerSlot
 from tercet.chain.registry import MarketParams
+from tercet.chain.rules import Proposal
 from tercet.cli.connection import open_client, open_market
 from tercet.cli.frame import State, group, pass_state
-from tercet.cli.home import leave, withdraw
+from tercet.cli.home import leave
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
+from tercet.cli.rules import describe_rule, read_rules_file, rules_options, take_options
 from tercet.cli.settings import Settings
+from tercet.cli.sponsor import command as sponsor
 from tercet.cli.unlock import unlock
+from tercet.cli.withdraw import command as withdraw
+from tercet.errors import UsageError
 from tercet.market import STAKE, Amount
-from tercet.market.epoch import PRECISE
 from tercet.subnets import load_mechanism
 
 __all__ = ["command", "status_row"]
@@ -26,13 +32,14 @@ __all__ = ["command", "status_row"]
 
 @group(
     "market",
-    examples=("tercet market create inference", "tercet market sponsor --market inference --budget 1000 --epochs 100"),
+    examples=("tercet market create inference", "tercet market show --market inference"),
 )
 def command() -> None:
-    """Open, look at and sponsor markets; take money home."""
+    """Open and look at markets, change their rules, leave them."""
 
 
-command.add_command(withdraw)
+command.add_command(withdraw.as_verb_of("market"))
+command.add_command(sponsor.as_verb_of("market"))
 command.add_command(leave)
 
 
@@ -40,36 +47,22 @@ command.add_command(leave)
     "create",
     examples=(
         "tercet market create inference",
-        "tercet market create echo --name echo-2 --commit 120 --reveal 60 --dry-run",
+        "tercet market create echo --name echo-2 --commit 120 --params rules.toml --dry-run",
     ),
 )
 @click.argument("subnet")
 @click.option("--name", help="Of the market (default: like the subnet).")
-@click.option("--commit", default=300, show_default=True, metavar="SECONDS", help="Length of the commit phase.")
-@click.option("--reveal", default=120, show_default=True, metavar="SECONDS", help="Length of the reveal phase.")
-@click.option(
-    "--validators-share", default=20.0, show_default=True, metavar="PERCENT", help="Their part of the reward."
-)
-@click.option("--kappa", default=0.51, show_default=True, help="Majority of the consensus, above 0.5.")
-@click.option("--bond-alpha", default=0.2, show_default=True, help="Weight of the newest row in a bond.")
-@click.option("--deposit", default="1", show_default=True, metavar="TCT", help="Of a miner, refundable.")
-@click.option("--min-stake", default="1", show_default=True, metavar="TCT", help="Of a validator.")
+@rules_options
 @spending_options
 @wallet_option
 @pass_state
-def create(state: State, /, *, subnet: str, name: str | None, yes: bool, dry_run: bool, **rules: Any) -> None:
+def create(
+    state: State, /, *, subnet: str, name: str | None, params_file: str | None, yes: bool, dry_run: bool,
+    **rules: str | None,
+) -> None:  # fmt: skip
     """Open a market for SUBNET and print its address. The registry's bond comes back when it is wound down."""
-    params = MarketParams(
-        subnet=subnet,
-        mechanism_version=load_mechanism(subnet).version,
-        commit_seconds=rules["commit"],
-        reveal_seconds=rules["reveal"],
-        kappa=round(rules["kappa"] * PRECISE),
-        bond_alpha=round(rules["bond_alpha"] * PRECISE),
-        validator_share_bps=round(rules["validators_share"] * 100),
-        miner_deposit=Amount.parse(rules["deposit"], STAKE).units,
-        min_stake=Amount.parse(rules["min_stake"], STAKE).units,
-    )
+    base = MarketParams(subnet=subnet, mechanism_version=load_mechanism(subnet).version)
+    params = replace(take_options(base, rules, params_file), subnet=subnet)
     asyncio.run(_create(state.settings, name or subnet, params, yes=yes, dry_run=dry_run))
 
 
@@ -130,18 +123,27 @@ async def _list(settings: Settings, as_json: bool) -> None:
         "commit_ends": "end of the commit phase",
         "reveal_ends": "end of the reveal phase",
         "reward": "of this epoch, TCT base units, as text",
-        "rules.*": "the rules it was opened with",
-        "books.*": "what it holds and for whom, TCT base units, as text",
+        "price": "of a miner's registration now, TCT base units, as text",
+        "owner": "who may propose rules and wind it down",
+        "rules.*": "the rules in force",
+        "contracts.*": "addresses of its stakes, treasury and rules",
+        "books.*": "what its contracts hold and for whom, TCT base units, as text",
         "miners[].uid": "slot",
         "miners[].owner": "whose deposit and rewards",
         "miners[].operator": "who signs answers",
         "miners[].generation": "registration number of this holder",
         "miners[].consensus": "weight agreed on in the last closed epoch, 0 to 65535",
         "miners[].endpoint": "where it answers",
+        "applicants[].owner": "who waits for a slot",
+        "applicants[].paid": "TCT base units, as text",
         "validators[].vid": "seat",
-        "validators[].owner": "whose stake and rewards",
+        "validators[].owner": "whose rewards",
         "validators[].operator": "who commits and reveals",
-        "validators[].stake": "TCT base units, as text",
+        "validators[].pool": "number of its stake's pool",
+        "validators[].stake": "bonded with it, its own and delegated, TCT base units, as text",
+        "validators[].effective": "what of it counts in this epoch",
+        "validators[].weight": "stake units in the newest closing, after permits and cap",
+        "validators[].take_bps": "what it keeps of its delegators' rewards, ten-thousandths",
         "validators[].revealed": "epoch of its newest reveal plus one; 0 means never",
     },
 )
@@ -164,43 +166,33 @@ async def status_row(market: MarketContract) -> dict[str, Any]:
         "commit_ends": status.commit_ends,
         "reveal_ends": status.reveal_ends,
         "reward": str(status.reward),
+        "price": str(status.price),
     }
 
 
 async def _show(settings: Settings, as_json: bool) -> None:
     async with open_market(settings) as (_, market):
-        row = await status_row(market)
-        rules, books = asdict(await market.params()), asdict(await market.books())
-        miners, validators = await market.miners(), await market.validators()
+        row, params = await status_row(market), await market.params()
+        row |= {"owner": await market.owner()}
+        contracts = await market.contracts()
+        books, miners, applicants = await _books(market), await market.miners(), await market.applicants()
+        seats = await _seats(market, params)
     if as_json:
-        seats = [
-            {"vid": v.vid, "owner": v.owner, "operator": v.operator, "stake": str(v.stake), "revealed": v.revealed}
-            for v in validators
-        ]
-        slots = [
-            {
-                "uid": m.uid,
-                "owner": m.owner,
-                "operator": m.operator,
-                "generation": m.generation,
-                "consensus": m.consensus,
-                "endpoint": m.endpoint,
-            }
-            for m in miners
-        ]
-        texts = {name: value if isinstance(value, str) else str(value) for name, value in rules.items()}
         print_json(
             {
                 **row,
-                "rules": texts,
-                "books": {k: str(v) for k, v in books.items()},
-                "miners": slots,
+                "rules": _texts(params),
+                "contracts": {contract.name.lower(): contract.address for contract in contracts},
+                "books": books,
+                "miners": [_miner_row(miner) for miner in miners],
+                "applicants": [{"owner": one.owner, "paid": str(one.paid)} for one in applicants],
                 "validators": seats,
             }
         )
         return
     click.echo(
-        f"{row['name']} at {row['address']}: epoch {row['epoch']}, {row['phase']}, pays {Amount(int(row['reward']), STAKE)}\n"
+        f"{row['name']} at {row['address']}: epoch {row['epoch']}, {row['phase']}, pays {Amount(int(row['reward']), STAKE)}; "
+        f"a miner registers for {Amount(int(row['price']), STAKE)}\n"
     )
     print_table(
         ["uid", "consensus", "endpoint", "owner"],
@@ -209,38 +201,147 @@ async def _show(settings: Settings, as_json: bool) -> None:
     )
     click.echo()
     print_table(
-        ["vid", "stake", "owner"],
-        [[v.vid, Amount(v.stake, STAKE), v.owner] for v in validators],
+        ["vid", "stake", "counts", "take", "owner"],
+        [
+            [
+                seat["vid"],
+                Amount(int(seat["stake"]), STAKE),
+                Amount(int(seat["effective"]), STAKE),
+                describe_rule("validator_share_bps", seat["take_bps"]),
+                seat["owner"],
+            ]
+            for seat in seats
+        ],
         "No validator yet. Be one: tercet validate SUBNET",
     )
 
 
+def _texts(params: MarketParams) -> dict[str, str]:
+    """Rules for JSON readers, which round beyond 2^53."""
+    return {name: str(value) for name, value in asdict(params).items()}
+
+
+async def _books(market: MarketContract) -> dict[str, str]:
+    stakes, treasury = await market.stakes(), await market.treasury()
+    staked, held = asdict(await stakes.books()), asdict(await treasury.books())
+    renamed = {"dividends": staked["reward"], "stake_dividends": staked["stake_reward"]}
+    kept = {name: staked[name] for name in ("bonded", "unbonding")}
+    return {k: str(v) for k, v in ({"deposits": await market.deposits()} | kept | renamed | held).items()}
+
+
+def _miner_row(miner: MinerSlot) -> dict[str, Any]:
+    return {
+        "uid": miner.uid,
+        "owner": miner.owner,
+        "operator": miner.operator,
+        "generation": miner.generation,
+        "consensus": miner.consensus,
+        "endpoint": miner.endpoint,
+    }
+
+
+async def _seats(market: MarketContract, params: MarketParams) -> list[dict[str, Any]]:
+    stakes, seats = await market.stakes(), await market.validators()
+    effective = await stakes.effective([seat.pool for seat in seats], params.min_stake)
+    rows = []
+    for seat, counting in zip(seats, effective, strict=True):
+        pool = await stakes.pool(seat.pool)
+        rows.append(
+            {
+                "vid": seat.vid,
+                "owner": seat.owner,
+                "operator": seat.operator,
+                "pool": seat.pool,
+                "stake": str(pool.bonded),
+                "effective": str(counting),
+                "weight": seat.weight,
+                "take_bps": pool.take_bps,
+                "revealed": seat.revealed,
+            }
+        )
+    return rows
+
+
 @command.command(
-    "sponsor",
+    "params",
     examples=(
-        "tercet market sponsor --market inference --budget 1000 --epochs 100",
-        "tercet market sponsor --market inference --budget 50 --epochs 10 --dry-run",
+        "tercet market params --market inference",
+        "tercet market params --market inference --propose rules.toml --wallet owner",
     ),
+    schema={
+        "params.*": "the rules in force, as text; the output is a file that --propose reads",
+        "proposed.*": "the rules that are proposed; absent when none are",
+        "effective_at": "Unix seconds: the first closing from then on brings them into force; 0 when none are proposed",
+        "timelock_seconds": "how long a proposal waits",
+        "owner": "who may propose",
+    },
 )
-@click.option("--budget", required=True, metavar="TCT", help="What to pay in all.")
 @click.option(
-    "--epochs", required=True, type=click.IntRange(min=1), help="Over how many epochs, the running one included."
+    "--propose", "file", metavar="FILE", help="Propose these rules, in TOML or JSON; others stay as they are."
 )
+@click.option("--cancel", is_flag=True, help="Take the proposal back.")
 @spending_options
 @market_option
 @wallet_option
 @pass_state
-def sponsor(state: State, budget: str, epochs: int, yes: bool, dry_run: bool) -> None:
-    """Pay a market's epochs, and print the sponsorship's number. What nobody earns comes back to you."""
-    asyncio.run(_sponsor(state.settings, Amount.parse(budget, STAKE), epochs, yes=yes, dry_run=dry_run))
+def show_params(state: State, *, file: str | None, cancel: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """The rules in force and those that are proposed. The owner proposes; nothing changes before the notice is over."""
+    if file is not None and cancel:
+        raise UsageError("Say --propose FILE or --cancel, not both.")
+    if file is not None:
+        asyncio.run(_propose(state.settings, Path(file), yes=yes, dry_run=dry_run))
+    elif cancel:
+        asyncio.run(_cancel(state.settings, yes=yes, dry_run=dry_run))
+    else:
+        asyncio.run(_params(state.settings, as_json))
 
 
-async def _sponsor(settings: Settings, budget: Amount, epochs: int, *, yes: bool, dry_run: bool) -> None:
+async def _params(settings: Settings, as_json: bool) -> None:
+    async with open_market(settings) as (_, market):
+        rules = await market.rules()
+        params, proposal = await rules.params(), await rules.proposal()
+        timelock, owner = await rules.timelock_seconds(), await rules.owner()
+    if as_json:
+        proposed = {"proposed": _texts(proposal.params)} if proposal else {}
+        at = proposal.effective_at if proposal else 0
+        print_json(
+            {"params": _texts(params), **proposed, "effective_at": at, "timelock_seconds": timelock, "owner": owner}
+        )
+        return
+    print_table(["rule", "in force", "proposed"], _compare(params, proposal), "")
+    if proposal:
+        say(f"The first closing after {_when(proposal.effective_at)} brings what is proposed into force.")
+
+
+def _compare(params: MarketParams, proposal: Proposal | None) -> list[list[str]]:
+    old, new = asdict(params), asdict(proposal.params if proposal else params)
+    return [
+        [name, describe_rule(name, old[name]), "" if old[name] == new[name] else describe_rule(name, new[name])]
+        for name in old
+    ]
+
+
+def _when(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds").replace("+00:00", " UTC")
+
+
+async def _propose(settings: Settings, file: Path, *, yes: bool, dry_run: bool) -> None:
     async with open_market(settings) as (client, market):
-        each = Amount(budget.units // epochs, STAKE)
-        taken = Amount(each.units * epochs, STAKE)
-        what = f"pay {taken} into {await market.title()!r}, {each} to each of {epochs} epochs"
+        rules = await market.rules()
+        old = await rules.params()
+        new = read_rules_file(file, old)
+        changed = [row for row in _compare(old, Proposal(new, 0)) if row[2]]
+        if not changed:
+            raise UsageError(f"{file} changes nothing of the rules in force.")
+        words = ", ".join(f"{name} from {before} to {after}" for name, before, after in changed)
+        what = f"propose for {await market.title()!r}: {words}; in force {await rules.timelock_seconds()} s from now at the earliest"
         if confirm(what, yes=yes, dry_run=dry_run):
-            number = await client.sponsor(client.sender(unlock(settings)), market, budget.units, epochs)
-            click.echo(number)
-            say(f"Sponsorship {number}. What no miner or validator earns can be claimed back.")
+            at = await rules.propose(client.sender(unlock(settings)), new)
+            say(f"Proposed. The first closing after {_when(at)} brings it into force; everybody may leave before.")
+
+
+async def _cancel(settings: Settings, *, yes: bool, dry_run: bool) -> None:
+    async with open_market(settings) as (client, market):
+        if confirm(f"take back the rules proposed for {await market.title()!r}", yes=yes, dry_run=dry_run):
+            await (await market.rules()).cancel_proposal(client.sender(unlock(settings)))
+            say("The rules stay as they are.")

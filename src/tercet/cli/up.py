@@ -31,7 +31,7 @@ __all__ = ["command"]
 CREDIT = 10**6
 OWNER, GATEWAY, MINER, VALIDATOR = "up-owner", "up-gateway", "up-miner", "up-validator"
 PAYER = f"{VALIDATOR}-payer"
-STAKE, DEPOSIT, BOND = 1_000 * COIN, 10 * COIN, 1_000 * COIN
+STAKE, PRICE, BOND = 1_000 * COIN, 10 * COIN, 1_000 * COIN
 REWARD, PAID_EPOCHS = 10 * COIN, 1_000
 READY_SECONDS = 300.0
 LOOK_SECONDS = 1.0
@@ -59,9 +59,7 @@ def command(state: State, model: str, port: int, chain_port: int, commit: int, r
     home, models = settings.home.absolute(), settings.path("models")
     find_model(model, models, pull_progress(model))
     stage = Stage(home, models, Crew(home / "up"))
-    rules = MarketParams(
-        "inference", commit_seconds=commit, reveal_seconds=reveal, miner_deposit=DEPOSIT, min_stake=STAKE
-    )
+    rules = MarketParams("inference", commit_seconds=commit, reveal_seconds=reveal, min_price=PRICE, min_stake=STAKE)
     click.get_current_context().exit(asyncio.run(_Up(stage, model, port, chain_port, rules).run()))
 
 
@@ -132,7 +130,7 @@ class _Up:
         known = json.loads(note.read_text())["market"] if note.exists() else ""
         if not known or not await client.ledger.registry.is_market(known):
             await stage.fund(client, OWNER, stake=BOND)
-            await stage.fund(client, MINER, stake=DEPOSIT)
+            await stage.fund(client, MINER, stake=PRICE)
             await stage.fund(client, VALIDATOR, stake=STAKE)
             known = await client.open_market(owner, "inference", self.rules)
             write_atomic(note, json.dumps({"market": known, "registry": deployment.registry}).encode() + b"\n")

@@ -42,6 +42,9 @@ __all__ = ["command"]
 @click.option(
     "--stake", default="1000", show_default=True, metavar="TCT", help="Staked if this wallet has no seat yet."
 )
+@click.option(
+    "--take", default=0.0, show_default=True, metavar="PERCENT", help="Of delegators' rewards to keep, with a new seat."
+)
 @click.option("--challenges", default=4, show_default=True, help="Questions to each miner in one epoch.")
 @click.option("--budget", default="1", show_default=True, metavar="CREDIT", help="For challenges, in one epoch.")
 @click.option(
@@ -65,7 +68,7 @@ __all__ = ["command"]
 @wallet_option
 @pass_state
 def command(
-    state: State, /, *, subnet: str, payer: str, stake: str, challenges: int, budget: str, deposit: str, capacity: float,
+    state: State, /, *, subnet: str, payer: str, stake: str, take: float, challenges: int, budget: str, deposit: str, capacity: float,
     concurrency: int, answer_seconds: float, judge_seconds: float, poll: float, model: str | None,
     options: tuple[str, ...], yes: bool, dry_run: bool, folder: str | None,
 ) -> None:  # fmt: skip
@@ -93,7 +96,7 @@ def command(
 
     async def serve() -> int:
         async with open_market(settings, mechanism.name) as (client, market):
-            if not await _take_seat(client, market, key, amount, yes=yes, dry_run=dry_run):
+            if not await _take_seat(client, market, key, amount, round(take * 100), yes=yes, dry_run=dry_run):
                 return 0
             return await run_validator(
                 ValidatorConfig(key, shopper, client.ledger, market.address, mechanism, place, policy, units)
@@ -103,14 +106,19 @@ def command(
 
 
 async def _take_seat(
-    client: Client, market: MarketContract, key: Key, stake: Amount, *, yes: bool, dry_run: bool
+    client: Client, market: MarketContract, key: Key, stake: Amount, take: int, *, yes: bool, dry_run: bool
 ) -> bool:
     """Stake unless this key has a seat; whether it may validate now."""
     seat = await client.validator_seat(market, key.address)
     if seat is None:
-        what = f"stake {stake} of {key.address} in the market {await market.title()!r}; it comes back when you leave"
+        status, params = await market.status(), await market.params()
+        what = (
+            f"stake {stake} of {key.address} in the market {await market.title()!r}; it votes from epoch "
+            f"{status.epoch + 1} on, and comes back {params.unbonding_epochs} closings after you leave"
+        )
         if not confirm(what, yes=yes, dry_run=dry_run):
             return False
-        seat = await client.join_as_validator(client.sender(key), market, key.address, stake.units)
-    say(f"Validator {seat.vid} of {market.address}, with {Amount(seat.stake, STAKE)} at stake.")
+        seat = await client.join_as_validator(client.sender(key), market, key.address, stake.units, take)
+    pool = await (await market.stakes()).pool(seat.pool)
+    say(f"Validator {seat.vid} of {market.address}, with {Amount(pool.bonded, STAKE)} at stake.")
     return True

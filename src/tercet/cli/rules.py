@@ -1,0 +1,197 @@
+"""A market's rules in a person's words: as options, in a file, side by side.
+
+One table says for each parameter what it is called, in which unit a person thinks, and what it means.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import click
+
+from tercet.chain.registry import MarketParams
+from tercet.errors import UsageError
+from tercet.market import STAKE, Amount
+from tercet.market.epoch import PRECISE
+
+__all__ = ["RULES", "describe_rule", "read_rules_file", "rules_options", "take_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Unit: TypeAlias = Literal["seconds", "epochs", "count", "percent", "share", "TCT"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One parameter."""
+
+    field: str
+    """Of `MarketParams`."""
+    option: str
+    unit: Unit
+    meaning: str
+
+    @property
+    def default(self) -> int:
+        """What a market gets when nobody says anything."""
+        return int(getattr(MarketParams(""), self.field))
+
+
+RULES = (
+    Rule("commit_seconds", "commit", "seconds", "Length of the commit phase."),
+    Rule("reveal_seconds", "reveal", "seconds", "Length of the reveal phase."),
+    Rule("validator_share_bps", "validators-share", "percent", "Validators' part of the reward."),
+    Rule("kappa", "kappa", "share", "Majority of the consensus, above 0.5."),
+    Rule("bond_alpha", "bond-alpha", "share", "Weight of the newest row in a bond."),
+    Rule("activity_epochs", "activity", "epochs", "For so long a silent validator still counts."),
+    Rule("max_miners", "max-miners", "count", "Slots for miners, up to 255."),
+    Rule("max_validators", "permits", "count", "How many seats vote, by effective stake."),
+    Rule("min_stake", "min-stake", "TCT", "A validator's own stake, at the least."),
+    Rule("weight_cap_bps", "weight-cap", "percent", "Most that one validator weighs, of all stake."),
+    Rule("unbonding_epochs", "unbonding", "epochs", "Until unstaked tokens come back, 3 or more."),
+    Rule("immunity_epochs", "immunity", "epochs", "In which a new miner cannot be evicted, 2 or more."),
+    Rule("min_price", "price", "TCT", "Of a miner's registration, at the least."),
+    Rule("max_price", "max-price", "TCT", "Of a miner's registration, at the most."),
+    Rule("price_half_life", "half-life", "seconds", "In which that price halves."),
+    Rule("refund_bps", "refund", "percent", "Of that price, back when a miner goes; the rest is burned."),
+    Rule("floor_miners", "floor", "count", "Eviction leaves so many miners that are not immune."),
+    Rule("audit_share_bps", "audit-share", "percent", "Of validators' pay, only for audited work."),
+    Rule("slash_bps", "slash", "percent", "Of a pool, for a confirmed mismatch."),
+)
+_BY_FIELD = {rule.field: rule for rule in RULES}
+
+
+def describe_rule(field: str, value: int | str) -> str:
+    """A parameter's value as a person writes it."""
+    rule = _BY_FIELD.get(field)
+    if rule is None or isinstance(value, str):
+        return str(value)
+    match rule.unit:
+        case "percent":
+            return f"{_plain(Decimal(value) / 100)} %"
+        case "share":
+            return _plain(Decimal(value) / PRECISE)
+        case "TCT":
+            return str(Amount(value, STAKE))
+        case "seconds":
+            return f"{value} s"
+        case "epochs" | "count":
+            return str(value)
+
+
+def _plain(number: Decimal) -> str:
+    return f"{number.normalize():f}"
+
+
+def _read(rule: Rule, text: str) -> int:
+    """A person's word for a value.
+
+    Raises:
+        UsageError: not of this parameter's unit.
+
+    """
+    try:
+        match rule.unit:
+            case "percent":
+                return _whole(Decimal(text.removesuffix("%").strip()) * 100)
+            case "share":
+                return _whole(Decimal(text) * PRECISE)
+            case "TCT":
+                return Amount.parse(text.removesuffix("TCT").strip(), STAKE).units
+            case "seconds" | "epochs" | "count":
+                return _whole(Decimal(text.removesuffix("s").strip()))
+    except (InvalidOperation, ValueError):
+        raise UsageError(f"{text!r} is no value for {rule.option}. Write {_EXAMPLES[rule.unit]}.") from None
+
+
+def _whole(number: Decimal) -> int:
+    if number != number.to_integral_value() or number < 0:
+        raise ValueError
+    return int(number)
+
+
+_EXAMPLES: Mapping[Unit, str] = {
+    "seconds": "whole seconds such as 300",
+    "epochs": "a whole number such as 3",
+    "count": "a whole number such as 64",
+    "percent": "a percentage with at most two decimals such as 12.5",
+    "share": "a fraction such as 0.51",
+    "TCT": "an amount of TCT such as 2.5",
+}
+_METAVARS: Mapping[Unit, str] = {
+    "seconds": "SECONDS",
+    "epochs": "EPOCHS",
+    "count": "NUMBER",
+    "percent": "PERCENT",
+    "share": "FRACTION",
+    "TCT": "TCT",
+}
+
+
+def rules_options(function: F) -> F:
+    """An option for every rule, and `--params FILE` for many at once; collect them with `take_options`."""
+    for rule in reversed(RULES):
+        shown = f"{rule.meaning} [default: {describe_rule(rule.field, rule.default)}]"
+        function = click.option(f"--{rule.option}", rule.field, metavar=_METAVARS[rule.unit], help=shown)(function)
+    return click.option(
+        "--params", "params_file", metavar="FILE", help="Rules by name, in TOML or JSON; options win over it."
+    )(function)
+
+
+def take_options(base: MarketParams, chosen: Mapping[str, str | None], file: str | None) -> MarketParams:
+    """`base`, with what the file says, and then what the options say, instead."""
+    found = read_rules_file(Path(file), base) if file else base
+    said: dict[str, Any] = {name: _read(_BY_FIELD[name], text) for name, text in chosen.items() if text is not None}
+    return replace(found, **said)
+
+
+def read_rules_file(path: Path, base: MarketParams) -> MarketParams:
+    """`base`, with the rules of a TOML or JSON file instead of its own.
+
+    The names are those of `tercet market params --json`, whose output is such a file. A whole number is taken as the
+    contract has it (base units, ten-thousandths); text as a person writes it: "2.5 TCT", "20 %", "0.51".
+
+    Raises:
+        UsageError: the file cannot be read, names an unknown rule, or has a value that fits none.
+
+    """
+    content = _parse_file(path)
+    nested = content.get("params")
+    if isinstance(nested, Mapping):
+        content = nested
+    known = [field.name for field in fields(MarketParams)]
+    values = asdict(base)
+    for name, value in content.items():
+        if name not in values:
+            raise UsageError(f"{path} sets {name!r}, which is no rule of a market. Known: {', '.join(known)}.")
+        values[name] = _read_value(path, name, value)
+    return MarketParams(**values)
+
+
+def _parse_file(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text()
+        found = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}. Name another file.") from error
+    except ValueError as error:  # both parsers' errors are
+        raise UsageError(f"{path} is neither JSON nor TOML: {error}. Mend it.") from error
+    return dict(found)
+
+
+def _read_value(path: Path, name: str, value: object) -> int | str:
+    if name == "subnet" and isinstance(value, str):
+        return value
+    text = str(value).strip()
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise UsageError(f"{path} sets {name} to {value!r}. Write a number, or text such as '2.5 TCT'.")
+    if text.isdecimal():
+        return int(text)
+    if name not in _BY_FIELD:
+        raise UsageError(f"{path} sets {name} to {value!r}. Write a whole number.")
+    return _read(_BY_FIELD[name], text)
