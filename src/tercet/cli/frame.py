@@ -39,6 +39,7 @@ NOUNS: Mapping[str, str] = {
     "delegate": "Put stake behind somebody else's validator.",
     "unstake": "Begin to take stake back.",
     "withdraw": "Take home what a market owes.",
+    "explain": "Why an address earned what it earned; what it has at stake.",
     "epoch": "Look at epochs, close them, replay published vectors.",
     "ledger": "What the chain has recorded: events, receipts, balances.",
     "wallet": "Keys that hold money and sign.",
