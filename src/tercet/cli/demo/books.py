@@ -12,7 +12,9 @@ from typing import Literal, TypeAlias
 
 from tercet.chain.logs import Event
 from tercet.chain.market import MarketContract
+from tercet.chain.stakes import StakesContract
 from tercet.chain.tokens import TokenContract
+from tercet.chain.treasury import TreasuryContract
 from tercet.cli.record import Account, Books, Flow
 from tercet.client import Client
 
@@ -67,7 +69,7 @@ async def audit(
     """
     ledger = client.ledger
     told: dict[str, list[Event]] = defaultdict(list)
-    async for event in client.events(client.contracts([market])):
+    async for event in client.events(await client.contracts([market])):
         told[event.contract].append(event)
     flows: list[Flow] = []
     holdings: dict[Symbol, dict[str, int]] = {}
@@ -76,7 +78,14 @@ async def audit(
         found, of_token = await _audit_token(symbol, token, told[token.address])
         holdings[symbol], flows = found, [*flows, *of_token]
     flows += await _audit_escrow(client, told[ledger.escrow.address], accounts)
-    flows += await _audit_market(client, market, told[market.address], told[ledger.registry.address])
+    stakes, treasury = await market.stakes(), await market.treasury()
+    flows += await _audit_market(client, market, told[market.address])
+    flows += await _audit_stakes(client, stakes, told[stakes.address])
+    flows += await _audit_treasury(client, treasury, told[treasury.address], told[stakes.address])
+    flows.append(
+        _audit_fire(told[ledger.token.address], [*told[market.address], *told[stakes.address], *told[treasury.address]])
+    )
+    flows += await _audit_registry(client, told[ledger.registry.address])
     owners = sorted({*holdings["credit"], *holdings["TCT"]}, key=lambda owner: names.get(owner, f"~{owner}"))
     holders = [
         Account(name=names.get(o, o), address=o, credit=holdings["credit"].get(o, 0), stake=holdings["TCT"].get(o, 0))
@@ -94,14 +103,15 @@ async def _audit_token(
         if event.name == "Transfer":
             replayed[event.fields["sender"]] -= event.fields["value"]
             replayed[event.fields["receiver"]] += event.fields["value"]
-    made = -replayed.pop(ZERO, 0)
+    burned = _total(events, "Transfer", "value", receiver=ZERO)
+    made = burned - replayed.pop(ZERO, 0)
     held = {owner: await token.balance(owner) for owner in replayed}
     off = sum(abs(held[owner] - replayed[owner]) for owner in held)
     supply = await token.total_supply()
     whole = sum(held.values())
     return held, [
         Flow(name="all balances = the supply", unit=symbol, left=whole, right=supply),
-        Flow(name="what was ever made = the supply", unit=symbol, left=made, right=supply),
+        Flow(name="what was ever made = the supply + burned", unit=symbol, left=made, right=supply + burned),
         Flow(name="each balance = what its transfers add up to", unit=symbol, left=whole, right=whole + off),
     ]
 
@@ -136,46 +146,105 @@ async def _audit_escrow(client: Client, events: Sequence[Event], accounts: Seque
     ]
 
 
-async def _audit_market(
-    client: Client, market: MarketContract, events: Sequence[Event], registry: Sequence[Event]
-) -> list[Flow]:
-    books = await market.books()
-    staked = _total(events, "ValidatorRegistered", "stake") + _total(events, "Staked", "amount")
-    unstaked = _total(events, "ValidatorLeft", "stake") + _total(events, "Unstaked", "amount")
-    deposits, back = _total(events, "MinerRegistered", "deposit"), _total(events, "MinerLeft", "deposit")
-    granted = sum(
-        e.fields["rate"] * (e.fields["end_epoch"] - e.fields["first_epoch"]) for e in events if e.name == "Sponsored"
-    )
-    rewarded = _total(events, "MinerRewarded", "amount") + _total(events, "ValidatorRewarded", "amount")
-    withdrawn, refunded = _total(events, "Withdrawn", "amount"), _total(events, "RefundClaimed", "amount")
-    bonds, returned = _total(registry, "MarketOpened", "bond"), _total(registry, "BondReturned", "bond")
-    token = client.ledger.token
-    still = books.owed + books.budget + books.refundable
+async def _audit_market(client: Client, market: MarketContract, events: Sequence[Event]) -> list[Flow]:
+    """Of what miners paid for their slots, the deposits; the rest was burned."""
+    held = await market.deposits()
     return [
-        Flow(name="stakes put in = taken out + still there", unit="TCT", left=staked, right=unstaked + books.staked),
         Flow(
-            name="miners' deposits put in = taken out + still there",
+            name="miners' deposits put in = given back + still there",
             unit="TCT",
-            left=deposits,
-            right=back + books.deposits,
+            left=_total(events, "MinerRegistered", "deposit"),
+            right=_total(events, "MinerLeft", "deposit") + _total(events, "DepositClaimed", "amount") + held,
         ),
-        Flow(
-            name="sponsors' budgets = withdrawn rewards + refunds + still there",
-            unit="TCT",
-            left=granted,
-            right=withdrawn + refunded + still,
-        ),
-        Flow(name="rewards of all epochs = withdrawn + owed", unit="TCT", left=rewarded, right=withdrawn + books.owed),
         Flow(
             name="what the market holds = what its books say",
             unit="TCT",
-            left=await token.balance(market.address),
-            right=still + books.staked + books.deposits,
+            left=await client.ledger.token.balance(market.address),
+            right=held,
+        ),
+    ]
+
+
+def _audit_fire(token: Sequence[Event], theirs: Sequence[Event]) -> Flow:
+    """What the contracts say they burned, and what the token says was burned."""
+    prices, slashed = _total(theirs, "MinerRegistered", "burned"), _total(theirs, "Slashed", "burned")
+    return Flow(
+        name="burned of miners' prices + of slashed stake + of emission = burned of the token",
+        unit="TCT",
+        left=prices + slashed + _total(theirs, "EmissionPaid", "burned"),
+        right=_total(token, "Transfer", "value", receiver=ZERO),
+    )
+
+
+async def _audit_stakes(client: Client, stakes: StakesContract, events: Sequence[Event]) -> list[Flow]:
+    books = await stakes.books()
+    staked = _total(events, "PoolOpened", "amount") + _total(events, "Staked", "amount")
+    slashed = _total(events, "Slashed", "bonded") + _total(events, "Slashed", "unbonding")
+    rewarded, claimed = _total(events, "Rewarded", "amount"), _total(events, "Claimed", "reward")
+    return [
+        Flow(
+            name="stakes put in = taken out + slashed + still there",
+            unit="TCT",
+            left=staked,
+            right=_total(events, "Withdrawn", "amount") + slashed + books.bonded + books.unbonding,
         ),
         Flow(
-            name="bonds of markets = returned + held by the registry",
+            name="rewards of stake = claimed + still there",
             unit="TCT",
-            left=bonds,
-            right=returned + await token.balance(client.ledger.registry.address),
+            left=rewarded,
+            right=claimed + books.reward,
         ),
+        Flow(
+            name="what the stakes contract holds = what its books say",
+            unit="TCT",
+            left=await client.ledger.token.balance(stakes.address),
+            right=books.bonded + books.unbonding + books.reward + books.stake_reward,
+        ),
+    ]
+
+
+async def _audit_treasury(
+    client: Client, treasury: TreasuryContract, events: Sequence[Event], of_stakes: Sequence[Event]
+) -> list[Flow]:
+    books = await treasury.books()
+    granted = sum(
+        e.fields["rate"] * (e.fields["end_epoch"] - e.fields["first_epoch"]) for e in events if e.name == "Sponsored"
+    )
+    to_validators = _total(events, "EpochPaid", "to_validators")
+    pokes, to_miners = _total(events, "Poked", "amount"), _total(events, "MinerRewarded", "amount")
+    withdrawn, refunded = _total(events, "Withdrawn", "reward_amount"), _total(events, "RefundClaimed", "amount")
+    still = books.owed + books.budget + books.refundable + books.carry
+    return [
+        Flow(
+            name="sponsors' budgets = rewards withdrawn + rewards of stake + refunds + still there",
+            unit="TCT",
+            left=granted + _total(events, "Funded", "amount"),
+            right=withdrawn + to_validators + refunded + _total(events, "Swept", "amount") + still,
+        ),
+        Flow(
+            name="rewards of miners and of those who closed epochs = withdrawn + owed",
+            unit="TCT",
+            left=to_miners + pokes,
+            right=withdrawn + books.owed,
+        ),
+        Flow(
+            name="rewards sent to the stakes = rewards that came there",
+            unit="TCT",
+            left=to_validators,
+            right=_total(of_stakes, "Rewarded", "amount"),
+        ),
+        Flow(
+            name="what the treasury holds = what its books say",
+            unit="TCT",
+            left=await client.ledger.token.balance(treasury.address),
+            right=still + books.emission + books.owed_stake,
+        ),
+    ]
+
+
+async def _audit_registry(client: Client, events: Sequence[Event]) -> list[Flow]:
+    bonds, returned = _total(events, "MarketOpened", "bond"), _total(events, "BondReturned", "bond")
+    held = await client.ledger.token.balance(client.ledger.registry.address)
+    return [
+        Flow(name="bonds of markets = returned + held by the registry", unit="TCT", left=bonds, right=returned + held)
     ]

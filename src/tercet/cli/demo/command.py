@@ -137,14 +137,15 @@ async def _write_down(
         charged[account.miner] = charged.get(account.miner, 0) + account.earned
     stories = {actor.name: director.story(actor) for actor in CAST}
     outcome = build_outcome(play, stories, owners, charged)
-    books = await audit(client, market, _names(director, client, market), accounts)
+    books = await audit(client, market, await _names(director, client, market), accounts)
     return _build_record(director, play, outcome, books, client.ledger.deployment.chain_id, started)
 
 
-def _names(director: Director, client: Client, market: MarketContract) -> dict[str, str]:
+async def _names(director: Director, client: Client, market: MarketContract) -> dict[str, str]:
     """Address to whose it is."""
     ledger = client.ledger
-    contracts = {market.address: "market", ledger.escrow.address: "escrow", ledger.registry.address: "registry"}
+    ours = [*await market.contracts(), ledger.escrow, ledger.registry]
+    contracts = {contract.address: contract.name.lower() for contract in ours}
     people = {key.address: name for name, key in director.stage.keys.items()}
     return {**contracts, director.stage.faucet().address: "faucet", **people}
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tercet.chain.closing import close_epoch
+from tercet.chain.holdings import bring_home
 from tercet.chain.keys import Key
 from tercet.chain.market import MarketContract, Phase
+from tercet.chain.stakes import EVERYTHING
 from tercet.chain.voucher import channel_id
 from tercet.client import Client
-from tercet.errors import RevertedError, WrongPhaseError
+from tercet.errors import WrongPhaseError
 from tercet.market import ChannelConfig
 from tercet.nodes.miner_book import MinerBook
 
@@ -66,18 +68,21 @@ class Curtain:
             await ledger.escrow.withdraw(self.client.sender(by_address[config.payer]), config)
 
     async def leave(self, keys: Sequence[Key]) -> None:
-        """All miners and validators give up their slots and get their deposits and stakes."""
+        """All miners and validators give up their slots; the market has ended, so stake is free as soon as it is taken out."""
         by_address = {key.address: key for key in keys}
+        stakes = await self.market.stakes()
         for slot in await self.market.miners():
             await self.market.leave_miner(self.client.sender(by_address[slot.owner]), slot.uid)
         for seat in await self.market.validators():
-            await self.market.leave_validator(self.client.sender(by_address[seat.owner]), seat.vid)
+            sender = self.client.sender(by_address[seat.owner])
+            await self.market.leave_validator(sender, seat.vid)
+            await stakes.unstake(sender, seat.pool, EVERYTHING)
 
     async def withdraw(self, keys: Sequence[Key]) -> None:
-        """Everybody takes the rewards it is owed."""
+        """Everybody takes what is due: rewards, refunds, stake."""
         for key in keys:
-            if await self.market.owed(key.address):
-                await self.market.withdraw(self.client.sender(key))
+            holdings = await self.client.holdings(self.market, key.address)
+            await bring_home(self.market, self.client.sender(key), holdings)
 
     async def finish_epoch(self, key: Key) -> None:
         """Close an epoch that somebody began to close, or whose time is over."""
@@ -93,12 +98,9 @@ class Curtain:
         await self.finish_epoch(key)
 
     async def wind_down(self, owner: Key) -> None:
-        """The sponsor ends the market: its last epoch closes, what nobody earned and the bond come back."""
+        """The owner ends the market: its last epoch closes, nobody waits for unbonding any more, the bond comes back."""
         sender = self.client.sender(owner)
         await self.finish_epoch(owner)
         await self.market.wind_down(sender)
         await self.skip_epoch(owner)
-        for number in range(await self.market.sponsorship_count()):
-            with contextlib.suppress(RevertedError):  # settled already
-                await self.market.claim_refund(sender, number)
         await self.client.ledger.registry.return_bond(sender, self.market.address)

@@ -29,7 +29,9 @@ from tercet.nodes.miner_book import MinerBook
 __all__ = ["Director", "Play"]
 
 CREDIT = 10**6
-STAKE_EACH, DEPOSIT, BOND, REWARD = 1_000 * COIN, 10 * COIN, 1_000 * COIN, 100 * COIN
+STAKE_EACH, PRICE, BOND, REWARD = 1_000 * COIN, 10 * COIN, 1_000 * COIN, 100 * COIN
+PRICE_ROOM = 2
+"""Each of five miners that register at the same time raises the price by an eighth."""
 SPARE_EPOCHS = 2
 """Epochs that the sponsor pays for beyond those that run: so that a refund is seen, too."""
 LOOK_SECONDS = 0.5
@@ -96,7 +98,8 @@ class Director:
                 subnet="inference",
                 commit_seconds=self.pace.commit_seconds,
                 reveal_seconds=self.pace.reveal_seconds,
-                miner_deposit=DEPOSIT,
+                min_price=PRICE,
+                max_price=PRICE_ROOM * PRICE,
                 min_stake=STAKE_EACH,
             )
             address = await client.open_market(client.sender(self.stage.keys["owner"]), "inference", rules)
@@ -108,7 +111,7 @@ class Director:
         await self.stage.fund(client, "owner", stake=BOND + budget)
         await self.stage.fund(client, "gateway", credit=50 * CREDIT)
         for actor in CAST:
-            await self.stage.fund(client, actor.name, stake=DEPOSIT)
+            await self.stage.fund(client, actor.name, stake=PRICE_ROOM * PRICE)
         for name in VALIDATORS:
             await self.stage.fund(client, name, stake=STAKE_EACH)
             await self.stage.fund(client, f"{name}-payer", credit=20 * CREDIT)
@@ -279,10 +282,9 @@ class Director:
         mortal = self.stage.keys["mortal"]
         await curtain.redeem(mortal, self._book("mortal"))
         await curtain.close_channels(keys, gone=[mortal.address])
-        await curtain.finish_epoch(self.stage.keys["owner"])
+        await curtain.wind_down(self.stage.keys["owner"])
         await curtain.leave(keys)
         await curtain.withdraw(keys)
-        await curtain.wind_down(self.stage.keys["owner"])
         self.progress.say(
             "Vouchers, rewards, stakes, deposits, refunds and the bond are withdrawn; every channel is closed."
         )
