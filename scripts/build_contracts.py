@@ -26,7 +26,7 @@ ARTIFACTS = CONTRACTS / "artifacts"
 EVM_VERSION = "cancun"
 """The oldest rules we run on: Cancun has transient storage and MCOPY."""
 
-DEPLOYABLES = ("Token", "Credit", "Registry", "Market", "Stakes", "Treasury", "Rules", "Escrow")
+DEPLOYABLES = ("Token", "Credit", "Registry", "Market", "Stakes", "Treasury", "Rules", "Escrow", "Audits")
 BLUEPRINTS = ("Market", "Stakes", "Treasury", "Rules")
 """Contracts that another contract creates: their artifact also has the ERC-5202 initcode."""
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from tercet.errors import UnknownContractError
 
-ContractName = Literal["Token", "Credit", "Registry", "Market", "Stakes", "Treasury", "Rules", "Escrow"]
+ContractName = Literal["Token", "Credit", "Registry", "Market", "Stakes", "Treasury", "Rules", "Escrow", "Audits"]
 
 
 @dataclass(frozen=True, slots=True)

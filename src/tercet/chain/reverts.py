@@ -227,7 +227,49 @@ _REGISTRY: dict[str, _Row] = {
     "registry: unknown market": (LimitError, "Name a market that this registry opened."),
 }
 
-REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_TREASURY, **_RULES, **_STAKES, **_REGISTRY}
+_AUDITS: dict[str, _Row] = {
+    "audits: accusations are over": (WrongPhaseError, "Accuse in the epoch after the audited one."),
+    "audits: accused holds half of the weight": (LimitError, "No majority could confirm it; do not attest instead."),
+    "audits: already accused": (AlreadyDoneError, "Vote on the accusation that is open."),
+    "audits: already attached": (AlreadyDoneError, "The registry is named once and for ever."),
+    "audits: already attested": (AlreadyDoneError, "One attestation a round."),
+    "audits: already convicted": (AlreadyDoneError, "Resolve what is still open with: tercet audit settle."),
+    "audits: already voted": (AlreadyDoneError, "One vote for each accusation."),
+    "audits: an accusation is open": (WrongPhaseError, "Wait for its votes, or resolve it when they are over."),
+    "audits: attestations are over": (WrongPhaseError, "Attest in the epoch after the audited one."),
+    "audits: caller has no weight in this round": (NotAllowedError, "Only validators that the closing counted speak."),
+    "audits: caller is not the deployer": (NotAllowedError, "Only the account that deployed it names the registry."),
+    "audits: caller is the accused": (NotAllowedError, "The accused's weight counts as innocent already."),
+    "audits: entry is not in the log": (LimitError, "Accuse the entry that the beacon picks, with its proof."),
+    "audits: epoch is closing": (WrongPhaseError, "Help with: tercet epoch close, then try again."),
+    "audits: epoch is not the last closed one": (WrongPhaseError, "A round is opened in the epoch after its own."),
+    "audits: log is empty": (LimitError, "There is nothing to accuse in a log without entries."),
+    "audits: log is too long": (LimitError, "A log has 1 to 2**20 entries."),
+    "audits: no epoch was closed": (WrongPhaseError, "Wait until the first epoch is closed."),
+    "audits: no evidence of this validator": (LimitError, "It published none; its held rewards are lost anyway."),
+    "audits: no open accusation": (AlreadyDoneError, "It was decided, or there was none: tercet audit show."),
+    "audits: no registry attached": (WrongPhaseError, "The deployer has to attach the registry first."),
+    "audits: no such sample": (LimitError, "Name a sample below the number of samples."),
+    "audits: not the round's evidence": (LimitError, "Give the list of the round's RoundOpened event."),
+    "audits: not the validator's log": (LimitError, "Give the count and root that its evidence hashes."),
+    "audits: one accusation a round": (AlreadyDoneError, "Another validator has to accuse, or the next round."),
+    "audits: pool is in the round": (LimitError, "Settle its seat with: tercet audit settle."),
+    "audits: proof has another length": (LimitError, "Give the nodes beside the way to the root, and no more."),
+    "audits: registry is not a contract": (LimitError, "Name the deployed registry."),
+    "audits: round can still be opened": (WrongPhaseError, "Open it, or wait for the end of this epoch."),
+    "audits: round is already open": (AlreadyDoneError, "Somebody else was faster."),
+    "audits: round is running": (WrongPhaseError, "Settle it in the epoch after."),
+    "audits: round was never opened": (WrongPhaseError, "Take its held rewards away pool by pool with `forfeit`."),
+    "audits: samples out of bounds": (LimitError, "Check 1 to 16 entries of a log."),
+    "audits: seat changed hands": (NotAllowedError, "The seat's new validator speaks in the next round."),
+    "audits: stake token is not a contract": (LimitError, "Name a deployed token."),
+    "audits: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
+    "audits: unknown market": (LimitError, "Name a market that the registry opened."),
+    "audits: votes are over": (WrongPhaseError, "Resolve it: it is rejected."),
+    "audits: votes are running": (WrongPhaseError, "Vote, or wait for the end of the votes."),
+}
+
+REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_TREASURY, **_RULES, **_STAKES, **_REGISTRY, **_AUDITS}
 """Every reason of our contracts."""
 
 

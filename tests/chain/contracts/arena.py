@@ -95,17 +95,23 @@ class Arena:
         params: its rules.
         audits: who may slash; nobody when left out.
         sink: who gets the last carry; nobody when left out.
+        samples: entries of a log that the real Audits checks; 0 for `audits` as it is said.
     """
 
-    def __init__(self, params: Params | None = None, *, audits: str = ZERO, sink: str = ZERO) -> None:
+    def __init__(self, params: Params | None = None, *, audits: str = ZERO, sink: str = ZERO, samples: int = 0) -> None:
         self.params = params or Params()
         self.ledger = Ledger()
         self.bank = self.ledger.account("bank")
         self.opener = self.ledger.account("opener")
         self.token = self.ledger.deploy("Token", self.bank, SUPPLY)
         self.credit = self.ledger.deploy("Credit", self.bank)
+        if samples:
+            self.audits = self.ledger.deploy("Audits", self.token.address, samples, sender=self.bank)
+            audits = self.audits.address
         blueprints = tuple(self.ledger.deploy_blueprint(name) for name in FOUR)
         self.registry = self.ledger.deploy("Registry", self.token.address, blueprints, BOND, TIMELOCK, audits, sink)
+        if samples:
+            self.audits.send(self.bank, "attach", self.registry.address)
         self.give_stake_token(self.opener, BOND, self.registry)
         receipt = self.registry.send(
             self.opener, "open_market", self.credit.address, "first market", self.params.tuple()
@@ -204,9 +210,9 @@ class Arena:
     def reveal(self, member: Member, row: Sequence[int], as_of: int | None = None) -> Receipt:
         return self.market.send(member.operator, "reveal", *self.opening_of(row, as_of))
 
-    def opening_of(self, row: Sequence[int], as_of: int | None = None) -> tuple[Any, ...]:
+    def opening_of(self, row: Sequence[int], as_of: int | None = None, evidence: bytes = NOTHING) -> tuple[Any, ...]:
         """The arguments of a reveal."""
-        return self.as_of(as_of), self.params.mechanism_version, SALT, NOTHING, pack_row(row)
+        return self.as_of(as_of), self.params.mechanism_version, SALT, evidence, pack_row(row)
 
     def as_of(self, as_of: int | None = None) -> int:
         return int(self.market.call("generation")) if as_of is None else as_of
