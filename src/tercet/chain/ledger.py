@@ -10,6 +10,7 @@ from typing import Any
 
 from tercet.chain.abi import encode
 from tercet.chain.artifacts import ContractName, load_artifact
+from tercet.chain.audits import AuditsContract
 from tercet.chain.bindings import load_interface
 from tercet.chain.escrow import EscrowContract
 from tercet.chain.files import make_folder, write_atomic
@@ -25,6 +26,8 @@ from tercet.errors import ChainError, DeploymentError, WrongChainError
 BLUEPRINTS: tuple[ContractName, ...] = ("Market", "Stakes", "Treasury", "Rules")
 """What the registry makes a market from, in the order that it takes them."""
 NOBODY = "0x" + "0" * 40
+SAMPLES = 4
+"""Entries of each validator's log that are checked in an epoch: a third of it invented is found four times in five."""
 TOKEN_SUPPLY = 100_000_000 * 10**18
 """All TCT there can be; a development deployment mints it to the deployer."""
 
@@ -45,6 +48,8 @@ class Deployment:
     treasury_blueprint: str
     rules_blueprint: str
     registry: str
+    audits: str
+    """Who may slash: audits the validators of all markets of the registry."""
 
     @property
     def domain(self) -> EscrowDomain:
@@ -98,6 +103,7 @@ class Ledger:
         self.credit = CreditContract(rpc, deployment.credit)
         self.registry = RegistryContract(rpc, deployment.registry)
         self.escrow = EscrowContract(rpc, deployment.escrow)
+        self.audits = AuditsContract(rpc, deployment.audits)
 
     def market(self, address: str) -> MarketContract:
         """A market by its address."""
@@ -139,10 +145,12 @@ async def deploy(
     credit = await _create(sender, "Credit", sender.address)
     escrow = await _create(sender, "Escrow", min_withdraw_delay)
     blueprints = [await _create_blueprint(sender, name) for name in BLUEPRINTS]
-    # Nobody audits and slashes yet; what nobody can be owed after the last epoch joins the last refunds.
-    registry = await _create(sender, "Registry", token, tuple(blueprints), bond, timelock_seconds, NOBODY, NOBODY)
+    audits = await _create(sender, "Audits", token, SAMPLES)
+    # What nobody can be owed after the last epoch joins the last refunds.
+    registry = await _create(sender, "Registry", token, tuple(blueprints), bond, timelock_seconds, audits, NOBODY)
+    await AuditsContract(sender.rpc, audits).attach(sender, registry)
     market, stakes, treasury, rules = blueprints
-    return Deployment(chain_id, head.number, token, credit, escrow, market, stakes, treasury, rules, registry)
+    return Deployment(chain_id, head.number, token, credit, escrow, market, stakes, treasury, rules, registry, audits)
 
 
 async def _create(sender: Sender, name: ContractName, *arguments: Any) -> str:

@@ -152,6 +152,7 @@ async def _deploy(
         "contracts.treasury_blueprint": "of the treasury",
         "contracts.rules_blueprint": "of the rules",
         "contracts.registry": "opens markets",
+        "contracts.audits": "audits the validators of all markets of the registry",
     },
 )
 @pass_state
