@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tercet.errors import WeightsError
@@ -29,6 +29,8 @@ class Verdict:
     """One short sentence a miner can act on; empty when nothing was wrong."""
     measures: Mapping[str, float] | None = None
     """What was measured, by name: `max_dlogp`, `tokens_per_second`, ..."""
+    opening: str = field(default="", compare=False)
+    """What somebody else needs to judge just as this judge did, beside the task and the answer; empty when nothing."""
 
 
 def build_row(scores: Mapping[int, float], columns: int, *, unspent: float = 0.0) -> Sequence[int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tercet.subnets.mechanism import (
+    Auditable,
     Mechanism,
     Piece,
+    Recheck,
     Role,
     Submission,
     UnknownSubnetError,
@@ -12,4 +14,14 @@ from tercet.subnets.mechanism import (
     mechanism_names,
 )
 
-__all__ = ["Mechanism", "Piece", "Role", "Submission", "UnknownSubnetError", "load_mechanism", "mechanism_names"]
+__all__ = [
+    "Auditable",
+    "Mechanism",
+    "Piece",
+    "Recheck",
+    "Role",
+    "Submission",
+    "UnknownSubnetError",
+    "load_mechanism",
+    "mechanism_names",
+]

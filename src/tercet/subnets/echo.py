@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tercet.errors import SubnetError
 from tercet.market import Price, Task, Usage, Verdict
-from tercet.subnets.mechanism import Piece, Role, Submission
+from tercet.subnets.mechanism import Piece, Recheck, Role, Submission
 
 __all__ = ["Echo"]
 
@@ -47,6 +47,16 @@ class Echo:
     async def judge(self, task: Task, submissions: Sequence[Submission]) -> Sequence[Verdict]:
         """All or nothing."""
         return [self._verdict(task, submission) for submission in submissions]
+
+    async def recheck(self, task: Task, submission: Submission, claimed: Verdict) -> Recheck:
+        """Exactly: the text came back or it did not."""
+        if not isinstance(task.get("text"), str):
+            return Recheck(agrees=False, certain=True, reason="the task has no text")
+        found = self._verdict(task, submission)
+        if found.score == claimed.score:
+            return Recheck(agrees=True)
+        why = found.reason or "the text came back"
+        return Recheck(agrees=False, certain=True, reason=f"claims {claimed.score:g}, found {found.score:g}: {why}")
 
     def _verdict(self, task: Task, submission: Submission) -> Verdict:
         if submission.failure:

@@ -11,7 +11,17 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkabl
 from tercet.errors import SubnetError, UsageError
 from tercet.market import Price, Task, Usage, Verdict
 
-__all__ = ["Mechanism", "Piece", "Role", "Submission", "UnknownSubnetError", "load_mechanism", "mechanism_names"]
+__all__ = [
+    "Auditable",
+    "Mechanism",
+    "Piece",
+    "Recheck",
+    "Role",
+    "Submission",
+    "UnknownSubnetError",
+    "load_mechanism",
+    "mechanism_names",
+]
 
 Role: TypeAlias = Literal["miner", "validator", "gateway"]
 Piece: TypeAlias = Mapping[str, Any]
@@ -66,6 +76,37 @@ class Mechanism(Protocol):
 
     async def judge(self, task: Task, submissions: Sequence[Submission]) -> Sequence[Verdict]:
         """One verdict per submission, in order; never raises for what a miner sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """What running an evaluation again found."""
+
+    agrees: bool
+    """The claimed score is what this judge finds, within its tolerance."""
+    certain: bool = False
+    """It differs by so much that any honest judge would see it: reason enough to accuse."""
+    reason: str = ""
+    """Why it does not agree; empty when it does."""
+
+
+@runtime_checkable
+class Auditable(Protocol):
+    """A mechanism whose scores others can check. Without this a validator's scores are taken on trust.
+
+    An honest validator must never be accused: widen your tolerance here beyond that of `judge`, since two honest
+    judges may stand on different sides of it.
+    """
+
+    async def recheck(self, task: Task, submission: Submission, claimed: Verdict) -> Recheck:
+        """Judge again what another validator judged; never raises for what is in the evidence.
+
+        Args:
+            task: what was asked.
+            submission: what came, with the times that the other validator says it took.
+            claimed: its score, and the `opening` that its verdict carried.
+
+        """
 
 
 def mechanism_names() -> list[str]:

@@ -122,6 +122,27 @@ async def _forge(judge: Inference, task: Task, foreign: Submission) -> Submissio
     return replace(foreign, pieces=pieces)
 
 
+async def test_another_judge_comes_to_the_same_and_sees_false_verdicts(judge: Inference) -> None:
+    """With the opened salt it checks the same tokens: true claims stand, turned ones are certain mismatches."""
+    (task,) = challenges(judge, 1)
+    behaviours: tuple[Behaviour, ...] = ("honest", "liar")
+    for behaviour in behaviours:
+        (answer,) = await answers(behaviour, [task])
+        (claimed,) = await judge.judge(task, [answer])
+        assert (await judge.recheck(task, answer, claimed)).agrees, behaviour
+        turned = replace(claimed, score=0.0 if claimed.score else 0.9)
+        found = await judge.recheck(task, answer, turned)
+        assert (found.agrees, found.certain) == (False, True), behaviour
+    (answer,) = await answers("honest", [task])
+    (claimed,) = await judge.judge(task, [answer])
+    slower = await judge.recheck(task, replace(answer, total_seconds=answer.total_seconds * 40), claimed)
+    assert "its own times make" in slower.reason
+    unopened = await judge.recheck(task, answer, replace(claimed, opening=""))
+    assert (unopened.agrees, unopened.certain) == (False, False)
+    malformed = await judge.recheck({"kind": "chat"}, answer, claimed)
+    assert malformed.certain
+
+
 async def test_equal_answers_share_the_work_and_pass_together(judge: Inference) -> None:
     """Honest miners with the same seed say the same; that is no copy."""
     tasks = challenges(judge, 1)

@@ -12,7 +12,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +24,19 @@ from tercet.subnets.inference.generate import encode_prompt
 from tercet.subnets.inference.sampling import Candidate, regret
 from tercet.subnets.inference.serve import ModelServer
 from tercet.subnets.inference.tasks import ChatTask, EmbedTask
-from tercet.subnets.mechanism import Submission
+from tercet.subnets.mechanism import Recheck, Submission
 
-__all__ = ["POSITIONS", "TOLERANCE", "Judge", "Rules", "judge_embeddings", "speed_score"]
+__all__ = [
+    "AUDIT_SLACK",
+    "POSITIONS",
+    "TOLERANCE",
+    "Judge",
+    "Rules",
+    "judge_embeddings",
+    "recheck_chat",
+    "recheck_embeddings",
+    "speed_score",
+]
 
 POSITIONS = 10
 """Tokens checked in an answer."""
@@ -50,6 +60,8 @@ class Rules:
     """Enough for the full score."""
     first_seconds: float = 2.0
     """To the first token, fast enough for the full score."""
+    slack: float = 1.0
+    """Times the regret that is tolerated: more or less than 1 only when another judge's verdict is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +80,10 @@ class _Finding:
 class Judge:
     """Judges chat answers with one copy of the promised model."""
 
-    def __init__(self, server: ModelServer, rules: Rules) -> None:
+    def __init__(self, server: ModelServer, rules: Rules, salt: bytes = b"") -> None:
         self._server = server
         self._rules = rules
-        self._salt = secrets.token_bytes(32)
+        self._salt = salt or secrets.token_bytes(32)
         self._turn = asyncio.Lock()
         self.ranked = 0
         """Positions asked of the model so far."""
@@ -145,8 +157,8 @@ class Judge:
         measures = _measures(answer, findings, submission)
         reason = self._fault(findings)
         if reason:
-            return Verdict(0.0, reason, measures)
-        return Verdict(speed_score(self._rules, measures), "", measures)
+            return Verdict(0.0, reason, measures, self._salt.hex())
+        return Verdict(speed_score(self._rules, measures), "", measures, self._salt.hex())
 
     def _fault(self, findings: Sequence[_Finding]) -> str:
         """What is wrong with the content, or an empty text."""
@@ -161,13 +173,49 @@ class Judge:
         if largest > rules.tolerance:
             return f"log-probabilities differ by up to {largest:.2f} from {rules.model} (tolerance {rules.tolerance:.2f}): another model answered, or they were made up"
         worst = max(findings, key=lambda finding: finding.regret)
-        if worst.regret > REGRET:
+        if worst.regret > REGRET * rules.slack:
             far = f"{worst.regret:.2f} nats off" if math.isfinite(worst.regret) else "no seed does"
             return (
                 f"token {worst.position} is not the one the seed draws from {rules.model} ({far}): "
                 "the answer was cached, copied or drawn by other rules"
             )
         return ""
+
+
+AUDIT_SLACK = 1.5
+"""Times the tolerance by which two honest judges may differ on one answer."""
+_SPEED_SLACK = 0.01
+"""Of a score, for its rounding."""
+
+
+async def recheck_chat(
+    server: ModelServer, rules: Rules, task: ChatTask, submission: Submission, claimed: Verdict
+) -> Recheck:
+    """Check the same tokens as the other judge did, who opens its salt for that.
+
+    A claimed full score stands unless something is wrong beyond 1.5 times the tolerance; a claimed 0 unless
+    nothing is wrong within two thirds of it. In between lies what honest judges may disagree on.
+    """
+    try:
+        salt = bytes.fromhex(claimed.opening)
+    except ValueError:
+        salt = b""
+    good = claimed.score > 0
+    if good and len(salt) != 32:
+        return Recheck(agrees=False, reason="the judge's salt is not opened")
+    factor = AUDIT_SLACK if good else 1 / AUDIT_SLACK
+    widened = replace(rules, tolerance=rules.tolerance * factor, slack=factor)
+    (found,) = await Judge(server, widened, salt).judge(task, [submission])
+    if not good:
+        if found.score > 0:
+            return Recheck(agrees=False, certain=len(salt) == 32, reason="claims a wrong answer, found a right one")
+        return Recheck(agrees=True)
+    if found.score <= 0:
+        return Recheck(agrees=False, certain=True, reason=f"claims a right answer: {found.reason}")
+    if abs(found.score - claimed.score) > _SPEED_SLACK:
+        why = f"claims {claimed.score:.3f}, its own times make {found.score:.3f}"
+        return Recheck(agrees=False, certain=True, reason=why)
+    return Recheck(agrees=True)
 
 
 def _examine(task: ChatTask, answer: ChatAnswer, position: int, ranking: Sequence[Candidate]) -> _Finding:
@@ -208,6 +256,21 @@ async def judge_embeddings(
     """Vectors must point where ours do."""
     own = await embedder.embed(task.inputs)
     return [_embedding_verdict(own.vectors, own.tokens, submission, rules) for submission in submissions]
+
+
+async def recheck_embeddings(
+    embedder: Embedder, task: EmbedTask, submission: Submission, claimed: Verdict, rules: Rules
+) -> Recheck:
+    """Honest machines agree to 0.999, and the judge's bound is 0.99: no honest verdict lies between."""
+    (found,) = await judge_embeddings(embedder, task, [submission], rules)
+    if (found.score > 0) != (claimed.score > 0):
+        cosine = (found.measures or {}).get("cosine", 0.0)
+        clear = not _LEAST_COSINE - 0.005 < cosine < _LEAST_COSINE + 0.005
+        return Recheck(agrees=False, certain=clear, reason=f"claims {claimed.score:.3f}, found {found.score:.3f}")
+    if abs(found.score - claimed.score) > _SPEED_SLACK:
+        why = f"claims {claimed.score:.3f}, its own times make {found.score:.3f}"
+        return Recheck(agrees=False, certain=True, reason=why)
+    return Recheck(agrees=True)
 
 
 def _embedding_verdict(own: npt.NDArray[np.float32], tokens: int, submission: Submission, rules: Rules) -> Verdict:

@@ -10,17 +10,25 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tercet.errors import SubnetError, UsageError
+from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Price, Task, Usage, Verdict
 from tercet.subnets.inference.embeddings import Embedder
 from tercet.subnets.inference.hub import find_model
-from tercet.subnets.inference.judge import POSITIONS, TOLERANCE, Judge, Rules, judge_embeddings
+from tercet.subnets.inference.judge import (
+    POSITIONS,
+    TOLERANCE,
+    Judge,
+    Rules,
+    judge_embeddings,
+    recheck_chat,
+    recheck_embeddings,
+)
 from tercet.subnets.inference.prompts import draw_chat, draw_embed
 from tercet.subnets.inference.pull import Progress, pull
 from tercet.subnets.inference.rogues import BEHAVIOURS, Behaviour, answering, served_by_liar
 from tercet.subnets.inference.serve import ModelServer
 from tercet.subnets.inference.tasks import ChatTask, EmbedTask, parse_task, task_limit
-from tercet.subnets.mechanism import Piece, Role, Submission
+from tercet.subnets.mechanism import Piece, Recheck, Role, Submission
 
 __all__ = ["Inference"]
 
@@ -149,6 +157,16 @@ class Inference:
                 raise SubnetError("Only a validator judges. Open the mechanism in the role 'validator'.")
             return await self._judge.judge(parsed, submissions)
         return await judge_embeddings(await self._load_embedder(), parsed, submissions, self._rules)
+
+    async def recheck(self, task: Task, submission: Submission, claimed: Verdict) -> Recheck:
+        """Score the same tokens again with this validator's own copy of the model."""
+        try:
+            parsed = parse_task(task)
+        except TaskError as error:
+            return Recheck(agrees=False, certain=True, reason=str(error))
+        if isinstance(parsed, ChatTask):
+            return await recheck_chat(self._running(), self._rules, parsed, submission, claimed)
+        return await recheck_embeddings(await self._load_embedder(), parsed, submission, claimed, self._rules)
 
     async def _embed(self, task: EmbedTask) -> Piece:
         embedder = await self._load_embedder()
