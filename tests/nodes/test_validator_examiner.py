@@ -62,7 +62,14 @@ class FakeBuyer:
 
     @contextlib.asynccontextmanager
     async def ask(
-        self, miner: MinerEntry, task: Task, usage_limit: Usage, *, deadline_seconds: float, price: Price | None
+        self,
+        miner: MinerEntry,
+        task: Task,
+        usage_limit: Usage,
+        *,
+        deadline_seconds: float,
+        price: Price | None,
+        keep: bool,
     ) -> AsyncIterator[FakeExchange]:
         self.terms.append((usage_limit, deadline_seconds, price))
         self.in_flight += 1

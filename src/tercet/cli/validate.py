@@ -22,7 +22,7 @@ from tercet.cli.unlock import unlock
 from tercet.client import Client
 from tercet.market import CREDIT, STAKE, Amount
 from tercet.nodes.epochs import Policy
-from tercet.nodes.validator import ValidatorConfig, run_validator
+from tercet.nodes.validator import AuditDoor, ValidatorConfig, run_validator
 
 __all__ = ["command"]
 
@@ -60,6 +60,9 @@ __all__ = ["command"]
 @click.option("--concurrency", default=2, show_default=True, help="Questions in flight.")
 @click.option("--answer-seconds", default=30.0, show_default=True, help="How long a miner has for an answer.")
 @click.option("--judge-seconds", default=60.0, show_default=True, help="How long a verdict may take.")
+@click.option("--audit-host", default="127.0.0.1", show_default=True, help="Listen here for the other validators.")
+@click.option("--audit-port", default=0, show_default=True, help="On this port; 0 takes any free one.")
+@click.option("--audit-endpoint", default="", metavar="URL", help="What they are told (default: that host and port).")
 @click.option("--poll", default=1.0, show_default=True, metavar="SECONDS", help="How often the chain is looked at.")
 @mechanism_options
 @spending_options
@@ -69,7 +72,8 @@ __all__ = ["command"]
 @pass_state
 def command(
     state: State, /, *, subnet: str, payer: str, stake: str, take: float, challenges: int, budget: str, deposit: str, capacity: float,
-    concurrency: int, answer_seconds: float, judge_seconds: float, poll: float, model: str | None,
+    concurrency: int, answer_seconds: float, judge_seconds: float, audit_host: str, audit_port: int,
+    audit_endpoint: str, poll: float, model: str | None,
     options: tuple[str, ...], yes: bool, dry_run: bool, folder: str | None,
 ) -> None:  # fmt: skip
     """Validate SUBNET until Ctrl-C: ask the miners what a buyer might, judge, commit and reveal weights.
@@ -87,6 +91,7 @@ def command(
         judge_seconds=judge_seconds,
         poll_seconds=poll,
     )
+    door = AuditDoor(audit_host, audit_port, audit_endpoint)
     key, shopper = unlock(settings), unlock(settings, payer)
     amount, units, place = (
         Amount.parse(stake, STAKE),
@@ -99,7 +104,7 @@ def command(
             if not await _take_seat(client, market, key, amount, round(take * 100), yes=yes, dry_run=dry_run):
                 return 0
             return await run_validator(
-                ValidatorConfig(key, shopper, client.ledger, market.address, mechanism, place, policy, units)
+                ValidatorConfig(key, shopper, client.ledger, market.address, mechanism, place, policy, units, door)
             )
 
     run_role(serve())

@@ -33,9 +33,17 @@ CREATE TABLE IF NOT EXISTS spending (epoch INTEGER PRIMARY KEY, units INTEGER NO
 CREATE TABLE IF NOT EXISTS pledges (
     epoch INTEGER PRIMARY KEY, as_of INTEGER NOT NULL, salt BLOB NOT NULL, weights TEXT NOT NULL,
     evidence BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS packages (epoch INTEGER NOT NULL, finding INTEGER PRIMARY KEY, package BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS logs (epoch INTEGER PRIMARY KEY, pool INTEGER NOT NULL, size INTEGER NOT NULL);
 """
 KEPT_EPOCHS = 64
 """Older findings and pledges are deleted: they count for nothing any more. `verdicts.jsonl` keeps the history."""
+
+
+KEPT_PACKAGES = 4
+"""Packages are large and nobody asks for them once the votes on their epoch are over."""
+_NOT_SAID = {"verdict", "package", "opening"}
+"""What does not stand in `verdicts.jsonl`: large, or secret until an auditor asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +102,19 @@ class Book:
     def record(self, finding: Finding) -> None:
         """Keep a finding, and say it in `verdicts.jsonl`."""
         measures = dict(finding.verdict.measures or {})
-        self._database.execute(
+        done = self._database.execute(
             "INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(finding.epoch, finding.uid, finding.generation, finding.kind),
                 *(finding.verdict.score, finding.verdict.reason, json.dumps(measures), finding.charged, finding.at),
             ),
         )
+        if finding.package:
+            self._database.execute(
+                "INSERT INTO packages VALUES (?, ?, ?)", (finding.epoch, done.lastrowid, finding.package)
+            )
         line = asdict(finding) | asdict(finding.verdict) | {"measures": measures}
-        self.say("verdict", {key: value for key, value in line.items() if key != "verdict"})
+        self.say("verdict", {key: value for key, value in line.items() if key not in _NOT_SAID})
 
     def say(self, event: str, line: Mapping[str, Any]) -> None:
         """Append one line to `verdicts.jsonl`."""
@@ -111,10 +123,28 @@ class Book:
     def findings(self, epoch: int) -> list[Finding]:
         """All findings that count for `epoch`, oldest first."""
         rows = self._database.execute("SELECT * FROM findings WHERE epoch = ? ORDER BY rowid", (epoch,))
-        return [
-            Finding(epoch, uid, generation, kind, Verdict(score, reason, json.loads(measures) or None), charged, at)
-            for _, uid, generation, kind, score, reason, measures, charged, at in rows
-        ]
+        return [_build_finding(row) for row in rows]
+
+    def start_log(self, epoch: int, pool: int) -> list[tuple[Finding, bytes]]:
+        """Fix the log of an epoch, once: what was found until now, each with its package. Later findings are not in it.
+
+        Only what has a package can be in a log.
+        """
+        size = self._database.execute("SELECT count(*) FROM packages WHERE epoch = ?", (epoch,)).fetchone()[0]
+        self._database.execute("INSERT OR IGNORE INTO logs VALUES (?, ?, ?)", (epoch, pool, size))
+        return self.log(epoch)[1]
+
+    def log(self, epoch: int) -> tuple[int, list[tuple[Finding, bytes]]]:
+        """(pool, the log of an epoch); (0, []) when there is none."""
+        row = self._database.execute("SELECT pool, size FROM logs WHERE epoch = ?", (epoch,)).fetchone()
+        if row is None:
+            return 0, []
+        query = (
+            "SELECT f.*, package FROM packages JOIN findings f ON f.rowid = finding "
+            "WHERE packages.epoch = ? ORDER BY finding LIMIT ?"
+        )
+        rows = self._database.execute(query, (epoch, row[1]))
+        return row[0], [(_build_finding(found[:-1]), found[-1]) for found in rows]
 
     def taken(self, epoch: int) -> Counter[tuple[int, int]]:
         """How many findings there are of each (uid, generation)."""
@@ -141,8 +171,9 @@ class Book:
             "INSERT OR REPLACE INTO pledges VALUES (?, ?, ?, ?, ?)",
             (pledge.epoch, pledge.as_of, pledge.salt, json.dumps(list(pledge.row)), pledge.evidence),
         )
-        for table in ("findings", "spending", "pledges"):
+        for table in ("findings", "spending", "pledges", "logs"):
             self._database.execute(f"DELETE FROM {table} WHERE epoch < ?", (pledge.epoch - KEPT_EPOCHS,))  # noqa: S608
+        self._database.execute("DELETE FROM packages WHERE epoch < ?", (pledge.epoch - KEPT_PACKAGES,))
 
     def pledged(self, epoch: int) -> Pledge | None:
         """The row pledged for `epoch`."""
@@ -159,6 +190,11 @@ class Book:
                 f"The folder {str(folder)!r} holds the state of {known!r}, not of {origin!r}. "
                 "Name another folder, or remove this one if that chain is gone."
             )
+
+
+def _build_finding(row: Sequence[Any]) -> Finding:
+    epoch, uid, generation, kind, score, reason, measures, charged, at = row
+    return Finding(epoch, uid, generation, kind, Verdict(score, reason, json.loads(measures) or None), charged, at)
 
 
 def _hold(folder: Path) -> int:

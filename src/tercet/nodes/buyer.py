@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -30,7 +31,7 @@ from tercet.nodes.channels import Channels
 from tercet.nodes.directory import PROBATION_BPS, MinerEntry
 from tercet.subnets.mechanism import Piece
 
-__all__ = ["Buyer", "Exchange", "offer_price"]
+__all__ = ["Buyer", "Exchange", "Transcript", "offer_price"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -80,6 +81,7 @@ class Buyer:
         *,
         deadline_seconds: float,
         price: Price | None = None,
+        keep: bool = False,
     ) -> Exchange:
         """One paid request: `async with buyer.ask(...) as exchange: async for piece in exchange: ...`.
 
@@ -89,13 +91,14 @@ class Buyer:
             usage_limit: the most it can use; what is reserved.
             deadline_seconds: for the whole answer, opening a channel included.
             price: what to offer; None offers what the miner's class is paid.
+            keep: have a `transcript` at the end.
 
         Raises (from entering or iterating):
             MinerUnreachable, MinerRefused, MinerMisbehaved: see their docstrings.
             BudgetError: the buyer has no credit or no gas for the channel.
             ChainError: the channel cannot be opened.
         """
-        return Exchange(self, miner, task, usage_limit, deadline_seconds, price or offer_price(miner))
+        return Exchange(self, miner, task, usage_limit, deadline_seconds, price or offer_price(miner), keep=keep)
 
     async def close(self) -> None:
         """Write the book, end what runs, drop the connections."""
@@ -117,14 +120,37 @@ class Buyer:
         return self.path
 
 
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """An exchange byte by byte: enough for anybody to check who answered what."""
+
+    head: bytes
+    """The canonical request text."""
+    body: bytes
+    """Of the request."""
+    lines: bytes
+    """All pieces of the answer."""
+    answer: Answer
+    """The signed trailer."""
+
+
 class Exchange:
     """One request and its answer as it comes: enter, iterate over the pieces, then read the rest."""
 
     def __init__(
-        self, buyer: Buyer, miner: MinerEntry, task: Task, limit: Usage, seconds: float, price: Price | None
+        self,
+        buyer: Buyer,
+        miner: MinerEntry,
+        task: Task,
+        limit: Usage,
+        seconds: float,
+        price: Price | None,
+        *,
+        keep: bool = False,
     ) -> None:
         self._buyer, self._miner, self._task, self._limit = buyer, miner, task, limit
         self._seconds, self._price = seconds, price
+        self._keep, self._body = keep, b""
         self._reply: Reply | None = None
         self._promise: Promise | None = None
         self._answer: Answer | None = None
@@ -141,6 +167,13 @@ class Exchange:
         """The verified trailer; only after the end."""
         assert self._answer is not None, "read the exchange to its end first"
         return self._answer
+
+    @property
+    def transcript(self) -> Transcript:
+        """All bytes that the miner's signature covers; only after the end, and when they were kept."""
+        assert self._reply is not None, "enter the exchange first"
+        assert self._reply.lines is not None, "ask with keep=True first"
+        return Transcript(self._reply.text, self._body, b"".join(self._reply.lines), self.answer)
 
     @property
     def charged(self) -> int:
@@ -234,7 +267,8 @@ class Exchange:
         if not account.sent_config:
             body["config"] = config_object(account.config)
         self._began = asyncio.get_running_loop().time()
-        self._reply = await self._buyer.caller.begin(peer, path, wire.encode_json(body), deadline=deadline)
+        self._body = wire.encode_json(body)
+        self._reply = await self._buyer.caller.begin(peer, path, self._body, deadline=deadline, keep=self._keep)
         self.request_hash = self._reply.request
 
     def _mend(self, account: Account, refused: MinerRefused) -> bool:

@@ -61,9 +61,15 @@ class Reply:
     on the miner's bare word.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, request: bytes, deadline: float, peer: Peer) -> None:
-        self.request = request
-        """sha256 of the canonical request text."""
+    def __init__(
+        self, response: aiohttp.ClientResponse, text: bytes, deadline: float, peer: Peer, *, keep: bool = False
+    ) -> None:
+        self.text = text
+        """The canonical request text."""
+        self.request = hashlib.sha256(text).digest()
+        """Its sha256: what the answer names the request by."""
+        self.lines: list[bytes] | None = [] if keep else None
+        """The pieces as the miner wrote and signed them; None unless they are kept."""
         self.answer: Answer | None = None
         """The verified trailer; None before the end."""
         self._response, self._deadline, self._peer, self._operator = response, deadline, peer, peer.operator
@@ -88,6 +94,8 @@ class Reply:
         if "error" in value:
             raise self._refused(value)
         self._hash.update(line)
+        if self.lines is not None:
+            self.lines.append(line)
         self._usage = value.get("usage")
         return value
 
@@ -207,8 +215,10 @@ class Caller:
         finally:
             await reply.close()
 
-    async def begin(self, peer: Peer, path: str, body: bytes, *, deadline: float, signed: bool = False) -> Reply:
-        """As `ask`, for who closes the reply itself. `signed` signs instead of using a session."""
+    async def begin(
+        self, peer: Peer, path: str, body: bytes, *, deadline: float, signed: bool = False, keep: bool = False
+    ) -> Reply:
+        """As `ask`, for who closes the reply itself. `signed` signs instead of using a session, `keep` keeps the lines."""
         mended: set[str] = set()
         while True:
             now_ms = self._now_ms(peer)
@@ -224,7 +234,7 @@ class Caller:
                 headers[wire.SESSION], headers[wire.MAC] = session[0], compute_mac(session[1], text)
             response = await self._post(peer.url(path), body, headers, deadline, peer.operator)
             if response.status == 200:
-                return Reply(response, hashlib.sha256(text).digest(), deadline, peer)
+                return Reply(response, text, deadline, peer, keep=keep)
             refusal = await self._read_refusal(response, text, peer.operator, deadline)
             if refusal.code in mended or not self._mend(peer, refusal, session):
                 raise build_refused(refusal, peer.operator)

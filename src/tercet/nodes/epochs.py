@@ -12,24 +12,28 @@ import logging
 import os
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from tercet.errors import AlreadyDoneError, ChainError, UnreachableError, WrongPhaseError
 from tercet.market import Price, Verdict
+from tercet.market.audit import EMPTY_EVIDENCE, EvaluationLog
+from tercet.nodes.audit_log import build_entries, build_package
 from tercet.nodes.book import Book, Pledge
 from tercet.nodes.buyer import offer_price
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.examiner import Question
 from tercet.nodes.schedule import Agenda, EpochFacts, Moments, Phase, Step, next_step
 from tercet.nodes.scores import Decision, Finding, decide
+from tercet.subnets import Submission
 
 __all__ = ["Policy", "Validator"]
 
 log = logging.getLogger(__name__)
 
 LONGEST_BACK_OFF_SECONDS = 30.0
+_SILENCE = Submission(0, [], 0.0, 0.0, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,18 @@ class Listing(Protocol):
 class Validator:
     """Follows the epochs of one market until it is cancelled or the market ends."""
 
-    def __init__(self, policy: Policy, seat: Seat, listing: Listing, asking: Asking, book: Book) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        seat: Seat,
+        listing: Listing,
+        asking: Asking,
+        book: Book,
+        identify: Callable[[], Awaitable[tuple[str, int]]] | None = None,
+    ) -> None:
+        """Nothing is done yet. `identify` tells (market, pool) for the evaluation log; without it no log is kept."""
         self._policy, self._seat, self._listing, self._asking, self._book = policy, seat, listing, asking, book
+        self._identify = identify
         self._draws = random.SystemRandom()
         self._agenda = Agenda(-1)
         self._moments: tuple[int, Moments] | None = None
@@ -210,7 +224,10 @@ class Validator:
             log.exception("challenge.failed uid=%d", miner.uid)
             return
         if finding is not None:
-            self._book.record(replace(finding, epoch=self._agenda.target))
+            package = finding.package
+            if self._identify is not None and not package:
+                package = build_package(None, _SILENCE, finding.verdict)
+            self._book.record(replace(finding, epoch=self._agenda.target, package=package))
             log.info(
                 "challenge.found epoch=%d uid=%d kind=%s score=%.3f charged=%d reason=%r",
                 *(self._agenda.target, miner.uid, finding.kind, finding.verdict.score, finding.charged),
@@ -243,13 +260,14 @@ class Validator:
     async def _commit(self, facts: EpochFacts) -> None:
         pledge = self._book.pledged(facts.epoch)
         if pledge is None and self._abstained != facts.epoch:
-            pledge = self._pledge(facts.epoch)
+            identity = None if self._identify is None else await self._identify()
+            pledge = self._pledge(facts.epoch, identity)
         if pledge is None:
             return
         await self._seat.commit(pledge)
         log.info("epoch.committed epoch=%d", facts.epoch)
 
-    def _pledge(self, epoch: int) -> Pledge | None:
+    def _pledge(self, epoch: int, identity: tuple[str, int] | None) -> Pledge | None:
         """Decide the row, and have it on disk with its salt before anybody hears of it. None: nothing was measured."""
         generations = {miner.uid: miner.generation for miner in self._listing.miners()}
         findings = self._book.findings(epoch)
@@ -259,7 +277,11 @@ class Validator:
             return None
         decision = decide(findings, generations, capacity=self._policy.capacity)
         # Whoever takes over a slot after this look gets a higher generation, so no weight reaches it.
-        pledge = Pledge(epoch, max(generations.values(), default=0), os.urandom(32), decision.row)
+        evidence = EMPTY_EVIDENCE
+        if identity is not None and (kept := self._book.start_log(epoch, identity[1])):
+            entries = build_entries(identity[0], epoch, identity[1], kept)
+            evidence = EvaluationLog([entry.leaf for entry in entries]).evidence
+        pledge = Pledge(epoch, max(generations.values(), default=0), os.urandom(32), decision.row, evidence)
         self._book.pledge(pledge)
         self._publish(epoch, decision)
         return pledge

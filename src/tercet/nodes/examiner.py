@@ -21,7 +21,8 @@ from tercet.errors import (
     TercetError,
 )
 from tercet.market import Price, Task, Usage, Verdict
-from tercet.nodes.buyer import Buyer
+from tercet.nodes.audit_log import build_package
+from tercet.nodes.buyer import Buyer, Transcript
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.scores import Finding, Kind
 from tercet.subnets import Mechanism, Piece, Submission
@@ -52,6 +53,7 @@ class _Reply:
     submission: Submission
     charged: int
     usage: Usage = Usage()  # noqa: RUF009 - frozen
+    transcript: Transcript | None = None
 
 
 class Examiner:
@@ -65,7 +67,10 @@ class Examiner:
         answer_seconds: float,
         judge_seconds: float,
         concurrency: int,
+        keep: bool = False,
     ) -> None:
+        """Nothing is asked yet. `keep` keeps with each finding what an auditor needs to run it again."""
+        self._keep = keep
         self._mechanism, self._buyer = mechanism, buyer
         self._answer_seconds, self._judge_seconds = answer_seconds, judge_seconds
         self._asking = asyncio.Semaphore(concurrency)
@@ -91,7 +96,8 @@ class Examiner:
         except (BudgetError, ChainError, SubnetError) as error:
             log.warning("challenge.skipped uid=%d why=%r", miner.uid, str(error))
             return None
-        return Finding(0, miner.uid, miner.generation, reply.kind, verdict, reply.charged, time.time())
+        package = build_package(reply.transcript, reply.submission, verdict) if self._keep else b""
+        return Finding(0, miner.uid, miner.generation, reply.kind, verdict, reply.charged, time.time(), package)
 
     async def _ask(self, question: Question) -> _Reply:
         """Buy the answer. A miner's failure is a reply too."""
@@ -117,6 +123,7 @@ class Examiner:
             question.limit,
             deadline_seconds=self._answer_seconds,
             price=question.price,
+            keep=self._keep,
         ) as exchange:
             async for piece in exchange:
                 pieces.append(piece)  # noqa: PERF401 - what came before a failure is dropped on purpose
@@ -127,7 +134,8 @@ class Examiner:
             total_seconds=exchange.total_seconds,
             evidence=exchange.answer.signature,
         )
-        return _Reply("judged", submission, exchange.charged, exchange.answer.usage)
+        transcript = exchange.transcript if self._keep else None
+        return _Reply("judged", submission, exchange.charged, exchange.answer.usage, transcript)
 
     async def _judge(self, task: Task, reply: _Reply) -> Verdict:
         if reply.kind != "judged":

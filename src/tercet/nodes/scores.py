@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import Literal, TypeAlias
 
@@ -41,6 +41,8 @@ class Finding:
     """Credit units paid for the answer."""
     at: float = 0.0
     """Unix seconds."""
+    package: bytes = field(default=b"", repr=False, compare=False)
+    """What an auditor needs to run it again: `nodes.audit_log.build_package`. Empty when nothing is kept."""
 
     @property
     def wrong(self) -> bool:

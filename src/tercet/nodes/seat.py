@@ -52,6 +52,10 @@ class ChainSeat:
             reason="market: caller is not a validator's operator",
         )
 
+    async def identity(self) -> tuple[str, int]:
+        """(market, pool): whose log an evaluation stands in."""
+        return self._market.address, (await self.slot()).pool
+
     async def origin(self) -> str:
         """What a state folder of this seat belongs to; a chain that was started anew is another one."""
         chain_id, first, slot = await asyncio.gather(

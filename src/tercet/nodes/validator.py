@@ -17,7 +17,9 @@ from tercet.chain.keys import Key
 from tercet.chain.ledger import Ledger
 from tercet.chain.market import MarketContract
 from tercet.chain.sender import Sender
-from tercet.errors import RulesMismatchError, UsageError
+from tercet.errors import ChainError, RulesMismatchError, UnreachableError, UsageError
+from tercet.nodes.archive import Archive
+from tercet.nodes.auditor import Auditor
 from tercet.nodes.book import Book
 from tercet.nodes.buyer import Buyer
 from tercet.nodes.directory import Directory
@@ -25,14 +27,29 @@ from tercet.nodes.epochs import Policy, Validator
 from tercet.nodes.examiner import Examiner
 from tercet.nodes.role import announce, told_to_stop
 from tercet.nodes.seat import ChainSeat
+from tercet.nodes.server import WireServer
 from tercet.subnets import Mechanism
 
-__all__ = ["ValidatorConfig", "run_validator"]
+__all__ = ["AuditDoor", "ValidatorConfig", "run_validator"]
 
 log = logging.getLogger(__name__)
 
 RECEIPT_SECONDS = 20.0
 """How long a transaction is waited for; then the next look at the chain tells whether it was mined."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditDoor:
+    """Where a validator hands out its evaluations to the others, in a market that pays for audited work."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 takes any free one."""
+    endpoint: str = ""
+    """What the others are told, such as https://audits.example.org; empty tells http://host:port.
+
+    Miners read it too: ask them from another address than this, or they know their examiner.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +69,7 @@ class ValidatorConfig:
     policy: Policy = Policy()  # noqa: RUF009 - frozen
     deposit: int = 1_000_000
     """Credit units put into the channel with each miner, and again when it is used up."""
+    audit: AuditDoor = AuditDoor()
 
 
 async def run_validator(config: ValidatorConfig) -> int:
@@ -96,9 +114,58 @@ async def _validate(config: ValidatorConfig) -> None:
         buyer = Buyer(config.payer, config.ledger, config.market, config.state / "buyer.sqlite", deposit=config.deposit)
         stack.push_async_callback(buyer.close)
         directory = await stack.enter_async_context(_directory(config))
-        validator = Validator(config.policy, seat, directory, _examiner(config, buyer), book)
+        audited = (await market.params()).audit_share_bps > 0
+        examiner = _examiner(config, buyer, keep=audited)
+        validator = Validator(config.policy, seat, directory, examiner, book, seat.identity if audited else None)
+        audits = await stack.enter_async_context(_audits(config, market, sender, book)) if audited else None
         announce("validator", address=config.key.address, verdicts=str(config.state / "verdicts.jsonl"))
         await validator.run()
+        if audits is not None:
+            await audits
+
+
+@contextlib.asynccontextmanager
+async def _audits(
+    config: ValidatorConfig, market: MarketContract, sender: Sender, book: Book
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Hands out entries and audits the others while the block runs; the task ends with the market's last round."""
+    archive = Archive(market, config.ledger.audits, book)
+    auditor = Auditor(config.ledger, market, sender, config.mechanism)
+    server = WireServer(config.key, config.state, archive.routes, info=archive.info, weigh=archive.weigh)
+    door = config.audit
+    port = await server.start(door.host, door.port)
+    pool = next(slot.pool for slot in await market.validators() if slot.operator == config.key.address)
+    endpoint = door.endpoint or f"http://{door.host}:{port}"
+    if await config.ledger.audits.endpoint(market.address, pool) != endpoint:
+        await config.ledger.audits.set_endpoint(sender, market.address, endpoint)
+    await archive.refresh((await market.status()).epoch)
+    working = asyncio.create_task(_keep(archive, auditor, market, config.policy.poll_seconds))
+    try:
+        yield working
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await auditor.close()
+        await server.stop(1.0)
+
+
+async def _keep(archive: Archive, auditor: Auditor, market: MarketContract, poll_seconds: float) -> None:
+    """Auditing, with the archive kept up to date beside it: auditors of both sides wait for each other."""
+
+    async def refresh() -> None:
+        while True:
+            try:
+                await archive.refresh((await market.status()).epoch)
+            except (ChainError, UnreachableError) as error:
+                log.warning("archive.stale why=%r", str(error))
+            await asyncio.sleep(poll_seconds)
+
+    refreshing = asyncio.create_task(refresh())
+    try:
+        await auditor.run(poll_seconds)
+    finally:
+        refreshing.cancel()
+        await asyncio.gather(refreshing, return_exceptions=True)
 
 
 async def check_rules(market: MarketContract, mechanism: Mechanism) -> None:
@@ -125,7 +192,7 @@ def _check_keys(config: ValidatorConfig) -> None:
         )
 
 
-def _examiner(config: ValidatorConfig, buyer: Buyer) -> Examiner:
+def _examiner(config: ValidatorConfig, buyer: Buyer, *, keep: bool) -> Examiner:
     policy = config.policy
     return Examiner(
         config.mechanism,
@@ -133,6 +200,7 @@ def _examiner(config: ValidatorConfig, buyer: Buyer) -> Examiner:
         answer_seconds=policy.answer_seconds,
         judge_seconds=policy.judge_seconds,
         concurrency=policy.concurrency,
+        keep=keep,
     )
 
 
