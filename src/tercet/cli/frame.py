@@ -41,6 +41,7 @@ NOUNS: Mapping[str, str] = {
     "withdraw": "Take home what a market owes.",
     "explain": "Why an address earned what it earned; what it has at stake.",
     "epoch": "Look at epochs, close them, replay published vectors.",
+    "audit": "Look at audits; accuse, vote and settle.",
     "ledger": "What the chain has recorded: events, receipts, balances.",
     "wallet": "Keys that hold money and sign.",
     "chain": "Run a development chain, deploy to any chain.",
