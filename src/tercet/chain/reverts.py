@@ -34,7 +34,7 @@ _TOKENS: dict[str, _Row] = {
     "erc20: mint to the zero address": (LimitError, "Name a real receiver."),
     "erc20: transfer to the zero address": (LimitError, "Name a real receiver."),
     "token: caller is not the deployer": (NotAllowedError, "Only the account that deployed the token names its minter."),
-    "token: caller is not the minter": (NotAllowedError, "New tokens come by emission only: tercet market show."),
+    "token: caller is not the minter": (NotAllowedError, "New tokens come by emission only: tercet emission show."),
     "token: minter already set": (AlreadyDoneError, "A token has one minter for ever."),
     "token: minter is not a contract": (LimitError, "Name the deployed emission contract."),
     "token: supply above the cap": (LimitError, "There can be at most 100 million TCT at a time."),
@@ -137,7 +137,53 @@ _REGISTRY: dict[str, _Row] = {
     },
 }
 
-REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_REGISTRY}
+_EMISSION: dict[str, _Row] = {
+    "allocator: beta_bps out of bounds": (LimitError, "Allowed for beta_bps: 1 to 9,000."),
+    "allocator: fees is not a contract": (LimitError, "Deploy the fees contract first."),
+    "emission: allocator is not a contract": (LimitError, "Name a deployed allocator."),
+    "emission: approval failed": (LimitError, "The emission works with our own stake token only."),
+    "emission: caller is not the owner": (NotAllowedError, "Only the emission's owner names another allocator."),
+    "emission: fees is not a contract": (LimitError, "Deploy the fees contract first."),
+    "emission: nothing proposed": (AlreadyDoneError, "The last proposal counts already, or was taken back."),
+    "emission: nothing to collect": (
+        AlreadyDoneError,
+        "Nothing is due now; see what comes with: tercet emission show --market NAME",
+    ),
+    "emission: owner is the zero address": (LimitError, "Name an owner."),
+    "emission: ownership was not offered to the caller": (NotAllowedError, "Let the owner offer it first."),
+    "emission: period has expired": (WrongPhaseError, "Its claims are lost; what was left stays in the reserve."),
+    "emission: period has not begun": (WrongPhaseError, "Ask for the running period or an earlier one."),
+    "emission: period is not over": (WrongPhaseError, "Wait for the end of the period."),
+    "emission: reserve above the cap": (LimitError, "Supply and reserve together may reach the token's cap."),
+    "fees: amount is zero": (LimitError, "Burn more than nothing."),
+    "fees: caller is not a source": (NotAllowedError, "Only the escrow and the held jobs bring fees."),
+    "fees: caller is not the deployer": (NotAllowedError, "Only the account that deployed the fees names their sources."),
+    "fees: lot below the minimum": (WrongPhaseError, "Somebody bought the lot first; look again."),
+    "fees: lot is empty": (AlreadyDoneError, "Somebody bought it; wait for new fees."),
+    "fees: nothing to forward": (AlreadyDoneError, "All of it was forwarded before."),
+    "fees: price above the limit": (LimitError, "Wait until the price has fallen, or allow more."),
+    "fees: registry is not a contract": (LimitError, "Deploy the registry first."),
+    "fees: source is not a contract": (LimitError, "Name the deployed escrow."),
+    "fees: sources already set": (AlreadyDoneError, "The sources are fixed for ever."),
+    "fees: stake token is not a contract": (LimitError, "Deploy the stake token first."),
+    "fees: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
+    "fees: unknown market": (LimitError, "Name a market of this registry: tercet market list."),
+    **{
+        f"{who}: {name} out of bounds": (LimitError, f"Allowed for {name}: {bounds}.")
+        for who, name, bounds in (
+            ("emission", "beta_bps", "1 to 9,000"),
+            ("emission", "expiry", "2 to 52 periods"),
+            ("emission", "rate", "above 0, and 3 * rate * (expiry + 1) up to 10**18"),
+            ("fees", "amount", "less than 2**128 base units"),
+            ("fees", "forward_bps", "0 to 10,000"),
+            ("fees", "half_life", "1 minute to 7 days"),
+            ("fees", "min_reference", "above 0, less than 2**112 base units"),
+            ("fees", "period_seconds", "1 minute to 365 days"),
+        )
+    },
+}
+
+REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_REGISTRY, **_EMISSION}
 """Every reason of our contracts."""
 
 
