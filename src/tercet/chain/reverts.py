@@ -33,7 +33,10 @@ _TOKENS: dict[str, _Row] = {
     "erc20: balance too small": (InsufficientFundsError, "Fund the account with: tercet wallet fund NAME"),
     "erc20: mint to the zero address": (LimitError, "Name a real receiver."),
     "erc20: transfer to the zero address": (LimitError, "Name a real receiver."),
-    "token: caller is not the deployer": (NotAllowedError, "Only the account that deployed the token names its minter."),
+    "token: caller is not the deployer": (
+        NotAllowedError,
+        "Only the account that deployed the token names its minter.",
+    ),
     "token: caller is not the minter": (NotAllowedError, "New tokens come by emission only: tercet emission show."),
     "token: minter already set": (AlreadyDoneError, "A token has one minter for ever."),
     "token: minter is not a contract": (LimitError, "Name the deployed emission contract."),
@@ -157,7 +160,10 @@ _EMISSION: dict[str, _Row] = {
     "emission: reserve above the cap": (LimitError, "Supply and reserve together may reach the token's cap."),
     "fees: amount is zero": (LimitError, "Burn more than nothing."),
     "fees: caller is not a source": (NotAllowedError, "Only the escrow and the held jobs bring fees."),
-    "fees: caller is not the deployer": (NotAllowedError, "Only the account that deployed the fees names their sources."),
+    "fees: caller is not the deployer": (
+        NotAllowedError,
+        "Only the account that deployed the fees names their sources.",
+    ),
     "fees: lot below the minimum": (WrongPhaseError, "Somebody bought the lot first; look again."),
     "fees: lot is empty": (AlreadyDoneError, "Somebody bought it; wait for new fees."),
     "fees: nothing to forward": (AlreadyDoneError, "All of it was forwarded before."),
