@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tercet.chain.closing import Closing, close_epoch, read_state
     from tercet.chain.devnet.server import Server, serve
+    from tercet.chain.emission import Award, EmissionContract, FeesContract, Sale
     from tercet.chain.escrow import Authorization, Channel, Claim, EscrowContract
     from tercet.chain.keys import Key, address_from_public, keccak, recover, text_digest
     from tercet.chain.keystore import Entry, Keystore
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "closing": ("Closing", "close_epoch", "read_state"),
     "devnet.server": ("Server", "serve"),
+    "emission": ("Award", "EmissionContract", "FeesContract", "Sale"),
     "escrow": ("Authorization", "Channel", "Claim", "EscrowContract"),
     "keys": ("Key", "address_from_public", "keccak", "recover", "text_digest"),
     "keystore": ("Entry", "Keystore"),
@@ -61,6 +63,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Authorization",
+    "Award",
     "Batch",
     "Books",
     "Channel",
@@ -68,10 +71,12 @@ __all__ = [
     "Closing",
     "CreditContract",
     "Deployment",
+    "EmissionContract",
     "Entry",
     "EscrowContract",
     "EscrowDomain",
     "Event",
+    "FeesContract",
     "Head",
     "Key",
     "Keystore",
@@ -85,6 +90,7 @@ __all__ = [
     "Receipt",
     "RegistryContract",
     "Rpc",
+    "Sale",
     "Sender",
     "Server",
     "Sponsorship",

@@ -10,7 +10,8 @@ from typing import Any
 
 from tercet.chain.abi import encode
 from tercet.chain.artifacts import ContractName, load_artifact
-from tercet.chain.bindings import load_interface
+from tercet.chain.bindings import BoundContract, load_interface
+from tercet.chain.emission import EmissionContract, FeesContract
 from tercet.chain.escrow import EscrowContract
 from tercet.chain.files import make_folder, write_atomic
 from tercet.chain.keys import checksum_address, parse_address
@@ -22,8 +23,22 @@ from tercet.chain.tokens import CreditContract, TokenContract
 from tercet.chain.voucher import EscrowDomain
 from tercet.errors import ChainError, DeploymentError, WrongChainError
 
-TOKEN_SUPPLY = 100_000_000 * 10**18
-"""All TCT there can be; a development deployment mints it to the deployer."""
+TOKEN_CAP = 100_000_000 * 10**18
+"""All TCT there can be at a time."""
+TOKEN_SUPPLY = TOKEN_CAP // 2
+"""The first supply, which the deployer gets; the other half is the emission's reserve."""
+FORWARD_BPS = 5_000
+"""Part of a fee that its market gets; the rest is sold for TCT that is burned."""
+HALF_LIFE = 3_600
+"""Seconds in which the price of fees for sale halves."""
+MIN_REFERENCE = 10**18
+"""A sale for less leaves the next start price alone, TCT base units."""
+EMISSION_RATE = 5 * 10**15
+"""Part of the reserve that a period may pay, over 10**18: half a percent a week halves it in under three years."""
+BETA_BPS = 5_000
+"""Most that a market gets of what was burned for it."""
+EXPIRY = 8
+"""Periods after which a claim is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,11 @@ class Deployment:
     blueprint: str
     """Of the Market contract."""
     registry: str
+    fees: str
+    """Gets the fees of paid work."""
+    allocator: str
+    """The first one; the emission's owner can name another."""
+    emission: str
 
     @property
     def domain(self) -> EscrowDomain:
@@ -92,6 +112,8 @@ class Ledger:
         self.credit = CreditContract(rpc, deployment.credit)
         self.registry = RegistryContract(rpc, deployment.registry)
         self.escrow = EscrowContract(rpc, deployment.escrow)
+        self.fees = FeesContract(rpc, deployment.fees)
+        self.emission = EmissionContract(rpc, deployment.emission)
 
     def market(self, address: str) -> MarketContract:
         """A market by its address."""
@@ -117,21 +139,47 @@ class Ledger:
             )
 
 
-async def deploy(sender: Sender, *, bond: int = 10**21, min_withdraw_delay: int = 60) -> Deployment:
-    """Put all contracts on a chain; the sender gets the whole stake supply and may mint test credit.
+async def deploy(
+    sender: Sender, *, bond: int = 10**21, min_withdraw_delay: int = 60, period_seconds: int = 604_800
+) -> Deployment:
+    """Put all contracts on a chain; the sender gets the first stake supply and may mint test credit.
 
     Args:
-        sender: who pays the gas, about 15 million in all.
+        sender: who pays the gas, about 20 million in all.
         bond: what opening a market takes, refundable, stake token base units.
         min_withdraw_delay: shortest notice of a payment channel, seconds; 60 or more where money is real.
+        period_seconds: length of an emission period, 60 or more.
     """
     chain_id, head = await sender.rpc.chain_id(), await sender.rpc.head()
     token = await _create(sender, "Token", sender.address, TOKEN_SUPPLY)
     credit = await _create(sender, "Credit", sender.address)
-    escrow = await _create(sender, "Escrow", min_withdraw_delay)
     blueprint = await _create_blueprint(sender, "Market")
     registry = await _create(sender, "Registry", token, blueprint, bond)
-    return Deployment(chain_id, head.number, token, credit, escrow, blueprint, registry)
+    fees = await _create(sender, "Fees", token, registry, FORWARD_BPS, HALF_LIFE, MIN_REFERENCE, period_seconds)
+    escrow = await _create(sender, "Escrow", min_withdraw_delay)
+    await BoundContract(sender.rpc, "Fees", fees).write(sender, "set_sources", escrow, escrow)
+    allocator, emission = await _create_emission(sender, token, fees)
+    return Deployment(
+        chain_id=chain_id,
+        block=head.number,
+        token=token,
+        credit=credit,
+        escrow=escrow,
+        blueprint=blueprint,
+        registry=registry,
+        fees=fees,
+        allocator=allocator,
+        emission=emission,
+    )
+
+
+async def _create_emission(sender: Sender, token: str, fees: str) -> tuple[str, str]:
+    """The default allocator, and the emission as the token's minter; the sender owns it."""
+    allocator = await _create(sender, "Allocator", fees, BETA_BPS)
+    schedule = TOKEN_CAP - TOKEN_SUPPLY, EMISSION_RATE, BETA_BPS, EXPIRY
+    emission = await _create(sender, "Emission", fees, allocator, sender.address, *schedule)
+    await BoundContract(sender.rpc, "Token", token).write(sender, "set_minter", emission)
+    return allocator, emission
 
 
 async def _create(sender: Sender, name: ContractName, *arguments: Any) -> str:

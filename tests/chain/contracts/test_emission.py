@@ -558,7 +558,7 @@ class Economy(RuleBasedStateMachine):
         self.markets = [self.mint.open_market(), self.mint.open_market()]
         self.bidder = self.mint.rich()
         self.supply = self.mint.token.call("totalSupply")
-        self.rules, self.auction = self.mint.schedule, self.mint.auction
+        self.schedule, self.auction = self.mint.schedule, self.mint.auction
         self.lots = [Lot(), Lot()]
         self.pending = [0, 0]
         self.burned: dict[tuple[int, int], int] = {}
@@ -571,7 +571,7 @@ class Economy(RuleBasedStateMachine):
         return self.mint.ledger.now
 
     def note_burn(self, place: int, amount: int) -> None:
-        key = place, self.rules.period(self.now)
+        key = place, self.schedule.period(self.now)
         self.burned[key] = self.burned.get(key, 0) + amount
 
     def total(self, period: int) -> int:
@@ -609,19 +609,19 @@ class Economy(RuleBasedStateMachine):
 
     @rule(place=st.integers(0, 1), back=st.integers(1, 4))
     def collect(self, place: int, back: int) -> None:
-        running = self.rules.period(self.now)
+        running = self.schedule.period(self.now)
         period = running - back
         if period < 0:
             return
         key, burned = (place, period), self.burned.get((place, period), 0)
-        budget = budget_of_period(self.rules, self.mints, period)
+        budget = budget_of_period(self.schedule, self.mints, period)
         assert self.mint.emission.call("budget", period) == budget
         if not self.awards.get(key):
             promised = sum(amount for (_, when), amount in self.awards.items() if when == period)
             answer = allocate(budget, burned, self.total(period), 5_000)
-            self.awards[key] = fix_award(self.rules, answer, burned, budget, promised)
+            self.awards[key] = fix_award(self.schedule, answer, burned, budget, promised)
         award, paid = self.awards[key], self.paid.get(key, 0)
-        due = due_of_award(self.rules, award, period, self.now) - paid
+        due = due_of_award(self.schedule, award, period, self.now) - paid
         assert self.mint.emission.call("award", self.markets[place].address, period) == (award, paid, due)
         if due:
             sent = self.mint.emission.send(self.bidder, "collect", self.markets[place].address, period)
@@ -647,11 +647,11 @@ class Economy(RuleBasedStateMachine):
             assert 2 * paid <= self.burned[key]
         for period in {when for _, when in self.awards}:
             promised = sum(amount for (_, when), amount in self.awards.items() if when == period)
-            assert promised <= budget_of_period(self.rules, self.mints, period)
+            assert promised <= budget_of_period(self.schedule, self.mints, period)
 
     @invariant()
     def the_books_are_the_twins(self) -> None:
-        running = self.rules.period(self.now)
+        running = self.schedule.period(self.now)
         assert self.mint.fees.call("total_burned", running) == self.total(running)
         for place, market in enumerate(self.markets):
             found = self.mint.fees.call("get_lot", self.mint.credit.address, market.address)
