@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eth_account import Account
 from eth_account.messages import encode_typed_data
-from tests.chain.contracts.arena import CREDIT, SALT, TCT, Arena, Params
+from tests.chain.contracts.arena import CREDIT, FOREVER, TCT, Arena, Params
 from tests.chain.contracts.evm import Receipt
 
-from tercet.market.epoch import FULL, pack_row
+from tercet.market.epoch import FULL
 
 SIZES = ((4, 8), (16, 64), (64, 255))
 """Validators and miners. 255 miners and the unspent column make 256 columns."""
@@ -56,9 +56,9 @@ def measure_epochs(validators: int, miners: int) -> tuple[dict[str, int], dict[s
     arena = Arena(Params(commit_seconds=10_000, reveal_seconds=10_000))
     singles = {"open a market": arena.opening.gas}
     owner, operator = arena.ledger.account("miner"), arena.ledger.account("operator")
-    arena.give_stake_token(owner, arena.params.miner_deposit)
+    arena.give_stake_token(owner, arena.params.min_price)
     endpoint = "http://203.0.113.7:8091"
-    singles["register a miner"] = arena.market.send(owner, "register_miner", operator, endpoint).gas
+    singles["register a miner"] = arena.market.send(owner, "register_miner", operator, endpoint, FOREVER).gas
     for _ in range(miners - 1):
         arena.add_miner()
     for vid in range(validators):
@@ -92,7 +92,7 @@ def vote(arena: Arena, columns: int, epoch: int) -> dict[str, int]:
     commits = [arena.commit(arena.validators[vid], row, generation) for vid, row in rows.items()]
     arena.ledger.now += arena.params.commit_seconds
     reveals = [
-        arena.market.send(arena.validators[vid].operator, "reveal", generation, SALT, pack_row(row))
+        arena.market.send(arena.validators[vid].operator, "reveal", *arena.opening_of(row, generation))
         for vid, row in rows.items()
     ]
     arena.ledger.now += arena.params.reveal_seconds

@@ -26,8 +26,20 @@ ARTIFACTS = CONTRACTS / "artifacts"
 EVM_VERSION = "cancun"
 """The oldest rules we run on: Cancun has transient storage and MCOPY."""
 
-DEPLOYABLES = ("Token", "Credit", "Registry", "Market", "Escrow", "Fees", "Allocator", "Emission")
-BLUEPRINTS = ("Market",)
+DEPLOYABLES = (
+    "Token",
+    "Credit",
+    "Registry",
+    "Market",
+    "Stakes",
+    "Treasury",
+    "Rules",
+    "Escrow",
+    "Fees",
+    "Allocator",
+    "Emission",
+)
+BLUEPRINTS = ("Market", "Stakes", "Treasury", "Rules")
 """Contracts that another contract creates: their artifact also has the ERC-5202 initcode."""
 
 MAX_CODE = 24_576

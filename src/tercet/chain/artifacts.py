@@ -14,7 +14,19 @@ from typing import Any, Literal, get_args
 
 from tercet.errors import UnknownContractError
 
-ContractName = Literal["Token", "Credit", "Registry", "Market", "Escrow", "Fees", "Allocator", "Emission"]
+ContractName = Literal[
+    "Token",
+    "Credit",
+    "Registry",
+    "Market",
+    "Stakes",
+    "Treasury",
+    "Rules",
+    "Escrow",
+    "Fees",
+    "Allocator",
+    "Emission",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ from tercet.chain.tokens import CreditContract, TokenContract
 from tercet.chain.voucher import EscrowDomain
 from tercet.errors import ChainError, DeploymentError, WrongChainError
 
+BLUEPRINTS: tuple[ContractName, ...] = ("Market", "Stakes", "Treasury", "Rules")
+"""What the registry makes a market from, in the order that it takes them."""
+NOBODY = "0x" + "0" * 40
 TOKEN_CAP = 100_000_000 * 10**18
 """All TCT there can be at a time."""
 TOKEN_SUPPLY = TOKEN_CAP // 2
@@ -51,8 +54,11 @@ class Deployment:
     token: str
     credit: str
     escrow: str
-    blueprint: str
-    """Of the Market contract."""
+    market_blueprint: str
+    """What a registry makes its markets from, as the next three."""
+    stakes_blueprint: str
+    treasury_blueprint: str
+    rules_blueprint: str
     registry: str
     fees: str
     """Gets the fees of paid work."""
@@ -140,21 +146,29 @@ class Ledger:
 
 
 async def deploy(
-    sender: Sender, *, bond: int = 10**21, min_withdraw_delay: int = 60, period_seconds: int = 604_800
+    sender: Sender,
+    *,
+    bond: int = 10**21,
+    min_withdraw_delay: int = 60,
+    timelock_seconds: int = 604_800,
+    period_seconds: int = 604_800,
 ) -> Deployment:
     """Put all contracts on a chain; the sender gets the first stake supply and may mint test credit.
 
     Args:
-        sender: who pays the gas, about 20 million in all.
+        sender: who pays the gas, about 40 million in all.
         bond: what opening a market takes, refundable, stake token base units.
         min_withdraw_delay: shortest notice of a payment channel, seconds; 60 or more where money is real.
+        timelock_seconds: how long a change of a market's rules is announced before it can come into force.
         period_seconds: length of an emission period, 60 or more.
     """
     chain_id, head = await sender.rpc.chain_id(), await sender.rpc.head()
     token = await _create(sender, "Token", sender.address, TOKEN_SUPPLY)
     credit = await _create(sender, "Credit", sender.address)
-    blueprint = await _create_blueprint(sender, "Market")
-    registry = await _create(sender, "Registry", token, blueprint, bond)
+    market, stakes, treasury, rules = [await _create_blueprint(sender, name) for name in BLUEPRINTS]
+    # Nobody audits and slashes yet; what nobody can be owed after the last epoch joins the last refunds.
+    blueprints = market, stakes, treasury, rules
+    registry = await _create(sender, "Registry", token, blueprints, bond, timelock_seconds, NOBODY, NOBODY)
     fees = await _create(sender, "Fees", token, registry, FORWARD_BPS, HALF_LIFE, MIN_REFERENCE, period_seconds)
     escrow = await _create(sender, "Escrow", min_withdraw_delay)
     await BoundContract(sender.rpc, "Fees", fees).write(sender, "set_sources", escrow, escrow)
@@ -165,7 +179,10 @@ async def deploy(
         token=token,
         credit=credit,
         escrow=escrow,
-        blueprint=blueprint,
+        market_blueprint=market,
+        stakes_blueprint=stakes,
+        treasury_blueprint=treasury,
+        rules_blueprint=rules,
         registry=registry,
         fees=fees,
         allocator=allocator,

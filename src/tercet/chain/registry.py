@@ -14,11 +14,12 @@ _PAGE = 64
 
 @dataclass(frozen=True, slots=True)
 class MarketParams:
-    """The rules that a market is opened with; fixed for its life. Bounds: `market_params.vy`."""
+    """The rules of a market, in the order of the contract's struct. Bounds: `market_params.vy`."""
 
     subnet: str
-    """Which mechanism judges here, such as `inference`."""
+    """Which mechanism judges here, such as `inference`; fixed for life, as nothing else is."""
     mechanism_version: int = 1
+    """Version of that mechanism's rules; every reveal names it."""
     commit_seconds: int = 300
     reveal_seconds: int = 120
     activity_epochs: int = 3
@@ -31,14 +32,39 @@ class MarketParams:
     """Validators' part of the reward, ten-thousandths."""
     max_miners: int = 255
     max_validators: int = 64
-    miner_deposit: int = 10**18
-    """Refundable, stake token base units."""
+    """Permits: how many of the 64 seats vote, by effective stake."""
     min_stake: int = 10**18
-    """Of a validator, stake token base units."""
+    """Of a validator's own, stake token base units."""
+    weight_cap_bps: int = 2_000
+    """The most that one validator weighs, of all counted stake."""
+    unbonding_epochs: int = 3
+    """Closings before unstaked tokens are free; at least 3."""
+    immunity_epochs: int = 2
+    """Epochs in which a new miner cannot be evicted; at least 2."""
+    min_price: int = 10**18
+    """The least that a miner's registration costs, stake token base units."""
+    max_price: int = 1_000 * 10**18
+    price_half_life: int = 24 * 3_600
+    """Seconds in which the price of a registration halves when nobody comes."""
+    refund_bps: int = 5_000
+    """Part of that price which comes back to a miner that leaves; the rest is burned."""
+    floor_miners: int = 1
+    """Eviction leaves at least so many miners that are not immune."""
+    audit_share_bps: int = 0
+    """Part of a validator's reward that is paid only when its work was audited."""
+    slash_bps: int = 1_000
+    """Part of a pool that a confirmed mismatch costs."""
 
     def rules(self) -> MarketRules:
         """What the epoch's maths needs of them."""
-        return MarketRules(self.kappa, self.bond_alpha, self.validator_share_bps, self.activity_epochs)
+        return MarketRules(
+            kappa=self.kappa,
+            bond_alpha=self.bond_alpha,
+            validator_share_bps=self.validator_share_bps,
+            activity_epochs=self.activity_epochs,
+            max_validators=self.max_validators,
+            weight_cap_bps=self.weight_cap_bps,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,32 +112,74 @@ _MARKET: dict[str, _Row] = {
     "market: winding down": (WrongPhaseError, "The market ends; only withdrawals are left."),
 }
 
+_TREASURY: dict[str, _Row] = {
+    "treasury: already attached": (AlreadyDoneError, "A treasury serves one market for ever."),
+    "treasury: amount too large": (LimitError, "Pay in less: what waits for an epoch is limited."),
+    "treasury: budget too large": (LimitError, "Sponsor a smaller amount for each epoch."),
+    "treasury: budget too small": (LimitError, "Sponsor at least one base unit for each epoch."),
+    "treasury: caller is not the creator": (NotAllowedError, "Only the registry attaches a market's treasury."),
+    "treasury: caller is not the market": (NotAllowedError, "Only the market pays its epochs: tercet epoch close."),
+    "treasury: caller is not the sponsor": (NotAllowedError, "Send it from the account that sponsored."),
+    "treasury: epoch is closing": (WrongPhaseError, "Help with: tercet epoch close, then try again."),
+    "treasury: epochs out of bounds": (LimitError, "Sponsor 1 to 1,000,000 epochs."),
+    "treasury: market is not wound down": (WrongPhaseError, "Wait until the market's last epoch is closed."),
+    "treasury: nothing to claim": (AlreadyDoneError, "Nothing came back since the last claim."),
+    "treasury: nothing to sweep": (AlreadyDoneError, "No carry was left, or somebody swept it before."),
+    "treasury: nothing to withdraw": (AlreadyDoneError, "Everything earned so far was paid out."),
+    "treasury: sponsorship ends with this epoch": (AlreadyDoneError, "It ends by itself."),
+    "treasury: sponsorship is settled": (AlreadyDoneError, "Its last refund was paid."),
+    "treasury: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
+    "treasury: winding down": (WrongPhaseError, "The market ends; only withdrawals are left."),
+}
+
+_RULES: dict[str, _Row] = {
+    "rules: already attached": (AlreadyDoneError, "Rules are for one market for ever."),
+    "rules: caller is not the creator": (NotAllowedError, "Only the registry attaches a market's rules."),
+    "rules: caller is not the market": (NotAllowedError, "The market takes due rules at the end of its epoch."),
+    "rules: caller is not the owner": (NotAllowedError, "Send it from the market's owner."),
+    "rules: caller is not the pending owner": (NotAllowedError, "Send it from the account that was offered the place."),
+    "rules: no proposal": (AlreadyDoneError, "No change of the rules is proposed."),
+    "rules: nothing is due": (WrongPhaseError, "Wait until the proposal's timelock is over."),
+    "rules: subnet cannot change": (LimitError, "Propose rules for the same subnet, or open another market."),
+    "rules: subnet is empty": (LimitError, "Name the subnet."),
+    **{
+        f"rules: {name} out of bounds": (LimitError, f"Allowed for {name}: {bounds}.")
+        for name, bounds in {
+            "activity_epochs": "0 to 1,000",
+            "audit_share_bps": "0 to 5,000",
+            "bond_alpha": "0.001 to 1 (times 10**18)",
+            "commit_seconds": "1 second to 30 days",
+            "floor_miners": "0 to 255",
+            "immunity_epochs": "2 to 1,000",
+            "kappa": "above 0.5 and up to 1 (times 10**18)",
+            "max_miners": "1 to 255",
+            "max_price": "min_price to less than 2**112 base units",
+            "max_validators": "1 to 64",
+            "min_price": "less than 2**112 base units",
+            "min_stake": "10**12 to 10**26 base units",
+            "price_half_life": "60 seconds to 365 days",
+            "refund_bps": "0 to 10,000",
+            "reveal_seconds": "1 second to 30 days",
+            "slash_bps": "0 to 10,000",
+            "timelock_seconds": "0 to 365 days",
+            "unbonding_epochs": "3 to 1,000",
+            "validator_share_bps": "0 to 10,000",
+            "weight_cap_bps": "100 to 10,000",
+        }.items()
+    },
+}
+
 _REGISTRY: dict[str, _Row] = {
-    "registry: blueprint is not a contract": (LimitError, "Deploy the market's blueprint first."),
+    "registry: blueprint is not a contract": (LimitError, "Deploy the four blueprints first."),
+    "registry: bond out of bounds": (LimitError, "Allowed for bond: less than 2**112 base units."),
     "registry: market is not wound down": (WrongPhaseError, "Wind the market down and close its last epoch."),
     "registry: name is empty": (LimitError, "Give the market a name."),
     "registry: no bond held": (AlreadyDoneError, "The bond was returned before."),
     "registry: reward token is not a contract": (LimitError, "Name a deployed token."),
     "registry: stake token is not a contract": (LimitError, "Name a deployed token."),
-    "registry: subnet is empty": (LimitError, "Name the subnet."),
+    "registry: timelock_seconds out of bounds": (LimitError, "Allowed for timelock_seconds: 0 to 365 days."),
     "registry: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
     "registry: unknown market": (LimitError, "Name a market that this registry opened."),
-    **{
-        f"registry: {name} out of bounds": (LimitError, f"Allowed for {name}: {bounds}.")
-        for name, bounds in {
-            "activity_epochs": "0 to 1,000",
-            "bond": "less than 2**112 base units",
-            "bond_alpha": "0.001 to 1 (times 10**18)",
-            "commit_seconds": "1 second to 30 days",
-            "kappa": "above 0.5 and up to 1 (times 10**18)",
-            "max_miners": "1 to 255",
-            "max_validators": "1 to 64",
-            "min_stake": "10**12 to 10**26 base units",
-            "miner_deposit": "less than 2**112 base units",
-            "reveal_seconds": "1 second to 30 days",
-            "validator_share_bps": "0 to 10,000",
-        }.items()
-    },
 }
 
 _EMISSION: dict[str, _Row] = {
@@ -189,7 +231,7 @@ _EMISSION: dict[str, _Row] = {
     },
 }
 
-REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_REGISTRY, **_EMISSION}
+REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_TREASURY, **_RULES, **_REGISTRY, **_EMISSION}
 """Every reason of our contracts."""
 
 

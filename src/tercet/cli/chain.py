@@ -112,7 +112,7 @@ def deploy_contracts(
 ) -> None:
     """Put all contracts on a chain and keep their addresses in home/deployments.
 
-    The wallet pays the gas, about 20 million, gets the first supply of the stake token, half of all there can be,
+    The wallet pays the gas, about 40 million, gets the first supply of the stake token, half of all there can be,
     owns the emission, and may mint test credit.
     """
     terms = {"bond": Amount.parse(bond, STAKE).units, "min_withdraw_delay": notice, "period_seconds": period}
@@ -128,7 +128,7 @@ async def _deploy(settings: Settings, terms: Mapping[str, int], *, replace: bool
                 f"Contracts are known for chain {chain_id} already ({path}). Say --replace for new ones."
             )
         if not confirm(
-            f"put eight contracts on chain {chain_id} at {rpc.url}, for about 20 million gas", yes=yes, dry_run=dry_run
+            f"put eleven contracts on chain {chain_id} at {rpc.url}, for about 40 million gas", yes=yes, dry_run=dry_run
         ):
             return
         deployment = await deploy(Sender(rpc, unlock(settings)), **terms)
@@ -147,7 +147,10 @@ async def _deploy(settings: Settings, terms: Mapping[str, int], *, replace: bool
         "contracts.token": "stake token (TCT)",
         "contracts.credit": "credit",
         "contracts.escrow": "payment channels",
-        "contracts.blueprint": "of the Market contract",
+        "contracts.market_blueprint": "what a registry makes its markets from, as the next three",
+        "contracts.stakes_blueprint": "stakes and delegation",
+        "contracts.treasury_blueprint": "rewards",
+        "contracts.rules_blueprint": "parameters behind a timelock",
         "contracts.registry": "opens markets",
         "contracts.fees": "forwards fees of paid work, or sells them for TCT that is burned",
         "contracts.allocator": "the first rule that splits the emission",
@@ -164,8 +167,8 @@ async def _show(settings: Settings, as_json: bool) -> None:
     async with open_client(settings) as client:
         rpc, deployment = client.ledger.rpc, client.ledger.deployment
         head = await rpc.head()
-    names = ("token", "credit", "escrow", "blueprint", "registry", "fees", "allocator", "emission")
-    contracts = {name: getattr(deployment, name) for name in names}
+    addresses = asdict(deployment)
+    contracts = {name: value for name, value in addresses.items() if name not in ("chain_id", "block")}
     if as_json:
         print_json(
             {

@@ -107,6 +107,10 @@ class MarketRules:
     """The validators' part of the reward, 0..10,000."""
     activity_epochs: int
     """Epochs for which a silent validator's stake still counts in the total."""
+    max_validators: int = 64
+    """Permits: how many seats vote, the strongest first."""
+    weight_cap_bps: int = 10_000
+    """The most that one validator weighs, ten-thousandths of all counted stake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class Seat:
     """One validator's slot as the epoch finds it. An empty slot is `None` in its place."""
 
     stake: int
-    """Stake token base units."""
+    """Effective stake, base units: the least that stood behind the seat in the whole epoch; see `market.stakes`."""
     generation: int
     """The registration counter when its holder came; at least 1."""
     committed: int
@@ -142,15 +146,17 @@ class MarketState:
     closed_generation: int
     """The registration counter at the last closing: older bonds of younger slots are somebody else's."""
     reward: int
-    """Reward token base units to hand out."""
+    """Reward token base units to hand out: the pot less what those get who close the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarketOutcome:
     """What one closing finds."""
 
+    weights: tuple[int, ...]
+    """By vid: stake units in the consensus, after permits and cap; 0 without a vote."""
     total_weight: int
-    """Stake units in the consensus."""
+    """The sum of the weights."""
     consensus: tuple[int, ...]
     """By column, 0..65535."""
     hints: tuple[int, ...]
@@ -166,7 +172,7 @@ class MarketOutcome:
     validator_pay: tuple[int, ...]
     """By vid, reward token base units."""
     refund: int
-    """What goes back to the sponsors: unspent, unearned and dust."""
+    """What goes back to the sponsors and into the carry: unspent, unearned and dust."""
 
     @property
     def incentives(self) -> tuple[int, ...]:
@@ -180,8 +186,12 @@ def close_market_epoch(state: MarketState) -> MarketOutcome:
     Source: docs/explanation/consensus.md. Yuma3-style: stake-weighted median clip, bonds follow raw weights, no penalty.
     """
     rules = state.rules
-    active = [_active_units(seat, state.epoch) for seat in state.seats]
-    total_weight = sum(_counted_units(seat, state.epoch, rules.activity_epochs) for seat in state.seats)
+    weights = weigh_seats(state.seats, state.epoch, rules)
+    active = [
+        weight if seat and seat.revealed == state.epoch + 1 else 0
+        for seat, weight in zip(state.seats, weights, strict=True)
+    ]
+    total_weight = sum(weights)
     # An empty jury agrees on 0: the threshold is never 0.
     threshold = max(1, -(-rules.kappa * total_weight // PRECISE))
     rows = [_valid_row(seat, units, state.generations) for seat, units in zip(state.seats, active, strict=True)]
@@ -191,6 +201,7 @@ def close_market_epoch(state: MarketState) -> MarketOutcome:
     dividends = _earn_dividends(bonds, active, ranks)
     miner_pay, validator_pay = _pay(state, ranks, split_shares(active, dividends))
     return MarketOutcome(
+        weights=tuple(weights),
         total_weight=total_weight,
         consensus=tuple(consensus),
         hints=tuple(pack_row(consensus)),
@@ -203,17 +214,32 @@ def close_market_epoch(state: MarketState) -> MarketOutcome:
     )
 
 
-def _active_units(seat: Seat | None, epoch: int) -> int:
-    """Stake units that vote and earn: those of a validator that revealed in this epoch."""
-    return seat.stake // STAKE_UNIT if seat and seat.revealed == epoch + 1 else 0
+def weigh_seats(seats: Sequence[Seat | None], epoch: int, rules: MarketRules) -> list[int]:
+    """By vid, the stake units that each seat has in the consensus.
+
+    Of the seats that count the strongest get a permit, of equals the older; then nobody weighs more than the cap,
+    which is a part of what all permitted seats weigh before it.
+    """
+    counted = [
+        vid for vid, seat in enumerate(seats) if seat and seat.stake and _counts(seat, epoch, rules.activity_epochs)
+    ]
+    ranked = sorted(counted, key=lambda vid: _strength(seats[vid]), reverse=True)
+    units = [0] * len(seats)
+    for vid in ranked[: rules.max_validators]:
+        units[vid] = _strength(seats[vid])[0] // STAKE_UNIT
+    most = sum(units) * rules.weight_cap_bps // 10_000
+    return [min(unit, most) for unit in units]
 
 
-def _counted_units(seat: Seat | None, epoch: int, activity_epochs: int) -> int:
-    """Stake units in the total: committed in this epoch, or revealed not longer ago than the rules say."""
-    if seat is None:
-        return 0
+def _counts(seat: Seat, epoch: int, activity_epochs: int) -> bool:
+    """Committed in this epoch, or revealed not longer ago than the rules say."""
     recent = seat.revealed != 0 and seat.revealed + activity_epochs >= epoch + 1
-    return seat.stake // STAKE_UNIT if recent or seat.committed == epoch + 1 else 0
+    return recent or seat.committed == epoch + 1
+
+
+def _strength(seat: Seat | None) -> tuple[int, int]:
+    """Stake, then seniority: the larger goes first."""
+    return (seat.stake, -seat.generation) if seat else (0, 0)
 
 
 def _valid_row(seat: Seat | None, units: int, generations: Sequence[int]) -> list[int]:

@@ -13,12 +13,22 @@ from eth_abi.abi import encode
 from eth_utils import keccak
 from tests.chain.contracts.evm import Contract, Ledger, Log, Receipt
 
+from tercet.chain.artifacts import ContractName
 from tercet.market.epoch import MarketOutcome, MarketRules, MarketState, Seat, close_market_epoch, pack_row, unpack_row
+from tercet.market.registration import EvictionRules, PriceRules
+from tercet.market.treasury import pay_poke
 
 TCT = 10**18
 CREDIT = 10**6
 SUPPLY = 100_000_000 * TCT
 SALT = b"salt".ljust(32, b"\0")
+BOND = 1_000 * TCT
+TIMELOCK = 1_000
+FOREVER = 2**256 - 1
+ZERO = "0x" + "00" * 20
+NOTHING = b"\0" * 32
+FOUR: tuple[ContractName, ...] = ("Market", "Stakes", "Treasury", "Rules")
+"""What one market is made of, in the registry's order of blueprints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +45,36 @@ class Params:
     validator_share_bps: int = 5_000
     max_miners: int = 255
     max_validators: int = 64
-    miner_deposit: int = 10 * TCT
     min_stake: int = 100 * TCT
+    weight_cap_bps: int = 10_000
+    unbonding_epochs: int = 3
+    immunity_epochs: int = 2
+    min_price: int = 10 * TCT
+    max_price: int = 10 * TCT
+    price_half_life: int = 3_600
+    refund_bps: int = 5_000
+    floor_miners: int = 0
+    audit_share_bps: int = 0
+    slash_bps: int = 1_000
 
     def tuple(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
 
     def rules(self) -> MarketRules:
-        return MarketRules(self.kappa, self.bond_alpha, self.validator_share_bps, self.activity_epochs)
+        return MarketRules(
+            kappa=self.kappa,
+            bond_alpha=self.bond_alpha,
+            validator_share_bps=self.validator_share_bps,
+            activity_epochs=self.activity_epochs,
+            max_validators=self.max_validators,
+            weight_cap_bps=self.weight_cap_bps,
+        )
+
+    def price_rules(self) -> PriceRules:
+        return PriceRules(self.min_price, self.max_price, self.price_half_life, self.refund_bps)
+
+    def eviction_rules(self) -> EvictionRules:
+        return EvictionRules(self.immunity_epochs, self.floor_miners)
 
 
 @dataclass(slots=True)
@@ -52,26 +84,39 @@ class Member:
     slot: int
     owner: str
     operator: str
+    pool: int = 0
+    """Of a validator: its seat's generation."""
 
 
 class Arena:
-    """One market, its two tokens and its registry."""
+    """One market of four contracts, its two tokens and its registry.
 
-    def __init__(self, params: Params | None = None) -> None:
+    Args:
+        params: its rules.
+        audits: who may slash; nobody when left out.
+        sink: who gets the last carry; nobody when left out.
+    """
+
+    def __init__(self, params: Params | None = None, *, audits: str = ZERO, sink: str = ZERO) -> None:
         self.params = params or Params()
         self.ledger = Ledger()
         self.bank = self.ledger.account("bank")
         self.opener = self.ledger.account("opener")
         self.token = self.ledger.deploy("Token", self.bank, SUPPLY)
         self.credit = self.ledger.deploy("Credit", self.bank)
-        blueprint = self.ledger.deploy_blueprint("Market")
-        self.registry = self.ledger.deploy("Registry", self.token.address, blueprint, 1_000 * TCT)
-        self.give_stake_token(self.opener, 1_000 * TCT, self.registry)
+        blueprints = tuple(self.ledger.deploy_blueprint(name) for name in FOUR)
+        self.registry = self.ledger.deploy(
+            "Registry", self.token.address, blueprints, BOND, TIMELOCK, audits, sink
+        )
+        self.give_stake_token(self.opener, BOND, self.registry)
         receipt = self.registry.send(
             self.opener, "open_market", self.credit.address, "first market", self.params.tuple()
         )
         self.opening = receipt
         self.market = self.ledger.attach("Market", receipt.value)
+        self.stakes = self.ledger.attach("Stakes", self.market.call("stakes"))
+        self.treasury = self.ledger.attach("Treasury", self.market.call("treasury"))
+        self.rules = self.ledger.attach("Rules", self.market.call("rules"))
         self.miners: dict[int, Member] = {}
         self.validators: dict[int, Member] = {}
         self.last: MarketOutcome | None = None
@@ -86,28 +131,48 @@ class Arena:
             self.token.send(self.bank, "transfer", who, amount)
         self.token.send(who, "approve", (spender or self.market).address, amount)
 
+    def give_credit(self, who: str, amount: int, spender: Contract | None = None) -> None:
+        """Hand out reward token, approved for the treasury or another contract."""
+        self.credit.send(self.bank, "mint", who, amount)
+        self.credit.send(who, "approve", (spender or self.treasury).address, amount)
+
     def add_miner(self, endpoint: str = "http://127.0.0.1:8091") -> Member:
         owner, operator = self.ledger.account("miner"), self.ledger.account("miner operator")
-        self.give_stake_token(owner, self.params.miner_deposit)
-        uid = self.market.send(owner, "register_miner", operator, endpoint).value
-        self.miners[uid] = Member(uid, owner, operator)
-        self.everybody.append(self.miners[uid])
-        return self.miners[uid]
+        self.give_stake_token(owner, self.market.call("price"))
+        uid = self.market.send(owner, "register_miner", operator, endpoint, FOREVER).value
+        return self._enter(self.miners, Member(uid, owner, operator))
 
-    def add_validator(self, stake: int = 1_000 * TCT) -> Member:
+    def add_applicant(self) -> Member:
+        """Somebody who waits for a slot; slot 0 for now."""
+        owner, operator = self.ledger.account("applicant"), self.ledger.account("applicant operator")
+        self.give_stake_token(owner, self.market.call("price"))
+        self.market.send(owner, "apply_miner", operator, "", FOREVER)
+        self.everybody.append(Member(0, owner, operator))
+        return self.everybody[-1]
+
+    def add_validator(self, stake: int = 1_000 * TCT, take_bps: int = 0) -> Member:
         owner, operator = self.ledger.account("validator"), self.ledger.account("validator operator")
-        self.give_stake_token(owner, stake)
-        vid = self.market.send(owner, "register_validator", operator, stake).value
-        self.validators[vid] = Member(vid, owner, operator)
-        self.everybody.append(self.validators[vid])
-        return self.validators[vid]
+        self.give_stake_token(owner, stake, self.stakes)
+        vid = self.market.send(owner, "register_validator", operator, stake, take_bps).value
+        return self._enter(self.validators, Member(vid, owner, operator, self.as_of()))
+
+    def _enter(self, members: dict[int, Member], member: Member) -> Member:
+        members[member.slot] = member
+        self.everybody.append(member)
+        return member
 
     def add_sponsor(self, budget: int, epochs: int) -> tuple[str, int]:
         """A sponsor's address and the number of its sponsorship."""
         sponsor = self.ledger.account("sponsor")
-        self.credit.send(self.bank, "mint", sponsor, budget)
-        self.credit.send(sponsor, "approve", self.market.address, budget)
-        return sponsor, self.market.send(sponsor, "sponsor", budget, epochs).value
+        self.give_credit(sponsor, budget)
+        return sponsor, self.treasury.send(sponsor, "sponsor", budget, epochs).value
+
+    def add_delegation(self, vid: int, amount: int) -> str:
+        """Somebody who stakes with a validator."""
+        delegator = self.ledger.account("delegator")
+        self.give_stake_token(delegator, amount, self.stakes)
+        self.stakes.send(delegator, "stake", self.validators[vid].pool, amount)
+        return delegator
 
     # --- The epoch ---
 
@@ -115,17 +180,29 @@ class Arena:
     def epoch(self) -> int:
         return int(self.market.call("epoch"))
 
-    def digest(self, member: Member, as_of: int, words: Sequence[int], salt: bytes = SALT) -> bytes:
+    def skip_epoch(self) -> None:
+        """An epoch in which nobody votes: afterwards all stake that is here counts."""
+        self.vote({})
+        self.close()
+
+    def digest(
+        self, member: Member, as_of: int, words: Sequence[int], salt: bytes = SALT, evidence: bytes = NOTHING
+    ) -> bytes:
         """What this validator commits to in this epoch."""
-        types = ["uint256", "address", "uint256", "address", "bytes32", "uint256", "uint256[]"]
-        values = [self.ledger.chain_id, self.market.address, self.epoch, member.owner, salt, as_of, words]
-        return bytes(keccak(encode(types, values)))
+        types = ["uint256", "address", "uint256", "address", "bytes32", "uint256", "uint256", "bytes32", "uint256[]"]
+        head = [self.ledger.chain_id, self.market.address, self.epoch, member.owner]
+        rest = [salt, as_of, self.params.mechanism_version, evidence, words]
+        return bytes(keccak(encode(types, [*head, *rest])))
 
     def commit(self, member: Member, row: Sequence[int], as_of: int | None = None) -> Receipt:
         return self.market.send(member.operator, "commit", self.digest(member, self.as_of(as_of), pack_row(row)))
 
     def reveal(self, member: Member, row: Sequence[int], as_of: int | None = None) -> Receipt:
-        return self.market.send(member.operator, "reveal", self.as_of(as_of), SALT, pack_row(row))
+        return self.market.send(member.operator, "reveal", *self.opening_of(row, as_of))
+
+    def opening_of(self, row: Sequence[int], as_of: int | None = None) -> tuple[Any, ...]:
+        """The arguments of a reveal."""
+        return self.as_of(as_of), self.params.mechanism_version, SALT, NOTHING, pack_row(row)
 
     def as_of(self, as_of: int | None = None) -> int:
         return int(self.market.call("generation")) if as_of is None else as_of
@@ -145,17 +222,21 @@ class Arena:
         """What the chain says, for the twin."""
         status = self.market.call("status")
         generations = self.market.call("get_generations")[: status["columns"]]
+        views = self.market.call("get_validators")
+        pools = [view["pool"] for view in views]
+        stakes = self.stakes.call("effective", pools, self.params.min_stake)
         seats: list[Seat | None] = [None] * 64
-        for view in self.market.call("get_validators"):
+        for view, stake in zip(views, stakes, strict=True):
             seats[view["vid"]] = Seat(
-                stake=view["stake"],
-                generation=view["generation"],
+                stake=stake,
+                generation=view["pool"],
                 committed=view["committed_epoch"],
                 revealed=view["revealed_epoch"],
                 as_of=view["as_of"],
                 row=tuple(unpack_row(self.market.call("get_row", view["vid"]))),
             )
         count = max((vid + 1 for vid, seat in enumerate(seats) if seat), default=0)
+        steps = status["pages"] + 2
         return MarketState(
             epoch=status["epoch"],
             rules=self.params.rules(),
@@ -163,7 +244,7 @@ class Arena:
             generations=tuple(generations),
             bonds=tuple(self._stored(vid, status["columns"]) for vid in range(count)),
             closed_generation=self.market.call("closed_generation"),
-            reward=status["reward"],
+            reward=status["reward"] - pay_poke(status["reward"], steps, steps),
         )
 
     def _stored(self, vid: int, columns: int) -> tuple[int, ...]:

@@ -4,42 +4,53 @@
 @title Tercet market
 @license Apache-2.0
 @author Tercet contributors
-@notice One competition: miners and validators register here, validators commit and reveal
-        weights, and each epoch is closed on chain in pages and pays from sponsors' budgets.
-@dev The epoch's maths has an exact twin in Python (`tercet.market.epoch`).
+@notice One competition: miners and validators take slots here, validators commit and reveal
+        weights, and each epoch is closed on chain in pages. Whoever is weakest gives way.
+@dev The epoch's maths has an exact twin in Python (`tercet.market.epoch`), price and eviction
+     have theirs in `tercet.market.registration`.
+
+     Four contracts. `Stakes` holds the validators' tokens and says what each seat weighs,
+     `Treasury` holds what is paid out, `Rules` holds the parameters behind a timelock.
+     This one holds the miners' deposits, and asks the other three.
 
      Slots. Miners hold uid 1..255; uid 0 is the *unspent* column of every weight row.
      Validators hold vid 0..63. A slot carries a generation: the registration counter when
      its holder came. A weight counts only for a slot with 0 < generation <= the row's `as_of`.
+     A seat's generation is also the number of its pool of stake.
 
      Lanes. The epoch works on four columns at once: a "quad" is a word of four 64-bit lanes.
      Quad q (0..3) of page p holds columns 16*p + q + 4*lane, because that is what a weight
      word (16 times 16 bits, column j at bits 16*(j%16)) yields by one shift and one mask.
      No lane can overflow into its neighbour; the bound stands beside each operation.
 
-     Rounding. Payouts are floored; what floors leave over returns to the sponsors.
+     Rounding. The deposit is floored, so that the burned part never falls short; the price's
+     step is rounded up, so that it always rises.
      Bonds round towards the weight they follow, so a constant weight is reached exactly.
-
-     Not here yet, and nothing pretends to be: stake checkpoints and unbonding, delegation,
-     eviction and a registration price, audits, parameters behind a timelock, emission.
-@custom:kill The owner may wind the market down: the running epoch is the last one, nobody
-             new comes in, and every deposit, stake, reward and unspent budget stays
-             withdrawable for ever. There is no pause and no other switch.
+@custom:kill The owner of its rules may wind the market down: the running epoch is the last
+             one, nobody new comes in, and every deposit, stake, reward and unspent budget
+             stays withdrawable for ever. There is no pause and no other switch.
 """
 from ethereum.ercs import IERC20
-import market_params
 
 
 struct Miner:
-    owner: address  # custody: pays the deposit, gets the rewards
-    operator: address  # hot key: signs answers
+    owner: address  # custody: pays the price, gets the rewards and the deposit
+    operator: address  # hot key: signs answers; zero when revoked
     deposit: uint256  # stake token base units
 
 
+struct Application:
+    owner: address
+    paid: uint256  # stake token base units, all of it held
+    epoch: uint256  # when it came
+    endpoint: String[128]
+
+
 struct Seat:
-    owner: address  # custody: owns stake and rewards
-    operator: address  # hot key: commits and reveals
+    owner: address  # custody: owns the pool and its rewards
+    operator: address  # hot key: commits and reveals; zero when revoked
     digest: bytes32  # of the newest commit
+    evidence: bytes32  # of the newest reveal: root of the evaluation log, zero for none
 
 
 struct Voter:
@@ -48,7 +59,7 @@ struct Voter:
     committed: uint256  # 32 bits; epoch of the newest commit + 1, 0 means never
     revealed: uint256  # 32 bits; epoch of the newest reveal + 1, 0 means never
     words: uint256  # 8 bits; length of the newest row
-    stake: uint256  # 112 bits; stake token base units
+    weight: uint256  # 48 bits; stake units in the newest closing, 0 without a vote
 
 
 struct Clock:
@@ -57,12 +68,13 @@ struct Clock:
     closing: uint256  # 8 bits; 0 while the epoch runs, then the next page to settle + 1
     generation: uint256  # 32 bits; registrations so far
     closed_generation: uint256  # 32 bits; the counter at the last closing
-    total_weight: uint256  # 48 bits; while closing: stake units in the consensus
+    total_weight: uint256  # 48 bits; stake units in the newest closing
     rank_total: uint256  # 64 bits; while closing: ranks of the pages settled
 
 
 struct Jury:
     count: uint256  # highest vid + 1
+    alpha: uint256  # weight of the newest row in a bond, over 2**32
     weight: uint256[64]  # stake units of those who revealed, else 0
     as_of: uint256[64]
     words: uint256[64]  # row length, 0 without a reveal
@@ -70,22 +82,17 @@ struct Jury:
     bonded: bool[64]  # and held it at the last closing, so its bonds are its own
 
 
-struct Sponsorship:
-    sponsor: address
-    rate: uint256  # reward token base units per epoch
-    first_epoch: uint256
-    end_epoch: uint256  # first epoch without it
-    returned: uint256  # budget given back by cancelling
-    claimed: uint256  # refunds already paid
-    settled: bool  # the last refund has been paid
+struct MinerShare:
+    uid: uint256
+    owner: address
+    rank: uint256
 
 
-struct Books:
-    staked: uint256  # validators' stakes, stake token
-    deposits: uint256  # miners' deposits, stake token
-    owed: uint256  # rewards not yet withdrawn, reward token
-    budget: uint256  # sponsors' budgets for this and later epochs, reward token
-    refundable: uint256  # what sponsors have back and may claim, reward token
+struct SeatShare:
+    vid: uint256
+    pool: uint256
+    owner: address
+    share: uint256  # stake units x dividend; the sum of all stays under 2**144
 
 
 struct Status:
@@ -98,9 +105,10 @@ struct Status:
     next_page: uint256  # while closing: the page to settle next
     columns: uint256  # highest uid + 1
     generation: uint256  # registration counter
-    reward: uint256  # of this epoch: the sum of the active sponsors' rates
-    total_weight: uint256  # while closing: stake units in the consensus
+    reward: uint256  # of this epoch, reward token: the treasury's pot
+    total_weight: uint256  # stake units in the newest closing
     last_epoch: uint256  # 2**256 - 1 unless winding down
+    price: uint256  # of a miner's registration now, stake token
 
 
 struct MinerView:
@@ -108,6 +116,7 @@ struct MinerView:
     owner: address
     operator: address
     generation: uint256
+    since: uint256  # epoch it came in, or the one after it when it took an evicted miner's slot
     deposit: uint256
     consensus: uint256  # of the last closed epoch, 0..65535
     rank: uint256  # of the last closed epoch, stake units x weight
@@ -118,12 +127,75 @@ struct ValidatorView:
     vid: uint256
     owner: address
     operator: address
-    generation: uint256
-    stake: uint256
+    pool: uint256  # also the seat's generation
+    weight: uint256  # stake units in the newest closing, 0 without a vote
     committed_epoch: uint256  # + 1; 0 means never
     revealed_epoch: uint256  # + 1; 0 means never
     as_of: uint256
     words: uint256
+    evidence: bytes32
+
+
+interface Burnable:
+    def burn(amount: uint256): nonpayable
+
+
+struct PhaseTerms:
+    commit_seconds: uint256
+    reveal_seconds: uint256
+    mechanism_version: uint256
+
+
+struct EpochTerms:
+    activity_epochs: uint256
+    kappa: uint256
+    bond_alpha: uint256
+    validator_share_bps: uint256
+    max_validators: uint256
+    min_stake: uint256
+    weight_cap_bps: uint256
+
+
+struct MinerTerms:
+    max_miners: uint256
+    immunity_epochs: uint256
+    min_price: uint256
+    max_price: uint256
+    price_half_life: uint256
+    refund_bps: uint256
+    floor_miners: uint256
+
+
+interface Rules:
+    def owner() -> address: view
+    def phase_terms() -> PhaseTerms: view
+    def epoch_terms() -> EpochTerms: view
+    def miner_terms() -> MinerTerms: view
+    def due() -> bool: view
+    def take_effect(): nonpayable
+
+
+interface Stakes:
+    def open_pool(pool: uint256, owner: address, amount: uint256, take_bps: uint256): nonpayable
+    def close_pool(pool: uint256): nonpayable
+    def effective(
+        pools: DynArray[uint256, 64], min_own: uint256
+    ) -> DynArray[uint256, 64]: view
+    def weakest(pools: DynArray[uint256, 64]) -> (uint256, uint256): view
+
+
+interface Treasury:
+    def reward() -> uint256: view
+    def poke(poker: address, steps: uint256, of_steps: uint256): nonpayable
+    def distribute(
+        epoch: uint256,
+        last: bool,
+        rank_total: uint256,
+        earned: uint256,
+        validator_share_bps: uint256,
+        miners: DynArray[MinerShare, 255],
+        seats: DynArray[SeatShare, 64],
+    ) -> (uint256, uint256, uint256): nonpayable
 
 
 event MinerRegistered:
@@ -132,13 +204,38 @@ event MinerRegistered:
     operator: indexed(address)
     generation: uint256
     deposit: uint256
+    burned: uint256
     endpoint: String[128]
+
+
+event MinerApplied:
+    owner: indexed(address)
+    operator: indexed(address)
+    paid: uint256
+    endpoint: String[128]
+
+
+event ApplicationWithdrawn:
+    owner: indexed(address)
+    operator: indexed(address)
+    paid: uint256
 
 
 event MinerLeft:
     uid: indexed(uint256)
     owner: indexed(address)
     deposit: uint256
+
+
+event MinerEvicted:
+    uid: indexed(uint256)
+    owner: indexed(address)
+    deposit: uint256
+
+
+event DepositClaimed:
+    owner: indexed(address)
+    amount: uint256
 
 
 event MinerOperatorChanged:
@@ -164,27 +261,13 @@ event ValidatorRegistered:
 event ValidatorLeft:
     vid: indexed(uint256)
     owner: indexed(address)
-    stake: uint256
+    pool: uint256
 
 
 event ValidatorOperatorChanged:
     vid: indexed(uint256)
     owner: indexed(address)
     operator: indexed(address)
-
-
-event Staked:
-    vid: indexed(uint256)
-    owner: indexed(address)
-    amount: uint256
-    stake: uint256
-
-
-event Unstaked:
-    vid: indexed(uint256)
-    owner: indexed(address)
-    amount: uint256
-    stake: uint256
 
 
 event WeightsCommitted:
@@ -200,28 +283,8 @@ event WeightsRevealed:
     vid: indexed(uint256)
     operator: indexed(address)
     as_of: uint256
+    evidence: bytes32
     words: DynArray[uint256, 16]
-
-
-event Sponsored:
-    sponsorship: indexed(uint256)
-    sponsor: indexed(address)
-    rate: uint256
-    first_epoch: uint256
-    end_epoch: uint256
-
-
-event SponsorshipCancelled:
-    sponsorship: indexed(uint256)
-    sponsor: indexed(address)
-    end_epoch: uint256
-    returned: uint256
-
-
-event RefundClaimed:
-    sponsorship: indexed(uint256)
-    sponsor: indexed(address)
-    amount: uint256
 
 
 event ClosingBegan:
@@ -236,31 +299,11 @@ event PageSettled:
     consensus: uint256
 
 
-event MinerRewarded:
-    epoch: indexed(uint256)
-    uid: indexed(uint256)
-    owner: indexed(address)
-    amount: uint256
-
-
-event ValidatorRewarded:
-    epoch: indexed(uint256)
-    vid: indexed(uint256)
-    owner: indexed(address)
-    amount: uint256
-
-
 event EpochClosed:
     epoch: indexed(uint256)
-    reward: uint256
     to_miners: uint256
     to_validators: uint256
     refunded: uint256
-
-
-event Withdrawn:
-    owner: indexed(address)
-    amount: uint256
 
 
 event WindDownBegan:
@@ -269,15 +312,14 @@ event WindDownBegan:
 
 
 # Consensus works in whole stake units of 10**12 base units (a millionth of an 18-decimal token).
+# All units together stay under 2**48 (`Stakes` sees to it), so units x weight (16 bits) fit a lane.
 STAKE_UNIT: constant(uint256) = 10 ** 12
-# All units together stay under 2**48, so units x weight (16 bits) fit a 64-bit lane.
-MAX_UNITS: constant(uint256) = 2 ** 48
 # The sum of a weight row.
 ROW_SUM: constant(uint256) = 65_535
 PRECISE: constant(uint256) = 10 ** 18
-# Refunds per unit of rate are kept over 10**27: rate (96 bits) x sum of epochs (122 bits) fits.
-REFUND_PRECISION: constant(uint256) = 10 ** 27
-MAX_RATE: constant(uint256) = 2 ** 96
+# Each registration raises the price by so many ten-thousandths.
+PRICE_STEP_BPS: constant(uint256) = 1_250
+MAX_APPLICANTS: constant(uint256) = 16
 
 # One in every 64-bit lane.
 ONES: constant(uint256) = 1 + 2 ** 64 + 2 ** 128 + 2 ** 192
@@ -292,19 +334,13 @@ HALVES: constant(uint256) = 65_535 * (1 + 2 ** 32) * ONES
 
 
 registry: public(immutable(address))
-owner: public(immutable(address))
+stakes: public(immutable(address))
+treasury: public(immutable(address))
+rules: public(immutable(address))
 stake_token: public(immutable(address))
 reward_token: public(immutable(address))
-_KAPPA: immutable(uint256)
-_BOND_ALPHA: immutable(uint256)  # over 2**32
-_BOND_KEEP: immutable(uint256)  # 2**32 - alpha
-_COMMIT_SECONDS: immutable(uint256)
-_REVEAL_SECONDS: immutable(uint256)
-_ACTIVITY_EPOCHS: immutable(uint256)
-_VALIDATOR_SHARE_BPS: immutable(uint256)
 
 name: public(String[64])
-params: public(market_params.MarketParams)
 
 # Who is here.
 miner_slots: public(uint256)  # bit uid is set when the slot is held; bit 0 stays clear
@@ -312,64 +348,57 @@ validator_slots: public(uint256)  # bit vid is set when the slot is held
 miners: HashMap[uint256, Miner]
 endpoints: HashMap[uint256, String[128]]
 uid_of: public(HashMap[address, uint256])  # by operator; 0 means none
+queue: DynArray[address, MAX_APPLICANTS]  # who waits for a slot, by operator, in order
+applications: HashMap[address, Application]  # by operator
 seats: HashMap[uint256, Seat]
 voters: HashMap[uint256, uint256]  # packed Voter
 seat_of: HashMap[address, uint256]  # by operator; vid + 1, 0 means none
-generation_lanes: uint256[64]  # quad 4*page + q: 32 bits in a lane; 0 means an empty slot
+# Quad 4*page + q: in a lane 32 bits of generation, 0 for an empty slot, then 32 bits of `since`.
+generation_lanes: uint256[64]
 
 # The epoch.
 clock: uint256  # packed Clock
 last_epoch: public(uint256)  # 2**256 - 1 unless winding down
+entropy: bytes32  # all salts revealed so far
+beacon: public(HashMap[uint256, bytes32])  # by epoch, since its closing began
 rows: uint256[1024]  # 16*vid + page: 16 weights of 16 bits
 bonds: uint256[2048]  # 32*vid + 2*page + half: quads 2*half (low) and 2*half + 1 (high 32 bits)
 consensus_words: uint256[16]  # by page: 16 values of 16 bits
 rank_lanes: uint256[64]  # quad 4*page + q
 dividends: uint256[64]  # by vid: sum over columns of bond x rank / column sum, over 2**32
 
-# The money.
-sponsorships: HashMap[uint256, Sponsorship]
-sponsorship_count: public(uint256)
-open_sponsorships: uint256
-ending_rate: HashMap[uint256, uint256]  # rate that ends with the epoch before this one
-refund_index: uint256  # all refunds per unit of rate so far
-starting_index: HashMap[uint256, uint256]  # the same before a sponsorship, by number
-ending_index: HashMap[uint256, uint256]  # the same before an epoch that a sponsorship does not reach
-reward_rate: uint256
-owed: public(HashMap[address, uint256])
-_books: Books
+# The miners' money, all in stake token.
+last_price: uint256  # 112 bits; above them the Unix seconds it was set at
+deposits: public(uint256)  # all that is held: deposits, applications, what is owed
+deposit_owed: public(HashMap[address, uint256])  # of evicted miners, by owner
 
 
 @deploy
 def __init__(
-    _owner: address,
+    _stakes: address,
+    _treasury: address,
+    _rules: address,
     _stake_token: address,
     _reward_token: address,
     _name: String[64],
-    _params: market_params.MarketParams,
 ):
     """
     @notice Opens the market; its first epoch starts now. Called by the registry.
-    @dev The registry has checked the arguments (`market_params`). A market that no registry
-         lists has no checked rules: ask `Registry.is_market`.
-    @param _owner Who opened it and may wind it down.
-    @param _stake_token What validators stake and miners deposit.
+    @dev A market that no registry lists may be wired to anything: ask `Registry.is_market`.
+    @param _stakes Who holds the validators' stake.
+    @param _treasury Who holds the rewards.
+    @param _rules Who holds the parameters.
+    @param _stake_token What validators stake and miners pay; it can be burned.
     @param _reward_token What sponsors pay in.
     @param _name Name of the market.
-    @param _params The rules, within their bounds.
     """
     registry = msg.sender
-    owner = _owner
+    stakes = _stakes
+    treasury = _treasury
+    rules = _rules
     stake_token = _stake_token
     reward_token = _reward_token
-    _KAPPA = _params.kappa
-    _BOND_ALPHA = _params.bond_alpha * 2 ** 32 // PRECISE
-    _BOND_KEEP = 2 ** 32 - _params.bond_alpha * 2 ** 32 // PRECISE
-    _COMMIT_SECONDS = _params.commit_seconds
-    _REVEAL_SECONDS = _params.reveal_seconds
-    _ACTIVITY_EPOCHS = _params.activity_epochs
-    _VALIDATOR_SHARE_BPS = _params.validator_share_bps
     self.name = _name
-    self.params = _params
     self.clock = block.timestamp << 32
     self.last_epoch = max_value(uint256)
 
@@ -379,40 +408,77 @@ def __init__(
 
 @external
 @nonreentrant
-def register_miner(operator: address, endpoint: String[128]) -> uint256:
+def register_miner(operator: address, endpoint: String[128], max_price: uint256) -> uint256:
     """
-    @notice Takes the lowest free miner slot against the refundable deposit.
-    @dev The caller becomes the owner and must have approved the deposit.
+    @notice Takes the lowest free miner slot at the current price.
+    @dev The caller becomes the owner and must have approved the price. Part of it is the
+         deposit, which comes back to a miner that leaves; the rest is burned.
     @param operator Key that signs answers; free in this market.
     @param endpoint Where the miner answers, e.g. "http://203.0.113.7:8091".
+    @param max_price The most that the caller pays, stake token base units.
     @return uint256 The uid, 1..255.
     """
     self._require_open()
-    assert operator != empty(address), "market: operator is the zero address"
-    assert self.uid_of[operator] == 0, "market: operator already in use"
-    # Bit 0 counts as held: it is the unspent column.
-    held: uint256 = self.miner_slots | 1
-    uid: uint256 = self._lowest_free(held)
-    assert uid <= self.params.max_miners, "market: no free miner slot"
-
-    deposit: uint256 = self.params.miner_deposit
-    generation: uint256 = self._next_generation()
-    self.miner_slots |= 1 << uid
-    self.miners[uid] = Miner(owner=msg.sender, operator=operator, deposit=deposit)
-    self.endpoints[uid] = endpoint
-    self.uid_of[operator] = uid
-    self._set_generation(uid, generation)
-    self._books.deposits += deposit
-    log MinerRegistered(
-        uid=uid,
-        owner=msg.sender,
-        operator=operator,
-        generation=generation,
-        deposit=deposit,
-        endpoint=endpoint,
+    self._require_free_key(operator)
+    uid: uint256 = self._free_uid()
+    assert uid != 0, "market: no free miner slot"
+    price: uint256 = self._charge(max_price)
+    burned: uint256 = self._seat_miner(
+        uid, msg.sender, operator, endpoint, price, self._epoch()
     )
-    self._pull(stake_token, deposit)
+    self._pull(price)
+    self._burn(burned)
     return uid
+
+
+@external
+@nonreentrant
+def apply_miner(operator: address, endpoint: String[128], max_price: uint256):
+    """
+    @notice Waits, in a full market, for the slot of the weakest miner at an epoch's end.
+    @dev The whole price is held meanwhile.
+    @param operator Key that signs answers; free in this market.
+    @param endpoint Where the miner will answer.
+    @param max_price The most that the caller pays, stake token base units.
+    """
+    self._require_open()
+    self._require_free_key(operator)
+    assert self._free_uid() == 0, "market: a miner slot is free"
+    assert len(self.queue) < MAX_APPLICANTS, "market: too many applicants"
+    price: uint256 = self._charge(max_price)
+    self.queue.append(operator)
+    self.applications[operator] = Application(
+        owner=msg.sender, paid=price, epoch=self._epoch(), endpoint=endpoint
+    )
+    log MinerApplied(owner=msg.sender, operator=operator, paid=price, endpoint=endpoint)
+    self._pull(price)
+
+
+@external
+@nonreentrant
+def withdraw_application(operator: address):
+    """
+    @notice Stops waiting; the whole price comes back to the caller.
+    @dev Not in the epoch it was made in: who could leave the queue just before the closing
+         would fill it, and raise the price, for nothing.
+    @param operator The one it was made with.
+    """
+    self._require_not_closing()
+    application: Application = self.applications[operator]
+    self._require_owner(application.owner)
+    assert (
+        application.epoch < self._epoch()
+    ), "market: application waits for the epoch's end"
+    waiting: DynArray[address, MAX_APPLICANTS] = self.queue
+    kept: DynArray[address, MAX_APPLICANTS] = []
+    for other: address in waiting:
+        if other != operator:
+            kept.append(other)
+    self.queue = kept
+    self.applications[operator] = empty(Application)
+    self.deposits -= application.paid
+    log ApplicationWithdrawn(owner=msg.sender, operator=operator, paid=application.paid)
+    self._push(application.paid)
 
 
 @external
@@ -423,30 +489,41 @@ def leave_miner(uid: uint256):
     @param uid The miner.
     """
     self._require_not_closing()
-    self._require_miner_owner(uid)
-    miner: Miner = self.miners[uid]
-    self.miner_slots &= ~(1 << uid)
-    self.miners[uid] = empty(Miner)
-    self.endpoints[uid] = ""
-    self.uid_of[miner.operator] = 0
-    self._set_generation(uid, 0)
-    self._books.deposits -= miner.deposit
+    self._require_owner(self.miners[uid].owner)
+    miner: Miner = self._remove_miner(uid)
+    self.deposits -= miner.deposit
     log MinerLeft(uid=uid, owner=miner.owner, deposit=miner.deposit)
-    self._push(stake_token, miner.owner, miner.deposit)
+    self._push(miner.deposit)
+
+
+@external
+@nonreentrant
+def claim_deposit() -> uint256:
+    """
+    @notice Pays the caller the deposits of its evicted miners.
+    @return uint256 Stake token base units paid.
+    """
+    amount: uint256 = self.deposit_owed[msg.sender]
+    assert amount != 0, "market: nothing to claim"
+    self.deposit_owed[msg.sender] = 0
+    self.deposits -= amount
+    log DepositClaimed(owner=msg.sender, amount=amount)
+    self._push(amount)
+    return amount
 
 
 @external
 def set_miner_operator(uid: uint256, operator: address):
     """
-    @notice Replaces a miner's hot key.
+    @notice Replaces a miner's hot key, or revokes it.
     @param uid The miner; the caller must own it.
-    @param operator The new key; free in this market.
+    @param operator The new key, free in this market; the zero address for none.
     """
-    self._require_miner_owner(uid)
-    assert operator != empty(address), "market: operator is the zero address"
-    assert self.uid_of[operator] == 0, "market: operator already in use"
+    self._require_owner(self.miners[uid].owner)
+    if operator != empty(address):
+        self._require_free_key(operator)
+        self.uid_of[operator] = uid
     self.uid_of[self.miners[uid].operator] = 0
-    self.uid_of[operator] = uid
     self.miners[uid].operator = operator
     log MinerOperatorChanged(uid=uid, owner=msg.sender, operator=operator)
 
@@ -458,10 +535,11 @@ def set_endpoint(uid: uint256, endpoint: String[128]):
     @param uid The miner; the caller must be its owner or operator.
     @param endpoint The new address.
     """
-    miner: Miner = self.miners[uid]
-    assert msg.sender == miner.owner or msg.sender == miner.operator, "market: caller is not the miner"
+    owner: address = self.miners[uid].owner
+    if msg.sender != self.miners[uid].operator:
+        self._require_owner(owner)
     self.endpoints[uid] = endpoint
-    log EndpointChanged(uid=uid, owner=miner.owner, endpoint=endpoint)
+    log EndpointChanged(uid=uid, owner=owner, endpoint=endpoint)
 
 
 # --- Validators ---
@@ -469,108 +547,62 @@ def set_endpoint(uid: uint256, endpoint: String[128]):
 
 @external
 @nonreentrant
-def register_validator(operator: address, amount: uint256) -> uint256:
+def register_validator(operator: address, amount: uint256, take_bps: uint256) -> uint256:
     """
-    @notice Takes the lowest free validator slot with a first stake.
-    @dev The caller becomes the owner and must have approved the stake.
+    @notice Takes the lowest free of 64 seats with a first stake, which counts from the next epoch.
+    @dev The caller becomes the owner and must have approved the stake to `stakes`. When no seat
+         is free, a larger stake takes the seat with the least behind it, in the commit phase.
     @param operator Key that commits and reveals; free in this market.
-    @param amount Stake token base units, at least `min_stake`.
+    @param amount Stake token base units; `stakes` asks for the rules' `min_stake`.
+    @param take_bps The owner's part of what delegated stake earns.
     @return uint256 The vid, 0..63.
     """
     self._require_open()
-    assert operator != empty(address), "market: operator is the zero address"
-    assert self.seat_of[operator] == 0, "market: operator already in use"
-    assert amount >= self.params.min_stake, "market: stake below the minimum"
+    self._require_free(operator, self.seat_of[operator] != 0)
     vid: uint256 = self._lowest_free(self.validator_slots)
-    assert vid < self.params.max_validators, "market: no free validator slot"
+    if vid == 64:
+        vid = self._weakest_seat(amount)
+        self._remove_validator(vid)
 
     generation: uint256 = self._next_generation()
     self.validator_slots |= 1 << vid
-    self.seats[vid] = Seat(owner=msg.sender, operator=operator, digest=empty(bytes32))
-    self.seat_of[operator] = vid + 1
-    self._store_voter(
-        vid,
-        Voter(generation=generation, as_of=0, committed=0, revealed=0, words=0, stake=amount),
+    self.seats[vid] = Seat(
+        owner=msg.sender, operator=operator, digest=empty(bytes32), evidence=empty(bytes32)
     )
-    self._add_stake(amount)
+    self.seat_of[operator] = vid + 1
+    self.voters[vid] = generation  # the lowest field of a packed Voter
     log ValidatorRegistered(
         vid=vid, owner=msg.sender, operator=operator, generation=generation, stake=amount
     )
-    self._pull(stake_token, amount)
+    extcall Stakes(stakes).open_pool(generation, msg.sender, amount, take_bps)
     return vid
-
-
-@external
-@nonreentrant
-def stake(vid: uint256, amount: uint256):
-    """
-    @notice Adds to a validator's stake; the caller pays and must own the seat.
-    @param vid The validator.
-    @param amount Stake token base units.
-    """
-    self._require_open()
-    self._require_seat_owner(vid)
-    voter: Voter = self._load_voter(vid)
-    voter.stake += amount
-    self._store_voter(vid, voter)
-    self._add_stake(amount)
-    log Staked(vid=vid, owner=msg.sender, amount=amount, stake=voter.stake)
-    self._pull(stake_token, amount)
-
-
-@external
-@nonreentrant
-def unstake(vid: uint256, amount: uint256):
-    """
-    @notice Takes back a part of the stake; what is left must reach the minimum.
-    @param vid The validator; the caller must own it.
-    @param amount Stake token base units.
-    """
-    self._require_not_closing()
-    self._require_seat_owner(vid)
-    voter: Voter = self._load_voter(vid)
-    assert amount <= voter.stake, "market: more than the stake"
-    voter.stake -= amount
-    assert voter.stake >= self.params.min_stake, "market: stake below the minimum"
-    self._store_voter(vid, voter)
-    self._books.staked -= amount
-    log Unstaked(vid=vid, owner=msg.sender, amount=amount, stake=voter.stake)
-    self._push(stake_token, msg.sender, amount)
 
 
 @external
 @nonreentrant
 def leave_validator(vid: uint256):
     """
-    @notice Frees the slot and returns the whole stake to its owner, the caller.
+    @notice Frees the seat and closes its pool; the stake is then unstaked at `stakes`.
     @dev A row revealed in this epoch leaves with its validator.
-    @param vid The validator.
+    @param vid The validator; the caller must own it.
     """
     self._require_not_closing()
-    self._require_seat_owner(vid)
-    seat: Seat = self.seats[vid]
-    amount: uint256 = self._load_voter(vid).stake
-    self.validator_slots &= ~(1 << vid)
-    self.seats[vid] = empty(Seat)
-    self.seat_of[seat.operator] = 0
-    self.voters[vid] = 0
-    self._books.staked -= amount
-    log ValidatorLeft(vid=vid, owner=seat.owner, stake=amount)
-    self._push(stake_token, seat.owner, amount)
+    self._require_owner(self.seats[vid].owner)
+    self._remove_validator(vid)
 
 
 @external
 def set_validator_operator(vid: uint256, operator: address):
     """
-    @notice Replaces a validator's hot key. A live commit stays valid: it names the owner.
+    @notice Replaces a validator's hot key, or revokes it. A live commit stays valid: it names the owner.
     @param vid The validator; the caller must own it.
-    @param operator The new key; free in this market.
+    @param operator The new key, free in this market; the zero address for none.
     """
-    self._require_seat_owner(vid)
-    assert operator != empty(address), "market: operator is the zero address"
-    assert self.seat_of[operator] == 0, "market: operator already in use"
+    self._require_owner(self.seats[vid].owner)
+    if operator != empty(address):
+        self._require_free(operator, self.seat_of[operator] != 0)
+        self.seat_of[operator] = vid + 1
     self.seat_of[self.seats[vid].operator] = 0
-    self.seat_of[operator] = vid + 1
     self.seats[vid].operator = operator
     log ValidatorOperatorChanged(vid=vid, owner=msg.sender, operator=operator)
 
@@ -579,9 +611,10 @@ def set_validator_operator(vid: uint256, operator: address):
 def commit(digest: bytes32):
     """
     @notice Commits to this epoch's weights. Once an epoch, by the operator.
-    @param digest keccak256(abi.encode(chain id, market, epoch, validator's owner, salt, as_of, words)).
+    @param digest keccak256(abi.encode(chain id, market, epoch, validator's owner, salt, as_of,
+           version, evidence, words)).
     """
-    vid: uint256 = self._seat_of_caller()
+    vid: uint256 = self._vid_of(msg.sender)
     clock: Clock = self._load_clock()
     epoch: uint256 = clock.epoch
     assert self._phase(clock) == 0, "market: not in the commit phase"
@@ -597,15 +630,23 @@ def commit(digest: bytes32):
 
 
 @external
-def reveal(as_of: uint256, salt: bytes32, words: DynArray[uint256, 16]):
+def reveal(
+    as_of: uint256,
+    version: uint256,
+    salt: bytes32,
+    evidence: bytes32,
+    words: DynArray[uint256, 16],
+):
     """
     @notice Reveals the weights behind this epoch's commit.
     @dev Column j stands in words[j // 16] at bits 16 * (j % 16); columns past the end are 0.
     @param as_of Registration counter when the validator measured; at most that of its commit.
-    @param salt The commit's secret.
+    @param version The mechanism's version that it measured by; must be the market's.
+    @param salt The commit's secret; it also feeds the epoch's beacon.
+    @param evidence Root of the validator's evaluation log; zero for none.
     @param words The row; its weights sum to 65,535 exactly.
     """
-    vid: uint256 = self._seat_of_caller()
+    vid: uint256 = self._vid_of(msg.sender)
     clock: Clock = self._load_clock()
     epoch: uint256 = clock.epoch
     assert self._phase(clock) == 1, "market: not in the reveal phase"
@@ -613,128 +654,44 @@ def reveal(as_of: uint256, salt: bytes32, words: DynArray[uint256, 16]):
     assert voter.committed == epoch + 1, "market: nothing committed"
     assert voter.revealed != epoch + 1, "market: already revealed"
     assert as_of <= voter.as_of, "market: as_of is later than the commit"
-    seat: Seat = self.seats[vid]
-    digest: bytes32 = keccak256(abi_encode(chain.id, self, epoch, seat.owner, salt, as_of, words))
-    assert digest == seat.digest, "market: reveal does not match the commit"
+    assert version == self._phase_terms().mechanism_version, "market: wrong mechanism version"
+    digest: bytes32 = keccak256(
+        abi_encode(
+            chain.id, self, epoch, self.seats[vid].owner, salt, as_of, version, evidence, words
+        )
+    )
+    assert digest == self.seats[vid].digest, "market: reveal does not match the commit"
     assert self._row_sum(words) == ROW_SUM, "market: row sum is not 65535"
 
     voter.revealed = epoch + 1
     voter.as_of = as_of
     voter.words = len(words)
     self._store_voter(vid, voter)
+    self.seats[vid].evidence = evidence
+    self.entropy = keccak256(concat(self.entropy, salt))
     for page: uint256 in range(len(words), bound=16):
-        self.rows[16 * vid + page] = words[page]
-    log WeightsRevealed(epoch=epoch, vid=vid, operator=msg.sender, as_of=as_of, words=words)
-
-
-# --- Sponsors ---
-
-
-@external
-@nonreentrant
-def sponsor(budget: uint256, epochs: uint256) -> uint256:
-    """
-    @notice Pays `budget // epochs` into each epoch, from the running one on.
-    @dev Only rate x epochs is taken; the remainder of the division stays with the caller.
-    @param budget Reward token base units.
-    @param epochs How many epochs, 1..1,000,000.
-    @return uint256 The sponsorship's number, for `claim_refund` and `cancel`.
-    """
-    self._require_open()
-    assert 0 < epochs and epochs <= 1_000_000, "market: epochs out of bounds"
-    rate: uint256 = budget // epochs
-    assert rate > 0, "market: budget too small"
-    assert self.reward_rate + rate < MAX_RATE, "market: budget too large"
-    first: uint256 = self._load_clock().epoch
-    number: uint256 = self.sponsorship_count
-    self.sponsorship_count = number + 1
-    self.open_sponsorships += 1
-    self.sponsorships[number] = Sponsorship(
-        sponsor=msg.sender,
-        rate=rate,
-        first_epoch=first,
-        end_epoch=first + epochs,
-        returned=0,
-        claimed=0,
-        settled=False,
+        self.rows[(vid << 4) | page] = words[page]
+    log WeightsRevealed(
+        epoch=epoch, vid=vid, operator=msg.sender, as_of=as_of, evidence=evidence, words=words
     )
-    self.starting_index[number] = self.refund_index
-    self.reward_rate += rate
-    self.ending_rate[first + epochs] += rate
-    self._books.budget += rate * epochs
-    log Sponsored(
-        sponsorship=number,
-        sponsor=msg.sender,
-        rate=rate,
-        first_epoch=first,
-        end_epoch=first + epochs,
-    )
-    self._pull(reward_token, rate * epochs)
-    return number
-
-
-@external
-def cancel(number: uint256):
-    """
-    @notice Ends a sponsorship with the running epoch; the rest of the budget can be claimed.
-    @param number The sponsorship; the caller must be its sponsor.
-    """
-    self._require_open()
-    grant: Sponsorship = self.sponsorships[number]
-    assert msg.sender == grant.sponsor, "market: caller is not the sponsor"
-    end: uint256 = self._load_clock().epoch + 1
-    assert end < grant.end_epoch, "market: sponsorship ends with this epoch"
-    rest: uint256 = grant.rate * (grant.end_epoch - end)
-    self.ending_rate[grant.end_epoch] -= grant.rate
-    self.ending_rate[end] += grant.rate
-    self.sponsorships[number].end_epoch = end
-    self.sponsorships[number].returned = rest
-    self._books.budget -= rest
-    self._books.refundable += rest
-    log SponsorshipCancelled(
-        sponsorship=number, sponsor=msg.sender, end_epoch=end, returned=rest
-    )
-
-
-@external
-@nonreentrant
-def claim_refund(number: uint256) -> uint256:
-    """
-    @notice Pays out what a sponsor has back so far.
-    @dev Shares are floored; the last sponsorship to be settled takes what floors left over.
-    @param number The sponsorship; the caller must be its sponsor.
-    @return uint256 Reward token base units paid.
-    """
-    grant: Sponsorship = self.sponsorships[number]
-    assert msg.sender == grant.sponsor, "market: caller is not the sponsor"
-    assert not grant.settled, "market: sponsorship is settled"
-    amount: uint256 = self._refundable(number, grant)
-    if self._load_clock().epoch >= min(grant.end_epoch, self._end_of_time()):
-        self.sponsorships[number].settled = True
-        self.open_sponsorships -= 1
-        if self.open_sponsorships == 0:
-            amount = self._books.refundable
-    else:
-        assert amount > 0, "market: nothing to claim"
-    self.sponsorships[number].claimed = grant.claimed + amount
-    self._books.refundable -= amount
-    log RefundClaimed(sponsorship=number, sponsor=msg.sender, amount=amount)
-    self._push(reward_token, msg.sender, amount)
-    return amount
 
 
 # --- The epoch ---
 
 
 @external
+@nonreentrant
 def begin_close():
     """
-    @notice Starts closing the epoch once its reveal phase is over. Anyone may.
+    @notice Starts closing the epoch once its reveal phase is over. Anyone may, for a part of
+            the reward, as for each step of the closing.
     """
     self._begin()
+    self._poke(1)
 
 
 @external
+@nonreentrant
 def settle_pages(first_page: uint256, hints: DynArray[uint256, 16]):
     """
     @notice Settles one or more pages of 16 columns: checks the hinted consensus, ranks,
@@ -743,17 +700,22 @@ def settle_pages(first_page: uint256, hints: DynArray[uint256, 16]):
     @param hints One word a page: the consensus weight of column j at bits 16 * (j % 16).
     """
     self._settle(first_page, hints)
+    self._poke(len(hints))
 
 
 @external
+@nonreentrant
 def finish_close():
     """
     @notice Pays the epoch out, once all its pages are settled, and starts the next one. Anyone may.
     """
+    self._require_settled()
+    self._poke(1)
     self._finish()
 
 
 @external
+@nonreentrant
 def close_epoch(hints: DynArray[uint256, 16]):
     """
     @notice Begins, settles all pages and finishes in one transaction: for small markets.
@@ -761,42 +723,45 @@ def close_epoch(hints: DynArray[uint256, 16]):
     """
     self._begin()
     self._settle(0, hints)
+    self._require_settled()
+    self._poke(len(hints) + 2)
     self._finish()
-
-
-# --- Money out, and the end ---
-
-
-@external
-@nonreentrant
-def withdraw() -> uint256:
-    """
-    @notice Pays the caller all rewards it is owed.
-    @return uint256 Reward token base units paid.
-    """
-    amount: uint256 = self.owed[msg.sender]
-    assert amount > 0, "market: nothing to withdraw"
-    self.owed[msg.sender] = 0
-    self._books.owed -= amount
-    log Withdrawn(owner=msg.sender, amount=amount)
-    self._push(reward_token, msg.sender, amount)
-    return amount
 
 
 @external
 def wind_down():
     """
-    @notice Makes the running epoch the last one. Only the owner may; it cannot be undone.
-    @dev Once that epoch is closed, sponsors can claim all that is left of their budgets.
+    @notice Makes the running epoch the last one. Only the rules' owner may; it cannot be undone.
+    @dev Once that epoch is closed, everybody can take all that is left.
     """
     self._require_open()
-    assert msg.sender == owner, "market: caller is not the owner"
-    epoch: uint256 = self._load_clock().epoch
+    assert msg.sender == staticcall Rules(rules).owner(), "market: caller is not the owner"
+    epoch: uint256 = self._epoch()
     self.last_epoch = epoch
     log WindDownBegan(owner=msg.sender, last_epoch=epoch)
 
 
 # --- Views ---
+
+
+@external
+@view
+def owner() -> address:
+    """
+    @notice Who may propose rules and wind the market down.
+    @return address The rules' owner.
+    """
+    return staticcall Rules(rules).owner()
+
+
+@external
+@view
+def is_closing() -> bool:
+    """
+    @notice Whether the epoch is being closed, so that nothing that it reads may move.
+    @return bool True between the beginning and the end of the closing.
+    """
+    return self._load_clock().closing != 0
 
 
 @external
@@ -811,6 +776,26 @@ def is_wound_down() -> bool:
 
 @external
 @view
+def phase() -> uint256:
+    """
+    @notice Where the epoch stands.
+    @return uint256 0 commit, 1 reveal, 2 ready to close, 3 closing, 4 wound down.
+    """
+    return self._phase(self._load_clock())
+
+
+@external
+@view
+def price() -> uint256:
+    """
+    @notice What a miner's registration costs now.
+    @return uint256 Stake token base units.
+    """
+    return self._price()
+
+
+@external
+@view
 def status() -> Status:
     """
     @notice Where the epoch stands, all in one call.
@@ -818,19 +803,22 @@ def status() -> Status:
     """
     columns: uint256 = self._columns()
     clock: Clock = self._load_clock()
+    terms: PhaseTerms = self._phase_terms()
+    commit_ends: uint256 = clock.started_at + terms.commit_seconds
     return Status(
         epoch=clock.epoch,
         started_at=clock.started_at,
-        commit_ends=clock.started_at + _COMMIT_SECONDS,
-        reveal_ends=clock.started_at + _COMMIT_SECONDS + _REVEAL_SECONDS,
+        commit_ends=commit_ends,
+        reveal_ends=commit_ends + terms.reveal_seconds,
         phase=self._phase(clock),
         pages=(columns + 15) // 16,
         next_page=max(clock.closing, 1) - 1,
         columns=columns,
         generation=clock.generation,
-        reward=self.reward_rate,
+        reward=staticcall Treasury(treasury).reward(),
         total_weight=clock.total_weight,
         last_epoch=self.last_epoch,
+        price=self._price(),
     )
 
 
@@ -841,7 +829,7 @@ def epoch() -> uint256:
     @notice The running epoch.
     @return uint256 From 0.
     """
-    return self._load_clock().epoch
+    return self._epoch()
 
 
 @external
@@ -866,12 +854,44 @@ def closed_generation() -> uint256:
 
 @external
 @view
-def books() -> Books:
+def closing_weight() -> uint256:
     """
-    @notice What the market holds and for whom.
-    @return Books staked + deposits of the stake token, owed + budget + refundable of the reward token.
+    @notice All weight in the newest closing.
+    @return uint256 Stake units.
     """
-    return self._books
+    return self._load_clock().total_weight
+
+
+@external
+@view
+def weight_of(vid: uint256) -> uint256:
+    """
+    @notice A validator's weight in the newest closing, after the cap.
+    @param vid The validator.
+    @return uint256 Stake units; 0 without a vote.
+    """
+    return self._load_voter(vid).weight
+
+
+@external
+@view
+def get_applicants() -> DynArray[address, MAX_APPLICANTS]:
+    """
+    @notice Who waits for a miner's slot.
+    @return DynArray[address, 16] Their operators, in order of arrival.
+    """
+    return self.queue
+
+
+@external
+@view
+def get_application(operator: address) -> Application:
+    """
+    @notice What is known of somebody who waits for a miner's slot.
+    @param operator The key it applied with.
+    @return Application All 0 when nobody waits with this key.
+    """
+    return self.applications[operator]
 
 
 @external
@@ -889,15 +909,17 @@ def get_miners(first_uid: uint256, count: uint256) -> DynArray[MinerView, 64]:
         if uid > 255 or (self.miner_slots >> uid) & 1 == 0:
             continue
         miner: Miner = self.miners[uid]
+        born: uint256 = self._born(uid)
         found.append(
             MinerView(
                 uid=uid,
                 owner=miner.owner,
                 operator=miner.operator,
-                generation=self._lane_of(self.generation_lanes[self._quad_of(uid)], uid),
+                generation=born & 4_294_967_295,
+                since=born >> 32,
                 deposit=miner.deposit,
-                consensus=(self.consensus_words[uid // 16] >> (16 * (uid % 16))) & 65_535,
-                rank=self._lane_of(self.rank_lanes[self._quad_of(uid)], uid),
+                consensus=(self.consensus_words[uid >> 4] >> ((uid & 15) << 4)) & 65_535,
+                rank=self._rank(uid),
                 endpoint=self.endpoints[uid],
             )
         )
@@ -912,25 +934,21 @@ def get_validators() -> DynArray[ValidatorView, 64]:
     @return DynArray[ValidatorView, 64] In order of vid.
     """
     found: DynArray[ValidatorView, 64] = []
-    slots: uint256 = self.validator_slots
     for vid: uint256 in range(64):
-        if (slots >> vid) & 1 == 0:
-            continue
-        voter: Voter = self._load_voter(vid)
-        found.append(
-            ValidatorView(
-                vid=vid,
-                owner=self.seats[vid].owner,
-                operator=self.seats[vid].operator,
-                generation=voter.generation,
-                stake=voter.stake,
-                committed_epoch=voter.committed,
-                revealed_epoch=voter.revealed,
-                as_of=voter.as_of,
-                words=voter.words,
-            )
-        )
+        if (self.validator_slots >> vid) & 1 != 0:
+            found.append(self._validator(vid))
     return found
+
+
+@external
+@view
+def get_validator(vid: uint256) -> ValidatorView:
+    """
+    @notice One validator.
+    @param vid Which; all fields but the vid are 0 when nobody holds the seat.
+    @return ValidatorView See the struct.
+    """
+    return self._validator(vid)
 
 
 @external
@@ -941,8 +959,7 @@ def vid_of(operator: address) -> uint256:
     @param operator The hot key.
     @return uint256 The vid; reverts when there is none.
     """
-    assert self.seat_of[operator] != 0, "market: caller is not a validator's operator"
-    return self.seat_of[operator] - 1
+    return self._vid_of(operator)
 
 
 @external
@@ -954,7 +971,7 @@ def get_generations() -> uint256[256]:
     """
     found: uint256[256] = empty(uint256[256])
     for uid: uint256 in range(256):
-        found[uid] = self._lane_of(self.generation_lanes[self._quad_of(uid)], uid)
+        found[uid] = self._born(uid) & 4_294_967_295
     return found
 
 
@@ -968,7 +985,7 @@ def get_row(vid: uint256) -> DynArray[uint256, 16]:
     """
     found: DynArray[uint256, 16] = []
     for page: uint256 in range(self._load_voter(vid).words, bound=16):
-        found.append(self.rows[16 * vid + page])
+        found.append(self.rows[(vid << 4) | page])
     return found
 
 
@@ -984,8 +1001,8 @@ def get_bonds(vid: uint256) -> uint256[256]:
     found: uint256[256] = empty(uint256[256])
     for uid: uint256 in range(256):
         quad: uint256 = self._quad_of(uid)
-        word: uint256 = self.bonds[32 * vid + quad // 2]
-        found[uid] = (word >> (64 * (uid % 16 // 4) + 32 * (quad % 2))) & 4_294_967_295
+        word: uint256 = self.bonds[(vid << 5) | (quad >> 1)]
+        found[uid] = (word >> (self._place_of(uid) | ((quad & 1) << 5))) & 4_294_967_295
     return found
 
 
@@ -999,40 +1016,60 @@ def get_consensus() -> uint256[16]:
     return self.consensus_words
 
 
-@external
-@view
-def get_sponsorship(number: uint256) -> (Sponsorship, uint256):
-    """
-    @notice A sponsorship and what its sponsor could claim now.
-    @param number The sponsorship.
-    @return (Sponsorship, uint256) The record; reward token base units.
-    """
-    grant: Sponsorship = self.sponsorships[number]
-    if grant.settled:
-        return grant, 0
-    return grant, self._refundable(number, grant)
-
-
 # --- Closing, step by step ---
 
 
 @internal
 def _begin():
+    """
+    @dev Fixes who votes and with how much. In the count: who committed now (revealed or not) or
+         revealed not long ago, and has effective stake. Of these the strongest hold a permit,
+         of equals the older; then nobody weighs more than the cap.
+    """
+    self._require_not_closing()
     clock: Clock = self._load_clock()
-    assert clock.closing == 0, "market: epoch is closing"
     assert self._phase(clock) == 2, "market: epoch is not over"
+    terms: EpochTerms = self._epoch_terms()
     now: uint256 = clock.epoch + 1
-    slots: uint256 = self.validator_slots
-    total: uint256 = 0
-    for vid: uint256 in range(self._bit_length(slots), bound=64):
-        if (slots >> vid) & 1 == 0:
-            continue
+    count: uint256 = self._bit_length(self.validator_slots)
+    # An empty seat asks for pool 0, which nobody can open.
+    stakes_of: DynArray[uint256, 64] = staticcall Stakes(stakes).effective(
+        self._pools(count), terms.min_stake
+    )
+    # Stake, then seniority: a larger key goes first. No two are equal.
+    keys: uint256[64] = empty(uint256[64])
+    voting: uint256 = 0
+    for vid: uint256 in range(count, bound=64):
         voter: Voter = self._load_voter(vid)
-        # In the total: committed now (revealed or not), or revealed not long ago.
-        if voter.committed == now or (
-            voter.revealed != 0 and voter.revealed + _ACTIVITY_EPOCHS >= now
+        if stakes_of[vid] != 0 and (
+            voter.committed == now
+            or (voter.revealed != 0 and voter.revealed + terms.activity_epochs >= now)
         ):
-            total += voter.stake // STAKE_UNIT
+            keys[vid] = (stakes_of[vid] << 32) | (4_294_967_295 - voter.generation)
+            voting += 1
+
+    if voting > terms.max_validators:
+        for vid: uint256 in range(count, bound=64):
+            ahead: uint256 = 0
+            for key: uint256 in keys:
+                if key > keys[vid]:
+                    ahead += 1
+            # Who goes was ahead of nobody who stays, so the count stays right.
+            if ahead >= terms.max_validators:
+                keys[vid] = 0
+
+    total: uint256 = 0
+    for vid: uint256 in range(count, bound=64):
+        keys[vid] = (keys[vid] >> 32) // STAKE_UNIT
+        total += keys[vid]
+    most: uint256 = total * terms.weight_cap_bps // 10_000
+    total = 0
+    for vid: uint256 in range(count, bound=64):
+        weight: uint256 = min(keys[vid], most)
+        total += weight
+        # The weight is the highest field of a packed Voter.
+        self.voters[vid] = (self.voters[vid] & (2 ** 136 - 1)) | (weight << 136)
+    self.beacon[clock.epoch] = keccak256(abi_encode(self.entropy, clock.epoch, self))
     clock.closing = 1
     clock.total_weight = total
     clock.rank_total = 0
@@ -1042,13 +1079,12 @@ def _begin():
 
 @internal
 def _settle(first_page: uint256, hints: DynArray[uint256, 16]):
-    clock: Clock = self._load_clock()
-    assert clock.closing != 0, "market: epoch is not closing"
+    clock: Clock = self._load_closing()
     assert first_page + 1 >= clock.closing, "market: page already settled"
     assert first_page + 1 == clock.closing, "market: page is not the next one"
     assert first_page + len(hints) <= self._pages(), "market: no such page"
     # kappa of the total, rounded up; at least 1, so that an empty jury agrees on 0.
-    threshold: uint256 = max((_KAPPA * clock.total_weight + PRECISE - 1) // PRECISE, 1)
+    threshold: uint256 = max((self._epoch_terms().kappa * clock.total_weight + PRECISE - 1) // PRECISE, 1)
     before: uint256 = clock.closed_generation * ONES
     jury: Jury = self._load_jury(clock)
     earned: uint256[64] = empty(uint256[64])
@@ -1094,10 +1130,10 @@ def _settle_half(
     @dev Eight columns: quad 2*half ("low") and quad 2*half + 1 ("high").
     @return (sum of ranks, rank / column sum of bonds over 2**32, new bonds by vid)
     """
-    quad: uint256 = 4 * page + 2 * half
-    offset: uint256 = 32 * half
-    born_low: uint256 = self.generation_lanes[quad]
-    born_high: uint256 = self.generation_lanes[quad + 1]
+    quad: uint256 = (page << 2) | (half << 1)
+    offset: uint256 = half << 5
+    born_low: uint256 = self.generation_lanes[quad] & LOW_32
+    born_high: uint256 = self.generation_lanes[quad + 1] & LOW_32
     # A miner holds the column (1 or 0 in each lane).
     held_low: uint256 = self._at_least_32(born_low, ONES)
     held_high: uint256 = self._at_least_32(born_high, ONES)
@@ -1154,15 +1190,15 @@ def _settle_half(
             rank_high = unsafe_add(
                 rank_high, unsafe_mul(stake, self._clip(weight_high, hint_high, at_high))
             )
-        slot: uint256 = 32 * vid + quad // 2
+        slot: uint256 = (vid << 5) | (quad >> 1)
         old: uint256 = self.bonds[slot]
         new: uint256 = 0
         if jury.bonded[vid]:
             new = old & kept
         bond_low: uint256 = self._ema(
-            new & LOW_32, weight_low & unsafe_mul(held_low, 65_535)
+            new & LOW_32, weight_low & unsafe_mul(held_low, 65_535), jury.alpha
         )
-        bond_high: uint256 = self._ema((new >> 32) & LOW_32, weight_high)
+        bond_high: uint256 = self._ema((new >> 32) & LOW_32, weight_high, jury.alpha)
         # Lanes: 64 bonds of 32 bits stay under 2**38.
         sum_low = unsafe_add(sum_low, bond_low)
         sum_high = unsafe_add(sum_high, bond_high)
@@ -1178,9 +1214,9 @@ def _settle_half(
     ratios: uint256[8] = empty(uint256[8])
     ranked: uint256 = 0
     for lane: uint256 in range(4):
-        at: uint256 = 64 * lane
-        ratios[2 * lane] = self._ratio((rank_low >> at) & LANE, (sum_low >> at) & LANE)
-        ratios[2 * lane + 1] = self._ratio((rank_high >> at) & LANE, (sum_high >> at) & LANE)
+        at: uint256 = lane << 6
+        ratios[lane << 1] = self._ratio((rank_low >> at) & LANE, (sum_low >> at) & LANE)
+        ratios[(lane << 1) | 1] = self._ratio((rank_high >> at) & LANE, (sum_high >> at) & LANE)
         ranked += ((rank_low >> at) & LANE) + ((rank_high >> at) & LANE)
     return ranked, ratios, bonds
 
@@ -1193,7 +1229,7 @@ def _check(hint: uint256, reach: uint256, above: uint256, threshold: uint256):
          units(w >= c) >= threshold > units(w > c). No other value passes.
     """
     for lane: uint256 in range(4):
-        at: uint256 = 64 * lane
+        at: uint256 = lane << 6
         if (hint >> at) & LANE != 0:
             assert (reach >> at) & LANE >= threshold, "market: consensus hint too high"
         assert (above >> at) & LANE < threshold, "market: consensus hint too low"
@@ -1215,109 +1251,272 @@ def _dividend(bonds: uint256, ratios: uint256[8]) -> uint256:
 
 
 @internal
-def _finish():
+@view
+def _load_closing() -> Clock:
     clock: Clock = self._load_clock()
     assert clock.closing != 0, "market: epoch is not closing"
-    assert clock.closing == self._pages() + 1, "market: pages are not all settled"
-    reward: uint256 = self.reward_rate
-    # Spent is what was not voted for the unspent column; floored, as each payout is.
-    earned: uint256 = clock.rank_total - (self.rank_lanes[0] & LANE)
-    spent: uint256 = 0
-    if earned != 0:
-        spent = reward * earned // clock.rank_total
-    for_validators: uint256 = spent * _VALIDATOR_SHARE_BPS // 10_000
-    to_miners: uint256 = self._pay_miners(clock.epoch, spent - for_validators, earned)
-    to_validators: uint256 = self._pay_validators(clock, for_validators)
-    refund: uint256 = reward - to_miners - to_validators
+    return clock
 
-    if reward != 0:
-        self.refund_index += refund * REFUND_PRECISION // reward
-        self._books.owed += to_miners + to_validators
-        self._books.budget -= reward
-        self._books.refundable += refund
+
+@internal
+@view
+def _require_settled():
+    assert (
+        self._load_closing().closing == self._pages() + 1
+    ), "market: pages are not all settled"
+
+
+@internal
+def _poke(steps: uint256):
+    """
+    @dev Each page is a step, and so are the beginning and the end.
+    """
+    extcall Treasury(treasury).poke(msg.sender, steps, self._pages() + 2)
+
+
+@internal
+def _finish():
+    clock: Clock = self._load_clock()
+    to_miners: uint256 = 0
+    to_validators: uint256 = 0
+    refunded: uint256 = 0
+    # Earned is what was not voted for the unspent column.
+    to_miners, to_validators, refunded = extcall Treasury(treasury).distribute(
+        clock.epoch,
+        clock.epoch == self.last_epoch,
+        clock.rank_total,
+        clock.rank_total - (self.rank_lanes[0] & LANE),
+        self._epoch_terms().validator_share_bps,
+        self._miner_shares(),
+        self._seat_shares(clock.epoch + 1),
+    )
     log EpochClosed(
         epoch=clock.epoch,
-        reward=reward,
         to_miners=to_miners,
         to_validators=to_validators,
-        refunded=refund,
+        refunded=refunded,
     )
     clock.epoch += 1
     clock.started_at = block.timestamp
     clock.closing = 0
+    # Before anybody new takes a slot: the bonds that are stored are not for them.
     clock.closed_generation = clock.generation
     self._store_clock(clock)
-    self._end_sponsorships(clock.epoch)
+    if len(self.queue) != 0 and clock.epoch <= self.last_epoch:
+        self._admit(clock)
+    if staticcall Rules(rules).due():
+        extcall Rules(rules).take_effect()
 
 
 @internal
-def _end_sponsorships(epoch: uint256):
-    """
-    @dev Ends what ends before this epoch; after the last epoch, all.
-    """
-    if epoch > self.last_epoch:
-        self.reward_rate = 0
-        self._books.refundable += self._books.budget
-        self._books.budget = 0
-        return
-    ending: uint256 = self.ending_rate[epoch]
-    if ending != 0:
-        self.reward_rate -= ending
-        self.ending_index[epoch] = self.refund_index
-
-
-@internal
-def _pay_miners(epoch: uint256, pot: uint256, earned: uint256) -> uint256:
-    """
-    @dev Splits the miners' pot by rank; floors. Returns what was paid.
-    """
-    if pot == 0 or earned == 0:
-        return 0
-    paid: uint256 = 0
-    for quad: uint256 in range(4 * self._pages(), bound=64):
+@view
+def _miner_shares() -> DynArray[MinerShare, 255]:
+    shares: DynArray[MinerShare, 255] = []
+    for quad: uint256 in range(self._pages() << 2, bound=64):
         ranks: uint256 = self.rank_lanes[quad]
         if quad == 0:
             ranks = (ranks >> 64) << 64  # the unspent column is nobody's
         if ranks == 0:
             continue
         for lane: uint256 in range(4):
-            amount: uint256 = pot * ((ranks >> (64 * lane)) & LANE) // earned
-            if amount == 0:
-                continue
-            uid: uint256 = 16 * (quad // 4) + quad % 4 + 4 * lane
-            payee: address = self.miners[uid].owner
-            self.owed[payee] += amount
-            paid += amount
-            log MinerRewarded(epoch=epoch, uid=uid, owner=payee, amount=amount)
-    return paid
+            rank: uint256 = (ranks >> (lane << 6)) & LANE
+            if rank != 0:
+                uid: uint256 = ((quad >> 2) << 4) | (lane << 2) | (quad & 3)
+                shares.append(MinerShare(uid=uid, owner=self.miners[uid].owner, rank=rank))
+    return shares
 
 
 @internal
-def _pay_validators(clock: Clock, pot: uint256) -> uint256:
+@view
+def _seat_shares(revealed: uint256) -> DynArray[SeatShare, 64]:
     """
-    @dev Splits the validators' pot by stake x dividend; floors. Returns what was paid.
+    @dev Weight x dividend of those who revealed: under 2**48 x 2**96, and so is the sum.
     """
-    if pot == 0:
-        return 0
-    jury: Jury = self._load_jury(clock)
-    shares: uint256[64] = empty(uint256[64])
-    total: uint256 = 0
-    for vid: uint256 in range(jury.count, bound=64):
-        if jury.weight[vid] != 0:
-            shares[vid] = jury.weight[vid] * self.dividends[vid]
-            total += shares[vid]
-    if total == 0:
-        return 0
-    paid: uint256 = 0
-    for vid: uint256 in range(jury.count, bound=64):
-        amount: uint256 = pot * shares[vid] // total
-        if amount == 0:
+    shares: DynArray[SeatShare, 64] = []
+    for vid: uint256 in range(self._bit_length(self.validator_slots), bound=64):
+        voter: Voter = self._load_voter(vid)
+        if voter.weight == 0 or voter.revealed != revealed:
             continue
-        payee: address = self.seats[vid].owner
-        self.owed[payee] += amount
-        paid += amount
-        log ValidatorRewarded(epoch=clock.epoch, vid=vid, owner=payee, amount=amount)
-    return paid
+        share: uint256 = voter.weight * self.dividends[vid]
+        if share != 0:
+            shares.append(
+                SeatShare(
+                    vid=vid, pool=voter.generation, owner=self.seats[vid].owner, share=share
+                )
+            )
+    return shares
+
+
+@internal
+def _admit(clock: Clock):
+    """
+    @dev Gives applicants free slots, else those of the weakest miners: least rank in the epoch
+         just closed, of equals the oldest. Newcomers are immune, and so many as the floor says
+         stay. An epoch without consensus judged nobody, so it evicts nobody.
+    """
+    terms: MinerTerms = self._miner_terms()
+    keys: uint256[256] = empty(uint256[256])
+    evictable: uint256 = 0
+    for uid: uint256 in range(1, 256):
+        born: uint256 = self._born(uid)
+        keys[uid] = max_value(uint256)
+        # `since` is at most the epoch just closed, which is one before the clock's.
+        if (
+            born != 0
+            and clock.rank_total != 0
+            and clock.epoch > (born >> 32) + terms.immunity_epochs
+        ):
+            keys[uid] = (self._rank(uid) << 32) | (born & 4_294_967_295)
+            evictable += 1
+
+    kept: DynArray[address, MAX_APPLICANTS] = []
+    waiting: DynArray[address, MAX_APPLICANTS] = self.queue
+    burned: uint256 = 0
+    for operator: address in waiting:
+        uid: uint256 = self._free_uid()
+        if uid == 0 and evictable > terms.floor_miners:
+            for other: uint256 in range(1, 256):
+                if uid == 0 or keys[other] < keys[uid]:
+                    uid = other
+            keys[uid] = max_value(uint256)
+            evictable -= 1
+            miner: Miner = self._remove_miner(uid)
+            self.deposit_owed[miner.owner] += miner.deposit
+            log MinerEvicted(uid=uid, owner=miner.owner, deposit=miner.deposit)
+        if uid == 0:
+            kept.append(operator)
+            continue
+        application: Application = self.applications[operator]
+        self.applications[operator] = empty(Application)
+        burned += self._seat_miner(
+            uid, application.owner, operator, application.endpoint, application.paid, clock.epoch
+        )
+    self.queue = kept
+    self._burn(burned)
+
+
+# --- Slots and the price ---
+
+
+@internal
+@view
+def _free_uid() -> uint256:
+    """
+    @dev The lowest free uid; 0 when the market is full.
+    """
+    # Bit 0 counts as held: it is the unspent column.
+    uid: uint256 = self._lowest_free(self.miner_slots | 1)
+    if uid > self._miner_terms().max_miners:
+        return 0
+    return uid
+
+
+@internal
+def _seat_miner(
+    uid: uint256,
+    owner: address,
+    operator: address,
+    endpoint: String[128],
+    paid: uint256,
+    since: uint256,
+) -> uint256:
+    """
+    @return What of the price is to be burned; the rest is the deposit.
+    """
+    deposit: uint256 = paid * self._miner_terms().refund_bps // 10_000
+    generation: uint256 = self._next_generation()
+    self.miner_slots |= 1 << uid
+    self.miners[uid] = Miner(owner=owner, operator=operator, deposit=deposit)
+    self.endpoints[uid] = endpoint
+    self.uid_of[operator] = uid
+    self._set_born(uid, generation | (since << 32))
+    self.deposits -= paid - deposit
+    log MinerRegistered(
+        uid=uid,
+        owner=owner,
+        operator=operator,
+        generation=generation,
+        deposit=deposit,
+        burned=paid - deposit,
+        endpoint=endpoint,
+    )
+    return paid - deposit
+
+
+@internal
+def _remove_miner(uid: uint256) -> Miner:
+    miner: Miner = self.miners[uid]
+    self.miner_slots &= ~(1 << uid)
+    self.miners[uid] = empty(Miner)
+    self.endpoints[uid] = ""
+    self.uid_of[miner.operator] = 0
+    self._set_born(uid, 0)
+    return miner
+
+
+@internal
+def _remove_validator(vid: uint256):
+    seat: Seat = self.seats[vid]
+    pool: uint256 = self._load_voter(vid).generation
+    self.validator_slots &= ~(1 << vid)
+    self.seats[vid] = empty(Seat)
+    self.seat_of[seat.operator] = 0
+    self.voters[vid] = 0
+    log ValidatorLeft(vid=vid, owner=seat.owner, pool=pool)
+    extcall Stakes(stakes).close_pool(pool)
+
+
+@internal
+@view
+def _weakest_seat(amount: uint256) -> uint256:
+    """
+    @dev The seat with the least bonded stake, of equals the youngest; `amount` must be more.
+         All bonded stake counts, also what came in this epoch: a seat that was just taken is
+         no weaker than the stake that took it. A commit protects nobody, or whoever commits
+         first would sit for ever.
+    """
+    vid: uint256 = 0
+    least: uint256 = 0
+    vid, least = staticcall Stakes(stakes).weakest(self._pools(64))
+    assert (
+        amount > least and self._phase(self._load_clock()) == 0
+    ), "market: no free validator slot"
+    return vid
+
+
+@internal
+@view
+def _pools(count: uint256) -> DynArray[uint256, 64]:
+    pools: DynArray[uint256, 64] = []
+    for vid: uint256 in range(count, bound=64):
+        pools.append(self._load_voter(vid).generation)
+    return pools
+
+
+@internal
+@view
+def _price() -> uint256:
+    """
+    @dev The last price, halved for each half-life since; on a straight line within one.
+    """
+    terms: MinerTerms = self._miner_terms()
+    age: uint256 = block.timestamp - (self.last_price >> 112)
+    price: uint256 = (self.last_price & (2 ** 112 - 1)) >> (age // terms.price_half_life)
+    price -= price * (age % terms.price_half_life) // (2 * terms.price_half_life)
+    return min(max(price, terms.min_price), terms.max_price)
+
+
+@internal
+def _charge(max_price: uint256) -> uint256:
+    """
+    @dev Takes the price into the books and raises it; the caller of this pulls it.
+    """
+    price: uint256 = self._price()
+    assert price <= max_price, "market: price above the limit"
+    raised: uint256 = price + (price * PRICE_STEP_BPS + 9_999) // 10_000
+    self.last_price = min(raised, self._miner_terms().max_price) | (block.timestamp << 112)
+    self.deposits += price
+    return price
 
 
 # --- Small parts ---
@@ -1330,12 +1529,31 @@ def _phase(clock: Clock) -> uint256:
         return 3
     if clock.epoch > self.last_epoch:
         return 4
-    age: uint256 = block.timestamp - clock.started_at
-    if age < _COMMIT_SECONDS:
+    terms: PhaseTerms = self._phase_terms()
+    commit_ends: uint256 = clock.started_at + terms.commit_seconds
+    if block.timestamp < commit_ends:
         return 0
-    if age < _COMMIT_SECONDS + _REVEAL_SECONDS:
+    if block.timestamp < commit_ends + terms.reveal_seconds:
         return 1
     return 2
+
+
+@internal
+@view
+def _phase_terms() -> PhaseTerms:
+    return staticcall Rules(rules).phase_terms()
+
+
+@internal
+@view
+def _epoch_terms() -> EpochTerms:
+    return staticcall Rules(rules).epoch_terms()
+
+
+@internal
+@view
+def _miner_terms() -> MinerTerms:
+    return staticcall Rules(rules).miner_terms()
 
 
 @internal
@@ -1353,52 +1571,50 @@ def _require_open():
 
 @internal
 @view
-def _require_miner_owner(uid: uint256):
-    assert msg.sender == self.miners[uid].owner, "market: caller is not the miner's owner"
+def _require_owner(owner: address):
+    assert msg.sender == owner, "market: caller is not the slot's owner"
 
 
 @internal
 @view
-def _require_seat_owner(vid: uint256):
-    assert msg.sender == self.seats[vid].owner, "market: caller is not the validator's owner"
+def _require_free_key(operator: address):
+    self._require_free(
+        operator, self.uid_of[operator] != 0 or self.applications[operator].owner != empty(address)
+    )
+
+
+@internal
+@pure
+def _require_free(operator: address, used: bool):
+    assert operator != empty(address), "market: operator is the zero address"
+    assert not used, "market: operator already in use"
 
 
 @internal
 @view
-def _seat_of_caller() -> uint256:
-    seat: uint256 = self.seat_of[msg.sender]
+def _vid_of(operator: address) -> uint256:
+    seat: uint256 = self.seat_of[operator]
     assert seat != 0, "market: caller is not a validator's operator"
     return unsafe_sub(seat, 1)
 
 
 @internal
 @view
-def _end_of_time() -> uint256:
-    """
-    @dev First epoch that will never run; unbounded while the market is open.
-    """
-    if self.last_epoch == max_value(uint256):
-        return max_value(uint256)
-    return self.last_epoch + 1
-
-
-@internal
-@view
-def _refundable(number: uint256, grant: Sponsorship) -> uint256:
-    """
-    @dev Floored share of all refunds since the sponsorship began, what cancelling gave back,
-         and after the last epoch the budget of all epochs that never ran; less what was paid.
-    """
-    epoch: uint256 = self._load_clock().epoch
-    end: uint256 = min(grant.end_epoch, self._end_of_time())
-    index: uint256 = self.refund_index
-    if grant.end_epoch <= min(epoch, self.last_epoch):
-        index = self.ending_index[end]
-    index -= self.starting_index[number]
-    total: uint256 = grant.rate * index // REFUND_PRECISION + grant.returned
-    if epoch >= end:
-        total += grant.rate * (grant.end_epoch - end)
-    return total - grant.claimed
+def _validator(vid: uint256) -> ValidatorView:
+    voter: Voter = self._load_voter(vid)
+    seat: Seat = self.seats[vid]
+    return ValidatorView(
+        vid=vid,
+        owner=seat.owner,
+        operator=seat.operator,
+        pool=voter.generation,
+        weight=voter.weight,
+        committed_epoch=voter.committed,
+        revealed_epoch=voter.revealed,
+        as_of=voter.as_of,
+        words=voter.words,
+        evidence=seat.evidence,
+    )
 
 
 @internal
@@ -1407,6 +1623,7 @@ def _load_jury(clock: Clock) -> Jury:
     jury: Jury = empty(Jury)
     slots: uint256 = self.validator_slots
     jury.count = self._bit_length(slots)
+    jury.alpha = self._epoch_terms().bond_alpha * 2 ** 32 // PRECISE
     for vid: uint256 in range(jury.count, bound=64):
         if (slots >> vid) & 1 == 0:
             continue
@@ -1414,7 +1631,7 @@ def _load_jury(clock: Clock) -> Jury:
         jury.seated[vid] = True
         jury.bonded[vid] = voter.generation <= clock.closed_generation
         if voter.revealed == clock.epoch + 1:
-            jury.weight[vid] = voter.stake // STAKE_UNIT
+            jury.weight[vid] = voter.weight
             jury.as_of[vid] = voter.as_of
             jury.words[vid] = voter.words
     return jury
@@ -1426,8 +1643,14 @@ def _page_rows(page: uint256, jury: Jury) -> uint256[64]:
     rows: uint256[64] = empty(uint256[64])
     for vid: uint256 in range(jury.count, bound=64):
         if page < jury.words[vid]:
-            rows[vid] = self.rows[16 * vid + page]
+            rows[vid] = self.rows[(vid << 4) | page]
     return rows
+
+
+@internal
+@view
+def _epoch() -> uint256:
+    return self.clock & 4_294_967_295
 
 
 @internal
@@ -1469,28 +1692,21 @@ def _load_voter(vid: uint256) -> Voter:
         committed=(word >> 64) & 4_294_967_295,
         revealed=(word >> 96) & 4_294_967_295,
         words=(word >> 128) & 255,
-        stake=word >> 144,
+        weight=word >> 136,
     )
 
 
 @internal
 def _store_voter(vid: uint256, voter: Voter):
-    # Epochs and registrations are far below 2**32; the stake is bounded by `_add_stake`.
+    # Epochs and registrations are far below 2**32; weights are below 2**48.
     self.voters[vid] = (
         voter.generation
         | (voter.as_of << 32)
         | (voter.committed << 64)
         | (voter.revealed << 96)
         | (voter.words << 128)
-        | (voter.stake << 144)
+        | (voter.weight << 136)
     )
-
-
-@internal
-def _add_stake(amount: uint256):
-    total: uint256 = self._books.staked + amount
-    assert total // STAKE_UNIT < MAX_UNITS, "market: total stake too large"
-    self._books.staked = total
 
 
 @internal
@@ -1505,22 +1721,44 @@ def _next_generation() -> uint256:
 @internal
 @pure
 def _quad_of(uid: uint256) -> uint256:
-    return 4 * (uid // 16) + uid % 4
+    return ((uid >> 4) << 2) | (uid & 3)
+
+
+@internal
+@pure
+def _place_of(uid: uint256) -> uint256:
+    """
+    @dev The first bit of its lane within its quad.
+    """
+    return ((uid >> 2) & 3) << 6
 
 
 @internal
 @pure
 def _lane_of(lanes: uint256, uid: uint256) -> uint256:
-    return (lanes >> (64 * (uid % 16 // 4))) & LANE
+    return (lanes >> self._place_of(uid)) & LANE
 
 
 @internal
-def _set_generation(uid: uint256, generation: uint256):
+def _set_born(uid: uint256, born: uint256):
     quad: uint256 = self._quad_of(uid)
-    at: uint256 = 64 * (uid % 16 // 4)
-    self.generation_lanes[quad] = (
-        self.generation_lanes[quad] & ~(LANE << at) | (generation << at)
-    )
+    at: uint256 = self._place_of(uid)
+    self.generation_lanes[quad] = self.generation_lanes[quad] & ~(LANE << at) | (born << at)
+
+
+@internal
+@view
+def _born(uid: uint256) -> uint256:
+    """
+    @dev A slot's generation, and above its 32 bits the epoch its holder came in.
+    """
+    return self._lane_of(self.generation_lanes[self._quad_of(uid)], uid)
+
+
+@internal
+@view
+def _rank(uid: uint256) -> uint256:
+    return self._lane_of(self.rank_lanes[self._quad_of(uid)], uid)
 
 
 @internal
@@ -1605,8 +1843,8 @@ def _clip(weight: uint256, limit: uint256, over: uint256) -> uint256:
 
 
 @internal
-@view
-def _ema(bond: uint256, weight: uint256) -> uint256:
+@pure
+def _ema(bond: uint256, weight: uint256, alpha: uint256) -> uint256:
     """
     @dev keep x bond + alpha x weight in each lane, rounded towards the weight.
          Lanes: keep + alpha = 2**32 and both values < 2**32, so the sum with the rounding
@@ -1614,7 +1852,9 @@ def _ema(bond: uint256, weight: uint256) -> uint256:
     """
     target: uint256 = weight << 16
     rising: uint256 = self._at_least_32(target, bond)
-    mixed: uint256 = unsafe_add(unsafe_mul(_BOND_ALPHA, target), unsafe_mul(_BOND_KEEP, bond))
+    mixed: uint256 = unsafe_add(
+        unsafe_mul(alpha, target), unsafe_mul(unsafe_sub(2 ** 32, alpha), bond)
+    )
     rounded: uint256 = unsafe_add(mixed, unsafe_mul(rising, 4_294_967_295))
     return (rounded >> 32) & LOW_32
 
@@ -1631,16 +1871,30 @@ def _ratio(rank: uint256, column: uint256) -> uint256:
 
 
 @internal
-def _pull(token: address, amount: uint256):
+def _pull(amount: uint256):
     if amount != 0:
-        assert extcall IERC20(token).transferFrom(
-            msg.sender, self, amount, default_return_value=True
-        ), "market: token transfer failed"
+        self._require_paid(
+            extcall IERC20(stake_token).transferFrom(
+                msg.sender, self, amount, default_return_value=True
+            )
+        )
 
 
 @internal
-def _push(token: address, receiver: address, amount: uint256):
+def _push(amount: uint256):
     if amount != 0:
-        assert extcall IERC20(token).transfer(
-            receiver, amount, default_return_value=True
-        ), "market: token transfer failed"
+        self._require_paid(
+            extcall IERC20(stake_token).transfer(msg.sender, amount, default_return_value=True)
+        )
+
+
+@internal
+@pure
+def _require_paid(paid: bool):
+    assert paid, "market: token transfer failed"
+
+
+@internal
+def _burn(amount: uint256):
+    if amount != 0:
+        extcall Burnable(stake_token).burn(amount)

@@ -1,0 +1,190 @@
+"""Stand-ins for a market's other contracts, so that one of the four can be tested alone.
+
+Tiny Vyper contracts, compiled here: `StandInMarket` holds a clock that the test sets and speaks to the satellites
+as the test tells it to; `StandInStakes` takes what the treasury hands it and lets anybody take it out again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+import vyper
+from eth_abi.abi import encode
+from tests.chain.contracts.evm import Contract, Ledger, _type
+from vyper.compiler.settings import Settings
+
+from tercet.chain.artifacts import Artifact
+
+NEVER = 2**256 - 1
+TCT = 10**18
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """A market's rules, in the order of the contract's struct."""
+
+    subnet: str = "inference"
+    mechanism_version: int = 1
+    commit_seconds: int = 60
+    reveal_seconds: int = 60
+    activity_epochs: int = 2
+    kappa: int = 6 * 10**17
+    bond_alpha: int = 10**17
+    validator_share_bps: int = 5_000
+    max_miners: int = 255
+    max_validators: int = 64
+    min_stake: int = 100 * TCT
+    weight_cap_bps: int = 2_000
+    unbonding_epochs: int = 3
+    immunity_epochs: int = 2
+    min_price: int = 10 * TCT
+    max_price: int = 1_000 * TCT
+    price_half_life: int = 3_600
+    refund_bps: int = 5_000
+    floor_miners: int = 0
+    audit_share_bps: int = 1_000
+    slash_bps: int = 1_000
+
+    def tuple(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+
+MARKET = """
+# pragma version ==0.4.3
+
+interface Rules:
+    def owner() -> address: view
+    def due() -> bool: view
+    def take_effect(): nonpayable
+
+rules: public(address)
+epoch: public(uint256)
+last_epoch: public(uint256)
+is_closing: public(bool)
+
+@deploy
+def __init__(rules: address):
+    self.rules = rules
+    self.last_epoch = max_value(uint256)
+
+@external
+@view
+def owner() -> address:
+    return staticcall Rules(self.rules).owner()
+
+@external
+@view
+def is_wound_down() -> bool:
+    return self.epoch > self.last_epoch
+
+@external
+def set_closing(closing: bool):
+    self.is_closing = closing
+
+@external
+def wind_down():
+    self.last_epoch = self.epoch
+
+@external
+def next_epoch():
+    if staticcall Rules(self.rules).due():
+        extcall Rules(self.rules).take_effect()
+    self.epoch += 1
+    self.is_closing = False
+
+@external
+def tell(target: address, data: Bytes[40_960]) -> Bytes[1_024]:
+    return raw_call(target, data, max_outsize=1_024)
+"""
+
+STAKES = """
+# pragma version ==0.4.3
+from ethereum.ercs import IERC20
+
+event Rewarded:
+    epoch: uint256
+    token: address
+    pools: DynArray[uint256, 64]
+    amounts: DynArray[uint256, 64]
+
+market: public(address)
+treasury: public(address)
+audits: public(address)
+received: public(HashMap[address, uint256])
+
+@deploy
+def __init__(stake_token: address, reward_token: address, audits: address):
+    self.audits = audits
+
+@external
+def attach(market: address, treasury: address):
+    assert self.market == empty(address)
+    self.market = market
+    self.treasury = treasury
+
+@external
+def reward(
+    epoch: uint256, token: address, pools: DynArray[uint256, 64], amounts: DynArray[uint256, 64]
+):
+    assert msg.sender == self.treasury
+    assert len(pools) == len(amounts)
+    for amount: uint256 in amounts:
+        assert amount != 0
+        self.received[token] += amount
+    assert staticcall IERC20(token).balanceOf(self) >= self.received[token]
+    log Rewarded(epoch=epoch, token=token, pools=pools, amounts=amounts)
+
+@external
+def take_out(token: address, receiver: address):
+    amount: uint256 = self.received[token]
+    self.received[token] = 0
+    extcall IERC20(token).transfer(receiver, amount)
+"""
+
+SOURCES = {"StandInMarket": MARKET, "StandInStakes": STAKES}
+
+
+@cache
+def build(name: str) -> Artifact:
+    """A stand-in, compiled."""
+    output = vyper.compile_code(
+        SOURCES[name],
+        output_formats=["abi", "bytecode", "blueprint_bytecode"],
+        settings=Settings(evm_version="cancun"),
+    )
+    return Artifact(
+        name=name,
+        abi=tuple(output["abi"]),
+        bytecode=_bytes(output["bytecode"]),
+        blueprint=_bytes(output["blueprint_bytecode"]),
+        compiler="",
+        source_sha256="",
+    )
+
+
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def deploy(ledger: Ledger, name: str, *arguments: Any) -> Contract:
+    """Deploy a stand-in."""
+    artifact = build(name)
+    inputs = next(entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor")
+    code = artifact.bytecode + encode([_type(item) for item in inputs], arguments)
+    return attach(ledger, name, ledger._create(code, None))
+
+
+def deploy_blueprint(ledger: Ledger, name: str) -> str:
+    """Deploy a stand-in's ERC-5202 blueprint."""
+    blueprint = build(name).blueprint
+    assert blueprint is not None
+    return ledger._create(blueprint, None)
+
+
+def attach(ledger: Ledger, name: str, address: str) -> Contract:
+    """Speak to a stand-in that is there already."""
+    contract = Contract(ledger, build(name), address)
+    ledger._contracts[bytes.fromhex(address[2:])] = contract
+    return contract
