@@ -20,7 +20,8 @@ from tercet.market.treasury import pay_poke
 
 TCT = 10**18
 CREDIT = 10**6
-SUPPLY = 100_000_000 * TCT
+SUPPLY = 50_000_000 * TCT
+"""Half of the cap; the rest is for the emission."""
 SALT = b"salt".ljust(32, b"\0")
 BOND = 1_000 * TCT
 TIMELOCK = 1_000
@@ -102,12 +103,10 @@ class Arena:
         self.ledger = Ledger()
         self.bank = self.ledger.account("bank")
         self.opener = self.ledger.account("opener")
-        self.token = self.ledger.deploy("Token", self.bank, SUPPLY)
+        self.token = self.ledger.deploy("Token", self.bank, SUPPLY, sender=self.bank)
         self.credit = self.ledger.deploy("Credit", self.bank)
         blueprints = tuple(self.ledger.deploy_blueprint(name) for name in FOUR)
-        self.registry = self.ledger.deploy(
-            "Registry", self.token.address, blueprints, BOND, TIMELOCK, audits, sink
-        )
+        self.registry = self.ledger.deploy("Registry", self.token.address, blueprints, BOND, TIMELOCK, audits, sink)
         self.give_stake_token(self.opener, BOND, self.registry)
         receipt = self.registry.send(
             self.opener, "open_market", self.credit.address, "first market", self.params.tuple()
