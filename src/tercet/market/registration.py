@@ -76,12 +76,7 @@ def rank_weakest(miners: Sequence[MinerStanding], epoch: int, rules: EvictionRul
 
 
 def place_applicants(
-    applicants: int,
-    free: Sequence[int],
-    miners: Sequence[MinerStanding],
-    epoch: int,
-    judged: bool,
-    rules: EvictionRules,
+    applicants: int, free: Sequence[int], miners: Sequence[MinerStanding], epoch: int, judged: bool, rules: EvictionRules
 ) -> tuple[int, ...]:
     """The uids that the first applicants get at the end of an epoch; the others wait on.
 
