@@ -25,6 +25,9 @@ from tercet.errors import ChainError, DeploymentError, WrongChainError
 TOKEN_SUPPLY = 100_000_000 * 10**18
 """All TCT there can be; a development deployment mints it to the deployer."""
 
+FEE_BPS = 100
+"""The network's part of what miners redeem, ten-thousandths, in a new deployment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -117,18 +120,22 @@ class Ledger:
             )
 
 
-async def deploy(sender: Sender, *, bond: int = 10**21, min_withdraw_delay: int = 60) -> Deployment:
+async def deploy(
+    sender: Sender, *, bond: int = 10**21, min_withdraw_delay: int = 60, fee_bps: int = FEE_BPS, fee_sink: str = ""
+) -> Deployment:
     """Put all contracts on a chain; the sender gets the whole stake supply and may mint test credit.
 
     Args:
         sender: who pays the gas, about 15 million in all.
         bond: what opening a market takes, refundable, stake token base units.
         min_withdraw_delay: shortest notice of a payment channel, seconds; 60 or more where money is real.
+        fee_bps: the network's part of what miners redeem, ten-thousandths, 0 to 500.
+        fee_sink: who gets it; empty means the sender.
     """
     chain_id, head = await sender.rpc.chain_id(), await sender.rpc.head()
     token = await _create(sender, "Token", sender.address, TOKEN_SUPPLY)
     credit = await _create(sender, "Credit", sender.address)
-    escrow = await _create(sender, "Escrow", min_withdraw_delay)
+    escrow = await _create(sender, "Escrow", min_withdraw_delay, fee_bps, fee_sink or sender.address, sender.address)
     blueprint = await _create_blueprint(sender, "Market")
     registry = await _create(sender, "Registry", token, blueprint, bond)
     return Deployment(chain_id, head.number, token, credit, escrow, blueprint, registry)

@@ -33,7 +33,10 @@ _TOKENS: dict[str, _Row] = {
     "erc20: balance too small": (InsufficientFundsError, "Fund the account with: tercet wallet fund NAME"),
     "erc20: mint to the zero address": (LimitError, "Name a real receiver."),
     "erc20: transfer to the zero address": (LimitError, "Name a real receiver."),
-    "token: caller is not the deployer": (NotAllowedError, "Only the account that deployed the token names its minter."),
+    "token: caller is not the deployer": (
+        NotAllowedError,
+        "Only the account that deployed the token names its minter.",
+    ),
     "token: caller is not the minter": (NotAllowedError, "New tokens come by emission only: tercet market show."),
     "token: minter already set": (AlreadyDoneError, "A token has one minter for ever."),
     "token: minter is not a contract": (LimitError, "Name the deployed emission contract."),
@@ -50,7 +53,10 @@ _ESCROW: dict[str, _Row] = {
     "escrow: claim above the voucher": (VoucherRefusedError, "Claim at most what the newest voucher allows."),
     "escrow: close already requested": (AlreadyDoneError, "Wait for the notice to end, then withdraw."),
     "escrow: close not requested": (WrongPhaseError, "Request the close first and wait for the notice."),
-    "escrow: invalid signature": (VoucherRefusedError, "The channel's payer authorizer must sign the voucher."),
+    "escrow: invalid signature": (
+        VoucherRefusedError,
+        "The channel's payer authorizer must sign the voucher, and still stand by it if it is a smart account.",
+    ),
     "escrow: no such channel": (
         VoucherRefusedError,
         "Open the channel first; its config must be the same in every field.",
@@ -64,6 +70,16 @@ _ESCROW: dict[str, _Row] = {
     "escrow: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
     "escrow: voucher already redeemed": (AlreadyDoneError, "Nothing is lost: this total was paid before."),
     "escrow: withdraw delay out of bounds": (LimitError, "Choose a notice that the Escrow allows."),
+}
+
+_FEE: dict[str, _Row] = {
+    "fee: above the maximum": (LimitError, "The network takes at most 500 basis points."),
+    "fee: caller is not the owner": (NotAllowedError, "Send it from the fee's owner."),
+    "fee: caller is not the pending owner": (NotAllowedError, "Only who was offered the fee's ownership accepts it."),
+    "fee: not due yet": (WrongPhaseError, "A new fee counts a week after it was announced."),
+    "fee: nothing proposed": (WrongPhaseError, "Announce a fee first."),
+    "fee: owner is the zero address": (LimitError, "Name who may announce another fee."),
+    "fee: sink is the zero address": (LimitError, "Name where fees go."),
 }
 
 _MARKET: dict[str, _Row] = {
@@ -137,7 +153,7 @@ _REGISTRY: dict[str, _Row] = {
     },
 }
 
-REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_REGISTRY}
+REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_FEE, **_MARKET, **_REGISTRY}
 """Every reason of our contracts."""
 
 
