@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from eth.constants import BLANK_ROOT_HASH, CREATE_CONTRACT_ADDRESS
@@ -20,7 +18,7 @@ from eth.vm.forks.berlin.transactions import calculate_txn_intrinsic_gas_berlin
 from eth.vm.forks.prague.state import PragueState
 from eth_abi.abi import decode, encode
 from eth_utils import keccak, to_checksum_address
-from vyper.cli.vyper_compile import compile_files
+from tests.chain.contracts.sources import compile_source
 
 from tercet.chain.artifacts import Artifact, ContractName, load_artifact
 
@@ -241,16 +239,6 @@ class Contract:
         outputs = self._functions[name]["outputs"]
         values = [_name(item, value) for item, value in zip(outputs, decode(_types(outputs), output), strict=True)]
         return None if not values else values[0] if len(values) == 1 else tuple(values)
-
-
-@cache
-def compile_source(name: str) -> Artifact:
-    """One of this folder's own contracts, such as `wallet`."""
-    path = Path(__file__).with_name(f"{name}.vy")
-    compiled = compile_files([str(path)], ["abi", "bytecode"], paths=[str(path.parent)])
-    output = next(found for file, found in compiled.items() if str(file).endswith(path.name))
-    code = bytes.fromhex(output["bytecode"].removeprefix("0x"))
-    return Artifact(name, tuple(output["abi"]), code, None, "vyper", "")
 
 
 def _name(item: dict[str, Any], value: Any) -> Any:
