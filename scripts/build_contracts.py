@@ -26,7 +26,7 @@ ARTIFACTS = CONTRACTS / "artifacts"
 EVM_VERSION = "cancun"
 """The oldest rules we run on: Cancun has transient storage and MCOPY."""
 
-DEPLOYABLES = ("Token", "Credit", "Registry", "Market", "Escrow")
+DEPLOYABLES = ("Token", "Credit", "Registry", "Market", "Escrow", "Jobs")
 BLUEPRINTS = ("Market",)
 """Contracts that another contract creates: their artifact also has the ERC-5202 initcode."""
 

@@ -128,7 +128,7 @@ class Client:
     def contracts(self, markets: Iterable[MarketContract] = ()) -> Sequence[BoundContract]:
         """Everything that logs events: the deployment's contracts and some markets."""
         ledger = self.ledger
-        return [ledger.token, ledger.credit, ledger.registry, ledger.escrow, *markets]
+        return [ledger.token, ledger.credit, ledger.registry, ledger.escrow, ledger.jobs, *markets]
 
     async def events(
         self, contracts: Iterable[BoundContract], first: int | None = None, *, names: Iterable[str] = ()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tercet.chain.closing import Closing, close_epoch, read_state
     from tercet.chain.devnet.server import Server, serve
     from tercet.chain.escrow import Authorization, Channel, Claim, EscrowContract
+    from tercet.chain.jobs import HeldJob, JobEnd, JobRecord, JobsContract, job_id
     from tercet.chain.keys import Key, address_from_public, keccak, recover, text_digest
     from tercet.chain.keystore import Entry, Keystore
     from tercet.chain.ledger import Deployment, Ledger, deploy
@@ -37,6 +38,7 @@ _HOMES = {
     "closing": ("Closing", "close_epoch", "read_state"),
     "devnet.server": ("Server", "serve"),
     "escrow": ("Authorization", "Channel", "Claim", "EscrowContract"),
+    "jobs": ("HeldJob", "JobEnd", "JobRecord", "JobsContract", "job_id"),
     "keys": ("Key", "address_from_public", "keccak", "recover", "text_digest"),
     "keystore": ("Entry", "Keystore"),
     "ledger": ("Deployment", "Ledger", "deploy"),
@@ -73,6 +75,10 @@ __all__ = [
     "EscrowDomain",
     "Event",
     "Head",
+    "HeldJob",
+    "JobEnd",
+    "JobRecord",
+    "JobsContract",
     "Key",
     "Keystore",
     "Ledger",
@@ -95,6 +101,7 @@ __all__ = [
     "channel_id",
     "close_epoch",
     "deploy",
+    "job_id",
     "keccak",
     "read_events",
     "read_state",

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from tercet.errors import UnknownContractError
 
-ContractName = Literal["Token", "Credit", "Registry", "Market", "Escrow"]
+ContractName = Literal["Token", "Credit", "Registry", "Market", "Escrow", "Jobs"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from tercet.chain.artifacts import ContractName, load_artifact
 from tercet.chain.bindings import load_interface
 from tercet.chain.escrow import EscrowContract
 from tercet.chain.files import make_folder, write_atomic
+from tercet.chain.jobs import JobsContract
 from tercet.chain.keys import checksum_address, parse_address
 from tercet.chain.market import MarketContract
 from tercet.chain.registry import RegistryContract
@@ -42,6 +43,7 @@ class Deployment:
     blueprint: str
     """Of the Market contract."""
     registry: str
+    jobs: str
 
     @property
     def domain(self) -> EscrowDomain:
@@ -95,6 +97,7 @@ class Ledger:
         self.credit = CreditContract(rpc, deployment.credit)
         self.registry = RegistryContract(rpc, deployment.registry)
         self.escrow = EscrowContract(rpc, deployment.escrow)
+        self.jobs = JobsContract(rpc, deployment.jobs)
 
     def market(self, address: str) -> MarketContract:
         """A market by its address."""
@@ -126,9 +129,10 @@ async def deploy(
     """Put all contracts on a chain; the sender gets the whole stake supply and may mint test credit.
 
     Args:
-        sender: who pays the gas, about 15 million in all.
+        sender: who pays the gas, about 18 million in all.
         bond: what opening a market takes, refundable, stake token base units.
-        min_withdraw_delay: shortest notice of a payment channel, seconds; 60 or more where money is real.
+        min_withdraw_delay: shortest notice of a payment channel, and shortest review or dispute of a held job,
+            seconds; 60 or more where money is real.
         fee_bps: the network's part of what miners redeem, ten-thousandths, 0 to 500.
         fee_sink: who gets it; empty means the sender.
     """
@@ -138,7 +142,8 @@ async def deploy(
     escrow = await _create(sender, "Escrow", min_withdraw_delay, fee_bps, fee_sink or sender.address, sender.address)
     blueprint = await _create_blueprint(sender, "Market")
     registry = await _create(sender, "Registry", token, blueprint, bond)
-    return Deployment(chain_id, head.number, token, credit, escrow, blueprint, registry)
+    jobs = await _create(sender, "Jobs", escrow, registry, min_withdraw_delay)
+    return Deployment(chain_id, head.number, token, credit, escrow, blueprint, registry, jobs)
 
 
 async def _create(sender: Sender, name: ContractName, *arguments: Any) -> str:

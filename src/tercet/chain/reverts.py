@@ -82,6 +82,34 @@ _FEE: dict[str, _Row] = {
     "fee: sink is the zero address": (LimitError, "Name where fees go."),
 }
 
+_JOBS: dict[str, _Row] = {
+    "jobs: already funded": (AlreadyDoneError, "Its money is there; for another one like it, take a new salt."),
+    "jobs: already voted": (AlreadyDoneError, "A validator gives one verdict on a job."),
+    "jobs: amount is zero": (LimitError, "Hold more than nothing."),
+    "jobs: caller is not the buyer": (NotAllowedError, "Send it from the job's buyer."),
+    "jobs: caller is not the worker": (NotAllowedError, "Send it from the job's worker."),
+    "jobs: deliver_by out of bounds": (LimitError, "Give the worker until some time within the next 365 days."),
+    "jobs: escrow or registry is not a contract": (LimitError, "Deploy the Escrow and the Registry first."),
+    "jobs: more than the amount": (LimitError, "Release at most what is held."),
+    "jobs: no such offer": (LimitError, "Accept the very amount that the buyer offers now: tercet job show ID."),
+    "jobs: no weight in the market": (NotRegisteredError, "Only validators that voted in the last closed epoch judge."),
+    "jobs: not in this state": (WrongPhaseError, "See where the job stands: tercet job show ID."),
+    "jobs: nothing to withdraw": (AlreadyDoneError, "Everything was sent."),
+    "jobs: period out of bounds": (
+        LimitError,
+        "Choose a review and a dispute that the contract allows, up to 30 days.",
+    ),
+    "jobs: token is not a contract": (LimitError, "Name a deployed token."),
+    "jobs: token took a fee": (LimitError, "Use a token that transfers whole amounts."),
+    "jobs: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
+    "jobs: too early": (WrongPhaseError, "Wait for the deadline: tercet job show ID."),
+    "jobs: too late": (WrongPhaseError, "The deadline has passed; end the job with: tercet job settle ID."),
+    "jobs: too many verdicts": (LimitError, "Sixty-four validators have spoken."),
+    "jobs: unknown market": (LimitError, "Name a market of this deployment's registry."),
+    "jobs: verdict out of bounds": (LimitError, "Give 0 to 10,000 basis points."),
+    "jobs: worker is the zero address": (LimitError, "Name the worker."),
+}
+
 _MARKET: dict[str, _Row] = {
     "market: already committed": (AlreadyDoneError, "One commit an epoch; reveal it in the reveal phase."),
     "market: already revealed": (AlreadyDoneError, "The row is in; wait for the next epoch."),
@@ -153,7 +181,7 @@ _REGISTRY: dict[str, _Row] = {
     },
 }
 
-REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_FEE, **_MARKET, **_REGISTRY}
+REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_FEE, **_JOBS, **_MARKET, **_REGISTRY}
 """Every reason of our contracts."""
 
 
