@@ -35,6 +35,7 @@ DEPLOYABLES = (
     "Treasury",
     "Rules",
     "Escrow",
+    "Jobs",
     "Fees",
     "Allocator",
     "Emission",

@@ -133,6 +133,7 @@ class Client:
             ledger.credit,
             ledger.registry,
             ledger.escrow,
+            ledger.jobs,
             ledger.fees,
             ledger.emission,
             *markets,

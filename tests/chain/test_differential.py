@@ -77,14 +77,16 @@ def deployments() -> Iterator[Step]:
     assert blueprint is not None
     yield Step(OWNER, None, creation("Token", OWNER.address, 10**9 * TCT // 100), 5_000_000)
     yield Step(OWNER, None, creation("Credit", OWNER.address), 5_000_000)
-    yield Step(OWNER, None, creation("Escrow", 60), 5_000_000)
+    yield Step(OWNER, None, creation("Escrow", 60, 100, MINER.address, OWNER.address), 5_000_000)
     yield Step(OWNER, None, blueprint, 16_000_000)
     yield Step(OWNER, None, creation("Registry", TOKEN, BLUEPRINT, 5 * TCT), 5_000_000)
 
 
 def odd_deployments() -> Iterator[Step]:
     """Creations that fail in each way, and two that destroy themselves."""
-    yield Step(OWNER, None, creation("Escrow", 2**39), 5_000_000)  # its constructor reverts
+    yield Step(
+        OWNER, None, creation("Escrow", 2**39, 100, MINER.address, OWNER.address), 5_000_000
+    )  # its constructor reverts
     yield Step(OWNER, None, creation("Credit", OWNER.address), 900_000)  # no gas for the code
     yield Step(OWNER, None, bytes.fromhex("fe"))  # invalid opcode
     yield Step(OWNER, None, bytes.fromhex("60ef5f5360015ff3"))  # code that starts with 0xef

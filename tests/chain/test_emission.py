@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tercet.chain import Award, Ledger, MarketParams, Sale, deploy
-from tercet.chain.ledger import TOKEN_CAP, TOKEN_SUPPLY
+from tercet.chain import Award, Key, Ledger, MarketParams, Sale, deploy, sign_voucher
+from tercet.chain.ledger import FEE_BPS, TOKEN_CAP, TOKEN_SUPPLY
 from tercet.errors import AlreadyDoneError, LimitError, NotAllowedError, WrongPhaseError
+from tercet.market import ChannelConfig
 
 from .conftest import Node
 
@@ -59,3 +60,26 @@ async def test_refusals_are_typed(chain: Node) -> None:
         await ledger.fees.burn_for(chain.sender, chain.sender.address, 1)
     with pytest.raises(NotAllowedError, match="not a source"):
         await ledger.fees.write(chain.sender, "take", ledger.credit.address, market, 1)
+
+
+async def test_the_fee_of_a_redeemed_voucher_is_for_sale_and_its_price_is_burned(chain: Node) -> None:
+    """Buyer, miner, escrow, fees, bidder: the way of one hundredth of what the miner redeems."""
+    ledger, market = await open_ledger(chain)
+    payer, miner = await chain.fund(Key.generate(), Key.generate())
+    await ledger.credit.mint(chain.sender, payer.address, 10_000)
+    await ledger.credit.approve(payer, ledger.escrow.address)
+    await ledger.escrow.declare_market(miner, market)
+    ends = payer.address, payer.address, miner.address, miner.address
+    config = ChannelConfig(*ends, ledger.credit.address, 60, b"\1" * 32)
+    channel = await ledger.escrow.open(payer, config, 10_000)
+    voucher = sign_voucher(ledger.deployment.domain, payer.key, channel, 10_000)
+    await ledger.escrow.redeem(miner, config, 10_000, voucher)
+    fee = 10_000 * FEE_BPS // 10_000
+    sale = await ledger.fees.sale(ledger.credit.address, market)
+    assert (sale.amount, await ledger.credit.balance(ledger.fees.address)) == (fee, fee)
+    await chain.pass_time(30 * PERIOD)
+    bought = await ledger.fees.buy(chain.sender, ledger.credit.address, market, min_amount=fee, max_burn=TCT)
+    assert (bought.amount, await ledger.credit.balance(chain.sender.address)) == (fee, fee)
+    assert 0 < bought.price < sale.price
+    assert await ledger.fees.burned(market, await ledger.fees.period()) == bought.price
+    assert await ledger.token.total_supply() == TOKEN_SUPPLY - bought.price

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tercet.chain.devnet.server import Server, serve
     from tercet.chain.emission import Award, EmissionContract, FeesContract, Sale
     from tercet.chain.escrow import Authorization, Channel, Claim, EscrowContract
+    from tercet.chain.jobs import HeldJob, JobEnd, JobRecord, JobsContract, job_id
     from tercet.chain.keys import Key, address_from_public, keccak, recover, text_digest
     from tercet.chain.keystore import Entry, Keystore
     from tercet.chain.ledger import Deployment, Ledger, deploy
@@ -39,6 +40,7 @@ _HOMES = {
     "devnet.server": ("Server", "serve"),
     "emission": ("Award", "EmissionContract", "FeesContract", "Sale"),
     "escrow": ("Authorization", "Channel", "Claim", "EscrowContract"),
+    "jobs": ("HeldJob", "JobEnd", "JobRecord", "JobsContract", "job_id"),
     "keys": ("Key", "address_from_public", "keccak", "recover", "text_digest"),
     "keystore": ("Entry", "Keystore"),
     "ledger": ("Deployment", "Ledger", "deploy"),
@@ -78,6 +80,10 @@ __all__ = [
     "Event",
     "FeesContract",
     "Head",
+    "HeldJob",
+    "JobEnd",
+    "JobRecord",
+    "JobsContract",
     "Key",
     "Keystore",
     "Ledger",
@@ -101,6 +107,7 @@ __all__ = [
     "channel_id",
     "close_epoch",
     "deploy",
+    "job_id",
     "keccak",
     "read_events",
     "read_state",

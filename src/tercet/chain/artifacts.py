@@ -23,6 +23,7 @@ ContractName = Literal[
     "Treasury",
     "Rules",
     "Escrow",
+    "Jobs",
     "Fees",
     "Allocator",
     "Emission",

@@ -40,6 +40,10 @@ class FeesContract(BoundContract):
         """The lot of a token and market, and its price now."""
         return Sale(*await self.read("ask", token, market))
 
+    async def period(self) -> int:
+        """The running emission period."""
+        return int(await self.read("period"))
+
     async def pending(self, market: str) -> int:
         """What waits to be forwarded to a market, in its reward token."""
         return int(await self.read("pending", market))

@@ -14,6 +14,7 @@ from tercet.chain.bindings import BoundContract, load_interface
 from tercet.chain.emission import EmissionContract, FeesContract
 from tercet.chain.escrow import EscrowContract
 from tercet.chain.files import make_folder, write_atomic
+from tercet.chain.jobs import JobsContract
 from tercet.chain.keys import checksum_address, parse_address
 from tercet.chain.market import MarketContract
 from tercet.chain.registry import RegistryContract
@@ -43,6 +44,9 @@ BETA_BPS = 5_000
 EXPIRY = 8
 """Periods after which a claim is lost."""
 
+FEE_BPS = 100
+"""The network's part of what miners redeem, ten-thousandths, in a new deployment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -60,6 +64,7 @@ class Deployment:
     treasury_blueprint: str
     rules_blueprint: str
     registry: str
+    jobs: str
     fees: str
     """Gets the fees of paid work."""
     allocator: str
@@ -118,6 +123,7 @@ class Ledger:
         self.credit = CreditContract(rpc, deployment.credit)
         self.registry = RegistryContract(rpc, deployment.registry)
         self.escrow = EscrowContract(rpc, deployment.escrow)
+        self.jobs = JobsContract(rpc, deployment.jobs)
         self.fees = FeesContract(rpc, deployment.fees)
         self.emission = EmissionContract(rpc, deployment.emission)
 
@@ -150,15 +156,18 @@ async def deploy(
     *,
     bond: int = 10**21,
     min_withdraw_delay: int = 60,
+    fee_bps: int = FEE_BPS,
     timelock_seconds: int = 604_800,
     period_seconds: int = 604_800,
 ) -> Deployment:
     """Put all contracts on a chain; the sender gets the first stake supply and may mint test credit.
 
     Args:
-        sender: who pays the gas, about 40 million in all.
+        sender: who pays the gas, about 45 million in all.
         bond: what opening a market takes, refundable, stake token base units.
-        min_withdraw_delay: shortest notice of a payment channel, seconds; 60 or more where money is real.
+        min_withdraw_delay: shortest notice of a payment channel, and shortest review or dispute of a held job,
+            seconds; 60 or more where money is real.
+        fee_bps: the network's part of what miners redeem, ten-thousandths, 0 to 500.
         timelock_seconds: how long a change of a market's rules is announced before it can come into force.
         period_seconds: length of an emission period, 60 or more.
     """
@@ -170,8 +179,9 @@ async def deploy(
     blueprints = market, stakes, treasury, rules
     registry = await _create(sender, "Registry", token, blueprints, bond, timelock_seconds, NOBODY, NOBODY)
     fees = await _create(sender, "Fees", token, registry, FORWARD_BPS, HALF_LIFE, MIN_REFERENCE, period_seconds)
-    escrow = await _create(sender, "Escrow", min_withdraw_delay)
-    await BoundContract(sender.rpc, "Fees", fees).write(sender, "set_sources", escrow, escrow)
+    escrow = await _create(sender, "Escrow", min_withdraw_delay, fee_bps, fees, sender.address)
+    jobs = await _create(sender, "Jobs", escrow, registry, min_withdraw_delay)
+    await BoundContract(sender.rpc, "Fees", fees).write(sender, "set_sources", escrow, jobs)
     allocator, emission = await _create_emission(sender, token, fees)
     return Deployment(
         chain_id=chain_id,
@@ -184,6 +194,7 @@ async def deploy(
         treasury_blueprint=treasury,
         rules_blueprint=rules,
         registry=registry,
+        jobs=jobs,
         fees=fees,
         allocator=allocator,
         emission=emission,

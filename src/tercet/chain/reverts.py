@@ -53,7 +53,10 @@ _ESCROW: dict[str, _Row] = {
     "escrow: claim above the voucher": (VoucherRefusedError, "Claim at most what the newest voucher allows."),
     "escrow: close already requested": (AlreadyDoneError, "Wait for the notice to end, then withdraw."),
     "escrow: close not requested": (WrongPhaseError, "Request the close first and wait for the notice."),
-    "escrow: invalid signature": (VoucherRefusedError, "The channel's payer authorizer must sign the voucher."),
+    "escrow: invalid signature": (
+        VoucherRefusedError,
+        "The channel's payer authorizer must sign the voucher, and still stand by it if it is a smart account.",
+    ),
     "escrow: no such channel": (
         VoucherRefusedError,
         "Open the channel first; its config must be the same in every field.",
@@ -67,6 +70,44 @@ _ESCROW: dict[str, _Row] = {
     "escrow: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
     "escrow: voucher already redeemed": (AlreadyDoneError, "Nothing is lost: this total was paid before."),
     "escrow: withdraw delay out of bounds": (LimitError, "Choose a notice that the Escrow allows."),
+}
+
+_FEE: dict[str, _Row] = {
+    "fee: above the maximum": (LimitError, "The network takes at most 500 basis points."),
+    "fee: caller is not the owner": (NotAllowedError, "Send it from the fee's owner."),
+    "fee: caller is not the pending owner": (NotAllowedError, "Only who was offered the fee's ownership accepts it."),
+    "fee: not due yet": (WrongPhaseError, "A new fee counts a week after it was announced."),
+    "fee: nothing proposed": (WrongPhaseError, "Announce a fee first."),
+    "fee: owner is the zero address": (LimitError, "Name who may announce another fee."),
+    "fee: sink is the zero address": (LimitError, "Name where fees go."),
+}
+
+_JOBS: dict[str, _Row] = {
+    "jobs: already funded": (AlreadyDoneError, "Its money is there; for another one like it, take a new salt."),
+    "jobs: already voted": (AlreadyDoneError, "A validator gives one verdict on a job."),
+    "jobs: amount is zero": (LimitError, "Hold more than nothing."),
+    "jobs: caller is not the buyer": (NotAllowedError, "Send it from the job's buyer."),
+    "jobs: caller is not the worker": (NotAllowedError, "Send it from the job's worker."),
+    "jobs: deliver_by out of bounds": (LimitError, "Give the worker until some time within the next 365 days."),
+    "jobs: escrow or registry is not a contract": (LimitError, "Deploy the Escrow and the Registry first."),
+    "jobs: more than the amount": (LimitError, "Release at most what is held."),
+    "jobs: no such offer": (LimitError, "Accept the very amount that the buyer offers now: tercet job show ID."),
+    "jobs: no weight in the market": (NotRegisteredError, "Only validators that voted in the last closed epoch judge."),
+    "jobs: not in this state": (WrongPhaseError, "See where the job stands: tercet job show ID."),
+    "jobs: nothing to withdraw": (AlreadyDoneError, "Everything was sent."),
+    "jobs: period out of bounds": (
+        LimitError,
+        "Choose a review and a dispute that the contract allows, up to 30 days.",
+    ),
+    "jobs: token is not a contract": (LimitError, "Name a deployed token."),
+    "jobs: token took a fee": (LimitError, "Use a token that transfers whole amounts."),
+    "jobs: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
+    "jobs: too early": (WrongPhaseError, "Wait for the deadline: tercet job show ID."),
+    "jobs: too late": (WrongPhaseError, "The deadline has passed; end the job with: tercet job settle ID."),
+    "jobs: too many verdicts": (LimitError, "Sixty-four validators have spoken."),
+    "jobs: unknown market": (LimitError, "Name a market of this deployment's registry."),
+    "jobs: verdict out of bounds": (LimitError, "Give 0 to 10,000 basis points."),
+    "jobs: worker is the zero address": (LimitError, "Name the worker."),
 }
 
 _MARKET: dict[str, _Row] = {
@@ -231,7 +272,17 @@ _EMISSION: dict[str, _Row] = {
     },
 }
 
-REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_TREASURY, **_RULES, **_REGISTRY, **_EMISSION}
+REASONS: dict[str, _Row] = {
+    **_TOKENS,
+    **_ESCROW,
+    **_FEE,
+    **_JOBS,
+    **_MARKET,
+    **_TREASURY,
+    **_RULES,
+    **_REGISTRY,
+    **_EMISSION,
+}
 """Every reason of our contracts."""
 
 

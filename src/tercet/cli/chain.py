@@ -112,7 +112,7 @@ def deploy_contracts(
 ) -> None:
     """Put all contracts on a chain and keep their addresses in home/deployments.
 
-    The wallet pays the gas, about 40 million, gets the first supply of the stake token, half of all there can be,
+    The wallet pays the gas, about 45 million, gets the first supply of the stake token, half of all there can be,
     owns the emission, and may mint test credit.
     """
     terms = {"bond": Amount.parse(bond, STAKE).units, "min_withdraw_delay": notice, "period_seconds": period}
@@ -128,7 +128,7 @@ async def _deploy(settings: Settings, terms: Mapping[str, int], *, replace: bool
                 f"Contracts are known for chain {chain_id} already ({path}). Say --replace for new ones."
             )
         if not confirm(
-            f"put eleven contracts on chain {chain_id} at {rpc.url}, for about 40 million gas", yes=yes, dry_run=dry_run
+            f"put twelve contracts on chain {chain_id} at {rpc.url}, for about 45 million gas", yes=yes, dry_run=dry_run
         ):
             return
         deployment = await deploy(Sender(rpc, unlock(settings)), **terms)
@@ -152,6 +152,7 @@ async def _deploy(settings: Settings, terms: Mapping[str, int], *, replace: bool
         "contracts.treasury_blueprint": "rewards",
         "contracts.rules_blueprint": "parameters behind a timelock",
         "contracts.registry": "opens markets",
+        "contracts.jobs": "held jobs",
         "contracts.fees": "forwards fees of paid work, or sells them for TCT that is burned",
         "contracts.allocator": "the first rule that splits the emission",
         "contracts.emission": "the only minter of TCT",
