@@ -114,7 +114,7 @@ def measure_escrow() -> dict[str, int]:
     """Gas of a payment channel's life."""
     arena = Arena()
     payer = Account.from_key(b"\x11" * 32)
-    escrow = arena.ledger.deploy("Escrow", 60)
+    escrow = arena.ledger.deploy("Escrow", 60, 100, arena.bank, arena.bank)
     receiver = arena.ledger.account("receiver")
     arena.credit.send(arena.bank, "mint", payer.address, 10**9)
     arena.credit.send(arena.bank, "mint", receiver, 1)

@@ -26,7 +26,21 @@ ARTIFACTS = CONTRACTS / "artifacts"
 EVM_VERSION = "cancun"
 """The oldest rules we run on: Cancun has transient storage and MCOPY."""
 
-DEPLOYABLES = ("Token", "Credit", "Registry", "Market", "Stakes", "Treasury", "Rules", "Escrow", "Audits")
+DEPLOYABLES = (
+    "Token",
+    "Credit",
+    "Registry",
+    "Market",
+    "Stakes",
+    "Treasury",
+    "Rules",
+    "Escrow",
+    "Jobs",
+    "Audits",
+    "Fees",
+    "Allocator",
+    "Emission",
+)
 BLUEPRINTS = ("Market", "Stakes", "Treasury", "Rules")
 """Contracts that another contract creates: their artifact also has the ERC-5202 initcode."""
 

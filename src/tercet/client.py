@@ -149,7 +149,16 @@ class Client:
         """Everything that logs events: the deployment's contracts and some markets, each with its other three."""
         ledger = self.ledger
         theirs = [contract for market in markets for contract in await market.contracts()]
-        return [ledger.token, ledger.credit, ledger.registry, ledger.escrow, *theirs]
+        network = [
+            ledger.token,
+            ledger.credit,
+            ledger.registry,
+            ledger.escrow,
+            ledger.jobs,
+            ledger.fees,
+            ledger.emission,
+        ]
+        return [*network, *theirs]
 
     async def events(
         self, contracts: Iterable[BoundContract], first: int | None = None, *, names: Iterable[str] = ()

@@ -88,6 +88,10 @@ class UnknownContractError(ChainError):
     """There is no compiled contract of this name."""
 
 
+class UnknownJobError(ChainError):
+    """No job of this id is held."""
+
+
 class InvalidKeyError(ChainError):
     """A secret, a public key or an address is malformed."""
 

@@ -80,7 +80,7 @@ def deployments() -> Iterator[Step]:
     """All contracts, in the order that the addresses above assume."""
     yield Step(OWNER, None, creation("Token", OWNER.address, 10**9 * TCT // 100), 5_000_000)
     yield Step(OWNER, None, creation("Credit", OWNER.address), 5_000_000)
-    yield Step(OWNER, None, creation("Escrow", 60), 5_000_000)
+    yield Step(OWNER, None, creation("Escrow", 60, 100, MINER.address, OWNER.address), 5_000_000)
     for name in BLUEPRINTS:
         blueprint = load_artifact(name).blueprint
         assert blueprint is not None
@@ -91,7 +91,9 @@ def deployments() -> Iterator[Step]:
 
 def odd_deployments() -> Iterator[Step]:
     """Creations that fail in each way, and two that destroy themselves."""
-    yield Step(OWNER, None, creation("Escrow", 2**39), 5_000_000)  # its constructor reverts
+    yield Step(
+        OWNER, None, creation("Escrow", 2**39, 100, MINER.address, OWNER.address), 5_000_000
+    )  # its constructor reverts
     yield Step(OWNER, None, creation("Credit", OWNER.address), 900_000)  # no gas for the code
     yield Step(OWNER, None, bytes.fromhex("fe"))  # invalid opcode
     yield Step(OWNER, None, bytes.fromhex("60ef5f5360015ff3"))  # code that starts with 0xef

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tercet.chain import Claim, Key, Ledger, Sender, channel_id, deploy, sign_voucher
+from tercet.chain.ledger import FEE_BPS
 from tercet.errors import AlreadyDoneError, NotAllowedError, VoucherRefusedError, WrongPhaseError
 from tercet.market import ChannelConfig
 
@@ -68,7 +69,7 @@ async def test_vouchers_are_cumulative_and_replays_pay_nothing(shop: Shop) -> No
             await escrow.redeem(shop.miner, shop.config, total, bad)
     with pytest.raises(NotAllowedError):
         await escrow.redeem(shop.payer, shop.config, 800, better)
-    assert await shop.ledger.credit.balance(MINER.address) == 700
+    assert await shop.ledger.credit.balance(MINER.address) == 700 - 2 - 4  # a hundredth of each, rounded down
 
 
 async def test_a_signed_deposit_needs_no_gas_of_the_payer(shop: Shop, chain: Node) -> None:
@@ -111,4 +112,19 @@ async def test_many_channels_are_redeemed_in_one_transaction(shop: Shop) -> None
         await escrow.redeem_many(shop.miner, [*claims[:2], replace(claims[2], total=90)])
     assert await shop.ledger.credit.balance(MINER.address) == 0
     await escrow.redeem_many(shop.miner, claims)
-    assert await shop.ledger.credit.balance(MINER.address) == 180
+    assert await shop.ledger.credit.balance(MINER.address) == 180  # fees of less than a unit stay with the miner
+
+
+async def test_the_fee_and_the_market_it_counts_for_can_be_read(shop: Shop, chain: Node) -> None:
+    """The fees contract gets it, the deployer may change it; a receiver names its market."""
+    escrow, market = shop.ledger.escrow, Key.generate().address
+    fee = await escrow.fee()
+    assert (fee.bps, fee.sink, fee.owner) == (FEE_BPS, shop.ledger.fees.address, chain.sender.address)
+    assert fee.effective_at == 0
+    await escrow.declare_market(shop.miner, market)
+    assert await escrow.market_of(MINER.address) == market
+    before = await shop.ledger.credit.balance(fee.sink)
+    voucher = sign_voucher(shop.ledger.deployment.domain, PAYER, shop.channel, 900)
+    assert await escrow.redeem(shop.miner, shop.config, 900, voucher) == 900
+    assert await shop.ledger.credit.balance(MINER.address) == 891
+    assert await shop.ledger.credit.balance(fee.sink) - before == 9

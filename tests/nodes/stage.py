@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from tercet.chain import Deployment, Key, Ledger, MarketParams, Rpc, Sender, deploy
 from tercet.chain.devnet import serve
+from tercet.chain.ledger import FEE_BPS
 from tercet.market import Price, Task, Usage
 from tercet.nodes.admission import Limits
 from tercet.nodes.buyer import Buyer, Exchange
@@ -128,11 +129,17 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def buyer(
-        self, key: Key | None = None, *, name: str = "buyer", deposit: int = 100_000, credit: int = 10**9
+        self,
+        key: Key | None = None,
+        *,
+        name: str = "buyer",
+        deposit: int = 100_000,
+        credit: int = 10**9,
+        account: str = "",
     ) -> AsyncIterator[Buyer]:
-        """A funded buyer."""
-        key = key or await self.key(credit=credit)
-        buyer = Buyer(key, self.ledger, self.town.market, self.folder / f"{name}.sqlite", deposit=deposit)
+        """A funded buyer, or one whose smart account pays."""
+        key, path = key or await self.key(credit=credit), self.folder / f"{name}.sqlite"
+        buyer = Buyer(key, self.ledger, self.town.market, path, deposit=deposit, account=account)
         try:
             yield buyer
         finally:
@@ -147,6 +154,11 @@ class Stage:
             yield directory
         finally:
             await directory.close()
+
+
+def net(units: int) -> int:
+    """What one redemption of so many credit units brings: the network's fee is off."""
+    return units - units * FEE_BPS // 10_000
 
 
 async def buy(buyer: Buyer, miner: MinerEntry, text: str = "hello", seconds: float = 20, **options: Any) -> Exchange:

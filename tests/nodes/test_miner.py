@@ -24,7 +24,7 @@ from tercet.nodes.paid_work import choose_price
 from tercet.nodes.redeemer import Redeemer
 from tercet.subnets.echo import Echo
 
-from .stage import PAID, PRICE, Child, Stage, buy, until
+from .stage import PAID, PRICE, Child, Stage, buy, net, until
 
 
 def child_config(stage: Stage, key: Key, name: str = "child", **options: Any) -> dict[str, Any]:
@@ -126,7 +126,7 @@ async def test_a_miner_redeems_when_it_is_told_to_stop(stage: Stage, number: int
             for _ in range(3):
                 await buy(buyer, entry)
             assert await asyncio.to_thread(child.kill, number) == code
-    assert await stage.ledger.credit.balance(key.address) == 3 * PAID
+    assert await stage.ledger.credit.balance(key.address) == net(3 * PAID)
 
 
 async def test_a_miner_redeems_at_the_threshold(stage: Stage) -> None:
@@ -140,7 +140,7 @@ async def test_a_miner_redeems_at_the_threshold(stage: Stage) -> None:
             await buy(buyer, entry)
 
             async def redeemed() -> bool:
-                return await stage.ledger.credit.balance(key.address) == 2 * PAID
+                return await stage.ledger.credit.balance(key.address) == net(2 * PAID)
 
             await until(redeemed)
 
@@ -160,7 +160,7 @@ async def test_a_death_between_sending_and_hearing_of_a_redemption_pays_once(sta
     assert await redeemer.redeem(1) == PAID
     assert await redeemer.redeem(1) == 0
     assert book.earned() == (2 * PAID, 2 * PAID)
-    assert await stage.ledger.credit.balance(key.address) == 2 * PAID
+    assert await stage.ledger.credit.balance(key.address) == 2 * net(PAID)
     book.close()
 
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tercet.chain.closing import Closing, close_epoch, read_state
     from tercet.chain.devnet.server import Server, serve
+    from tercet.chain.emission import Award, EmissionContract, FeesContract, Sale
     from tercet.chain.escrow import Authorization, Channel, Claim, EscrowContract
     from tercet.chain.history import History, PastEpoch, recompute_epochs
     from tercet.chain.holdings import Holdings, bring_home, read_holdings
+    from tercet.chain.jobs import HeldJob, JobEnd, JobRecord, JobsContract, job_id
     from tercet.chain.keys import Key, address_from_public, keccak, recover, text_digest
     from tercet.chain.keystore import Entry, Keystore
     from tercet.chain.ledger import Deployment, Ledger, deploy
@@ -40,9 +42,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "closing": ("Closing", "close_epoch", "read_state"),
     "devnet.server": ("Server", "serve"),
+    "emission": ("Award", "EmissionContract", "FeesContract", "Sale"),
     "escrow": ("Authorization", "Channel", "Claim", "EscrowContract"),
     "history": ("History", "PastEpoch", "recompute_epochs"),
     "holdings": ("Holdings", "bring_home", "read_holdings"),
+    "jobs": ("HeldJob", "JobEnd", "JobRecord", "JobsContract", "job_id"),
     "keys": ("Key", "address_from_public", "keccak", "recover", "text_digest"),
     "keystore": ("Entry", "Keystore"),
     "ledger": ("Deployment", "Ledger", "deploy"),
@@ -70,19 +74,26 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Applicant",
     "Authorization",
+    "Award",
     "Batch",
     "Channel",
     "Claim",
     "Closing",
     "CreditContract",
     "Deployment",
+    "EmissionContract",
     "Entry",
     "EscrowContract",
     "EscrowDomain",
     "Event",
+    "FeesContract",
     "Head",
+    "HeldJob",
     "History",
     "Holdings",
+    "JobEnd",
+    "JobRecord",
+    "JobsContract",
     "Key",
     "Keystore",
     "Ledger",
@@ -100,6 +111,7 @@ __all__ = [
     "RegistryContract",
     "Rpc",
     "RulesContract",
+    "Sale",
     "Sender",
     "Server",
     "Sponsorship",
@@ -115,6 +127,7 @@ __all__ = [
     "channel_id",
     "close_epoch",
     "deploy",
+    "job_id",
     "keccak",
     "read_events",
     "read_holdings",

@@ -14,7 +14,21 @@ from typing import Any, Literal, get_args
 
 from tercet.errors import UnknownContractError
 
-ContractName = Literal["Token", "Credit", "Registry", "Market", "Stakes", "Treasury", "Rules", "Escrow", "Audits"]
+ContractName = Literal[
+    "Token",
+    "Credit",
+    "Registry",
+    "Market",
+    "Stakes",
+    "Treasury",
+    "Rules",
+    "Escrow",
+    "Jobs",
+    "Audits",
+    "Fees",
+    "Allocator",
+    "Emission",
+]
 
 
 @dataclass(frozen=True, slots=True)

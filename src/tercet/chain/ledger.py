@@ -11,9 +11,11 @@ from typing import Any
 from tercet.chain.abi import encode
 from tercet.chain.artifacts import ContractName, load_artifact
 from tercet.chain.audits import AuditsContract
-from tercet.chain.bindings import load_interface
+from tercet.chain.bindings import BoundContract, load_interface
+from tercet.chain.emission import EmissionContract, FeesContract
 from tercet.chain.escrow import EscrowContract
 from tercet.chain.files import make_folder, write_atomic
+from tercet.chain.jobs import JobsContract
 from tercet.chain.keys import checksum_address, parse_address
 from tercet.chain.market import MarketContract
 from tercet.chain.registry import RegistryContract
@@ -28,8 +30,25 @@ BLUEPRINTS: tuple[ContractName, ...] = ("Market", "Stakes", "Treasury", "Rules")
 NOBODY = "0x" + "0" * 40
 SAMPLES = 4
 """Entries of each validator's log that are checked in an epoch: a third of it invented is found four times in five."""
-TOKEN_SUPPLY = 100_000_000 * 10**18
-"""All TCT there can be; a development deployment mints it to the deployer."""
+TOKEN_CAP = 100_000_000 * 10**18
+"""All TCT there can be at a time."""
+TOKEN_SUPPLY = TOKEN_CAP // 2
+"""The first supply, which the deployer gets; the other half is the emission's reserve."""
+FORWARD_BPS = 5_000
+"""Part of a fee that its market gets; the rest is sold for TCT that is burned."""
+HALF_LIFE = 3_600
+"""Seconds in which the price of fees for sale halves."""
+MIN_REFERENCE = 10**18
+"""A sale for less leaves the next start price alone, TCT base units."""
+EMISSION_RATE = 5 * 10**15
+"""Part of the reserve that a period may pay, over 10**18: half a percent a week halves it in under three years."""
+BETA_BPS = 5_000
+"""Most that a market gets of what was burned for it."""
+EXPIRY = 8
+"""Periods after which a claim is lost."""
+
+FEE_BPS = 100
+"""The network's part of what miners redeem, ten-thousandths, in a new deployment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +69,12 @@ class Deployment:
     registry: str
     audits: str
     """Who may slash: audits the validators of all markets of the registry."""
+    jobs: str
+    fees: str
+    """Gets the fees of paid work."""
+    allocator: str
+    """The first one; the emission's owner can name another."""
+    emission: str
 
     @property
     def domain(self) -> EscrowDomain:
@@ -104,6 +129,9 @@ class Ledger:
         self.registry = RegistryContract(rpc, deployment.registry)
         self.escrow = EscrowContract(rpc, deployment.escrow)
         self.audits = AuditsContract(rpc, deployment.audits)
+        self.jobs = JobsContract(rpc, deployment.jobs)
+        self.fees = FeesContract(rpc, deployment.fees)
+        self.emission = EmissionContract(rpc, deployment.emission)
 
     def market(self, address: str) -> MarketContract:
         """A market by its address."""
@@ -130,27 +158,65 @@ class Ledger:
 
 
 async def deploy(
-    sender: Sender, *, bond: int = 10**21, min_withdraw_delay: int = 60, timelock_seconds: int = 604_800
+    sender: Sender,
+    *,
+    bond: int = 10**21,
+    min_withdraw_delay: int = 60,
+    fee_bps: int = FEE_BPS,
+    timelock_seconds: int = 604_800,
+    period_seconds: int = 604_800,
 ) -> Deployment:
-    """Put all contracts on a chain; the sender gets the whole stake supply and may mint test credit.
+    """Put all contracts on a chain; the sender gets the first stake supply and may mint test credit.
 
     Args:
-        sender: who pays the gas, about 20 million in all.
+        sender: who pays the gas, about 45 million in all.
         bond: what opening a market takes, refundable, stake token base units.
-        min_withdraw_delay: shortest notice of a payment channel, seconds; 60 or more where money is real.
+        min_withdraw_delay: shortest notice of a payment channel, and shortest review or dispute of a held job,
+            seconds; 60 or more where money is real.
+        fee_bps: the network's part of what miners redeem, ten-thousandths, 0 to 500.
         timelock_seconds: how long a change of a market's rules is announced before it can come into force.
+        period_seconds: length of an emission period, 60 or more.
     """
     chain_id, head = await sender.rpc.chain_id(), await sender.rpc.head()
     token = await _create(sender, "Token", sender.address, TOKEN_SUPPLY)
     credit = await _create(sender, "Credit", sender.address)
-    escrow = await _create(sender, "Escrow", min_withdraw_delay)
-    blueprints = [await _create_blueprint(sender, name) for name in BLUEPRINTS]
+    market, stakes, treasury, rules = [await _create_blueprint(sender, name) for name in BLUEPRINTS]
+    blueprints = market, stakes, treasury, rules
     audits = await _create(sender, "Audits", token, SAMPLES)
     # What nobody can be owed after the last epoch joins the last refunds.
-    registry = await _create(sender, "Registry", token, tuple(blueprints), bond, timelock_seconds, audits, NOBODY)
+    registry = await _create(sender, "Registry", token, blueprints, bond, timelock_seconds, audits, NOBODY)
     await AuditsContract(sender.rpc, audits).attach(sender, registry)
-    market, stakes, treasury, rules = blueprints
-    return Deployment(chain_id, head.number, token, credit, escrow, market, stakes, treasury, rules, registry, audits)
+    fees = await _create(sender, "Fees", token, registry, FORWARD_BPS, HALF_LIFE, MIN_REFERENCE, period_seconds)
+    escrow = await _create(sender, "Escrow", min_withdraw_delay, fee_bps, fees, sender.address)
+    jobs = await _create(sender, "Jobs", escrow, registry, min_withdraw_delay)
+    await BoundContract(sender.rpc, "Fees", fees).write(sender, "set_sources", escrow, jobs)
+    allocator, emission = await _create_emission(sender, token, fees)
+    return Deployment(
+        chain_id=chain_id,
+        block=head.number,
+        token=token,
+        credit=credit,
+        escrow=escrow,
+        market_blueprint=market,
+        stakes_blueprint=stakes,
+        treasury_blueprint=treasury,
+        rules_blueprint=rules,
+        registry=registry,
+        audits=audits,
+        jobs=jobs,
+        fees=fees,
+        allocator=allocator,
+        emission=emission,
+    )
+
+
+async def _create_emission(sender: Sender, token: str, fees: str) -> tuple[str, str]:
+    """The default allocator, and the emission as the token's minter; the sender owns it."""
+    allocator = await _create(sender, "Allocator", fees, BETA_BPS)
+    schedule = TOKEN_CAP - TOKEN_SUPPLY, EMISSION_RATE, BETA_BPS, EXPIRY
+    emission = await _create(sender, "Emission", fees, allocator, sender.address, *schedule)
+    await BoundContract(sender.rpc, "Token", token).write(sender, "set_minter", emission)
+    return allocator, emission
 
 
 async def _create(sender: Sender, name: ContractName, *arguments: Any) -> str:

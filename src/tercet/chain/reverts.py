@@ -37,7 +37,7 @@ _TOKENS: dict[str, _Row] = {
         NotAllowedError,
         "Only the account that deployed the token names its minter.",
     ),
-    "token: caller is not the minter": (NotAllowedError, "New tokens come by emission only: tercet market show."),
+    "token: caller is not the minter": (NotAllowedError, "New tokens come by emission only: tercet emission show."),
     "token: minter already set": (AlreadyDoneError, "A token has one minter for ever."),
     "token: minter is not a contract": (LimitError, "Name the deployed emission contract."),
     "token: supply above the cap": (LimitError, "There can be at most 100 million TCT at a time."),
@@ -53,7 +53,10 @@ _ESCROW: dict[str, _Row] = {
     "escrow: claim above the voucher": (VoucherRefusedError, "Claim at most what the newest voucher allows."),
     "escrow: close already requested": (AlreadyDoneError, "Wait for the notice to end, then withdraw."),
     "escrow: close not requested": (WrongPhaseError, "Request the close first and wait for the notice."),
-    "escrow: invalid signature": (VoucherRefusedError, "The channel's payer authorizer must sign the voucher."),
+    "escrow: invalid signature": (
+        VoucherRefusedError,
+        "The channel's payer authorizer must sign the voucher, and still stand by it if it is a smart account.",
+    ),
     "escrow: no such channel": (
         VoucherRefusedError,
         "Open the channel first; its config must be the same in every field.",
@@ -67,6 +70,44 @@ _ESCROW: dict[str, _Row] = {
     "escrow: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
     "escrow: voucher already redeemed": (AlreadyDoneError, "Nothing is lost: this total was paid before."),
     "escrow: withdraw delay out of bounds": (LimitError, "Choose a notice that the Escrow allows."),
+}
+
+_FEE: dict[str, _Row] = {
+    "fee: above the maximum": (LimitError, "The network takes at most 500 basis points."),
+    "fee: caller is not the owner": (NotAllowedError, "Send it from the fee's owner."),
+    "fee: caller is not the pending owner": (NotAllowedError, "Only who was offered the fee's ownership accepts it."),
+    "fee: not due yet": (WrongPhaseError, "A new fee counts a week after it was announced."),
+    "fee: nothing proposed": (WrongPhaseError, "Announce a fee first."),
+    "fee: owner is the zero address": (LimitError, "Name who may announce another fee."),
+    "fee: sink is the zero address": (LimitError, "Name where fees go."),
+}
+
+_JOBS: dict[str, _Row] = {
+    "jobs: already funded": (AlreadyDoneError, "Its money is there; for another one like it, take a new salt."),
+    "jobs: already voted": (AlreadyDoneError, "A validator gives one verdict on a job."),
+    "jobs: amount is zero": (LimitError, "Hold more than nothing."),
+    "jobs: caller is not the buyer": (NotAllowedError, "Send it from the job's buyer."),
+    "jobs: caller is not the worker": (NotAllowedError, "Send it from the job's worker."),
+    "jobs: deliver_by out of bounds": (LimitError, "Give the worker until some time within the next 365 days."),
+    "jobs: escrow or registry is not a contract": (LimitError, "Deploy the Escrow and the Registry first."),
+    "jobs: more than the amount": (LimitError, "Release at most what is held."),
+    "jobs: no such offer": (LimitError, "Accept the very amount that the buyer offers now: tercet job show ID."),
+    "jobs: no weight in the market": (NotRegisteredError, "Only validators that voted in the last closed epoch judge."),
+    "jobs: not in this state": (WrongPhaseError, "See where the job stands: tercet job show ID."),
+    "jobs: nothing to withdraw": (AlreadyDoneError, "Everything was sent."),
+    "jobs: period out of bounds": (
+        LimitError,
+        "Choose a review and a dispute that the contract allows, up to 30 days.",
+    ),
+    "jobs: token is not a contract": (LimitError, "Name a deployed token."),
+    "jobs: token took a fee": (LimitError, "Use a token that transfers whole amounts."),
+    "jobs: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
+    "jobs: too early": (WrongPhaseError, "Wait for the deadline: tercet job show ID."),
+    "jobs: too late": (WrongPhaseError, "The deadline has passed; end the job with: tercet job settle ID."),
+    "jobs: too many verdicts": (LimitError, "Sixty-four validators have spoken."),
+    "jobs: unknown market": (LimitError, "Name a market of this deployment's registry."),
+    "jobs: verdict out of bounds": (LimitError, "Give 0 to 10,000 basis points."),
+    "jobs: worker is the zero address": (LimitError, "Name the worker."),
 }
 
 _MARKET: dict[str, _Row] = {
@@ -269,7 +310,68 @@ _AUDITS: dict[str, _Row] = {
     "audits: votes are running": (WrongPhaseError, "Vote, or wait for the end of the votes."),
 }
 
-REASONS: dict[str, _Row] = {**_TOKENS, **_ESCROW, **_MARKET, **_TREASURY, **_RULES, **_STAKES, **_REGISTRY, **_AUDITS}
+_EMISSION: dict[str, _Row] = {
+    "allocator: beta_bps out of bounds": (LimitError, "Allowed for beta_bps: 1 to 9,000."),
+    "allocator: fees is not a contract": (LimitError, "Deploy the fees contract first."),
+    "emission: allocator is not a contract": (LimitError, "Name a deployed allocator."),
+    "emission: approval failed": (LimitError, "The emission works with our own stake token only."),
+    "emission: caller is not the owner": (NotAllowedError, "Only the emission's owner names another allocator."),
+    "emission: fees is not a contract": (LimitError, "Deploy the fees contract first."),
+    "emission: nothing proposed": (AlreadyDoneError, "The last proposal counts already, or was taken back."),
+    "emission: nothing to collect": (
+        AlreadyDoneError,
+        "Nothing is due now; see what comes with: tercet emission show --market NAME",
+    ),
+    "emission: owner is the zero address": (LimitError, "Name an owner."),
+    "emission: ownership was not offered to the caller": (NotAllowedError, "Let the owner offer it first."),
+    "emission: period has expired": (WrongPhaseError, "Its claims are lost; what was left stays in the reserve."),
+    "emission: period has not begun": (WrongPhaseError, "Ask for the running period or an earlier one."),
+    "emission: period is not over": (WrongPhaseError, "Wait for the end of the period."),
+    "emission: reserve above the cap": (LimitError, "Supply and reserve together may reach the token's cap."),
+    "fees: amount is zero": (LimitError, "Burn more than nothing."),
+    "fees: caller is not a source": (NotAllowedError, "Only the escrow and the held jobs bring fees."),
+    "fees: caller is not the deployer": (
+        NotAllowedError,
+        "Only the account that deployed the fees names their sources.",
+    ),
+    "fees: lot below the minimum": (WrongPhaseError, "Somebody bought the lot first; look again."),
+    "fees: lot is empty": (AlreadyDoneError, "Somebody bought it; wait for new fees."),
+    "fees: nothing to forward": (AlreadyDoneError, "All of it was forwarded before."),
+    "fees: price above the limit": (LimitError, "Wait until the price has fallen, or allow more."),
+    "fees: registry is not a contract": (LimitError, "Deploy the registry first."),
+    "fees: source is not a contract": (LimitError, "Name the deployed escrow."),
+    "fees: sources already set": (AlreadyDoneError, "The sources are fixed for ever."),
+    "fees: stake token is not a contract": (LimitError, "Deploy the stake token first."),
+    "fees: token transfer failed": (InsufficientFundsError, "Check the balance and the allowance."),
+    "fees: unknown market": (LimitError, "Name a market of this registry: tercet market list."),
+    **{
+        f"{who}: {name} out of bounds": (LimitError, f"Allowed for {name}: {bounds}.")
+        for who, name, bounds in (
+            ("emission", "beta_bps", "1 to 9,000"),
+            ("emission", "expiry", "2 to 52 periods"),
+            ("emission", "rate", "above 0, and 3 * rate * (expiry + 1) up to 10**18"),
+            ("fees", "amount", "less than 2**128 base units"),
+            ("fees", "forward_bps", "0 to 10,000"),
+            ("fees", "half_life", "1 minute to 7 days"),
+            ("fees", "min_reference", "above 0, less than 2**112 base units"),
+            ("fees", "period_seconds", "1 minute to 365 days"),
+        )
+    },
+}
+
+REASONS: dict[str, _Row] = {
+    **_TOKENS,
+    **_ESCROW,
+    **_FEE,
+    **_JOBS,
+    **_MARKET,
+    **_TREASURY,
+    **_RULES,
+    **_STAKES,
+    **_REGISTRY,
+    **_AUDITS,
+    **_EMISSION,
+}
 """Every reason of our contracts."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tercet.chain.keys import Key, keccak, parse_address, recover
+from tercet.chain.keys import Key, checksum_address, keccak, parse_address, recover
 from tercet.errors import InvalidSignatureError
 from tercet.market import ChannelConfig, Voucher
 
@@ -17,6 +17,8 @@ DOMAIN_NAME = "x402 Batch Settlement"
 DOMAIN_VERSION = "1"
 MAX_CLAIMABLE = 2**128 - 1
 """Largest amount a voucher can carry (uint128)."""
+MAX_SIGNATURE_BYTES = 1_024
+"""Longest signature of a smart account that the contracts take."""
 
 _DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _CHANNEL_TYPE = keccak(
@@ -79,6 +81,26 @@ def voucher_digest(domain: EscrowDomain, channel: bytes, max_claimable: int) -> 
 def sign_voucher(domain: EscrowDomain, key: Key, channel: bytes, max_claimable: int) -> Voucher:
     """A voucher by `key`, which must be the channel's payer authorizer to be worth anything."""
     return Voucher(channel, max_claimable, key.sign(voucher_digest(domain, channel, max_claimable)))
+
+
+def name_asker(key: str, rest: bytes) -> bytes:
+    """A channel's salt that names the key which asks on it: for payers that cannot sign requests themselves.
+
+    The authorizer signs vouchers for the channel's id, which covers the salt, and so for this key.
+
+    Args:
+        key: address of the key.
+        rest: 12 random bytes, to have several channels between the same two.
+    """
+    if len(rest) != 12:
+        raise InvalidSignatureError(f"A salt has 12 bytes besides the key's address, got {len(rest)}.")
+    return rest + parse_address(key)
+
+
+@lru_cache(maxsize=4096)
+def asker_of(config: ChannelConfig) -> str:
+    """The address in the last 20 bytes of a channel's salt; in a random salt it is nobody's."""
+    return checksum_address(config.salt[-20:].rjust(20, b"\0"))
 
 
 def recover_voucher(domain: EscrowDomain, voucher: Voucher) -> str:

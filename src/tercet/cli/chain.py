@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,23 +43,30 @@ def command() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8545, show_default=True, help="0 takes a free one.")
 @click.option("--time-travel", is_flag=True, help="Serve evm_increaseTime and its like, for tests.")
+@click.option(
+    "--period",
+    default=3_600,
+    show_default=True,
+    metavar="SECONDS",
+    help="Length of an emission period on a new chain, 60 or more.",
+)
 @pass_state
-def start(state: State, host: str, port: int, time_travel: bool) -> None:
+def start(state: State, host: str, port: int, time_travel: bool, period: int) -> None:
     """Run the embedded development chain until Ctrl-C, the contracts on it.
 
     It is kept in home/chain and goes on where it stopped. The key in home/chain/faucet.key holds all its money.
     """
-    run_role(_serve(state.settings, host, port, time_travel))
+    run_role(_serve(state.settings, host, port, time_travel=time_travel, period=period))
 
 
-async def _serve(settings: Settings, host: str, port: int, time_travel: bool) -> int:
+async def _serve(settings: Settings, host: str, port: int, *, time_travel: bool, period: int) -> int:
     from tercet.chain.devnet import serve  # noqa: PLC0415  # py-evm takes a second to import
 
     folder = settings.home / "chain"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with told_to_stop() as stop:
         async with serve(folder, host, port, time_travel=time_travel) as server:
-            deployment = await _deploy_once(settings, server.url, server.chain_id, folder)
+            deployment = await _deploy_once(settings, server.url, server.chain_id, folder, period)
             endpoint = folder / ENDPOINT
             endpoint.write_text(json.dumps({"url": server.url, "chain_id": server.chain_id}) + "\n")
             try:
@@ -69,7 +77,7 @@ async def _serve(settings: Settings, host: str, port: int, time_travel: bool) ->
                     endpoint.unlink()
 
 
-async def _deploy_once(settings: Settings, url: str, chain_id: int, folder: Path) -> Deployment:
+async def _deploy_once(settings: Settings, url: str, chain_id: int, folder: Path, period: int) -> Deployment:
     """The contracts of this very chain: put there at its first start."""
     path = deployment_path(settings, chain_id)
     async with Rpc(url) as rpc:
@@ -79,7 +87,9 @@ async def _deploy_once(settings: Settings, url: str, chain_id: int, folder: Path
                 return known
         say("Putting the contracts on the new chain.")
         faucet = Key.from_hex((folder / "faucet.key").read_text())
-        deployment = await deploy(Sender(rpc, faucet), bond=BOND, timelock_seconds=TIMELOCK_SECONDS)
+        deployment = await deploy(
+            Sender(rpc, faucet), bond=BOND, timelock_seconds=TIMELOCK_SECONDS, period_seconds=period
+        )
     deployment.save(path)
     return deployment
 
@@ -97,27 +107,31 @@ async def _deploy_once(settings: Settings, url: str, chain_id: int, folder: Path
 @click.option(
     "--timelock", default=604_800, show_default=True, metavar="SECONDS", help="Notice of a change of a market's rules."
 )
+@click.option(
+    "--period", default=604_800, show_default=True, metavar="SECONDS", help="Length of an emission period, 60 or more."
+)
 @click.option("--replace", is_flag=True, help="Also when contracts are known for this chain already.")
 @spending_options
 @wallet_option
 @pass_state
 def deploy_contracts(
-    state: State, *, bond: str, notice: int, timelock: int, replace: bool, yes: bool, dry_run: bool
+    state: State, *, bond: str, notice: int, timelock: int, period: int, replace: bool, yes: bool, dry_run: bool
 ) -> None:
     """Put all contracts on a chain and keep their addresses in home/deployments.
 
-    The wallet pays the gas, about 20 million, gets the whole supply of the stake token, and may mint test credit.
+    The wallet pays the gas, about 50 million, gets the first supply of the stake token, half of all there can be,
+    owns the emission, and may mint test credit.
     """
-    asyncio.run(
-        _deploy(
-            state.settings, Amount.parse(bond, STAKE).units, notice, timelock, replace=replace, yes=yes, dry_run=dry_run
-        )
-    )
+    terms = {
+        "bond": Amount.parse(bond, STAKE).units,
+        "min_withdraw_delay": notice,
+        "timelock_seconds": timelock,
+        "period_seconds": period,
+    }
+    asyncio.run(_deploy(state.settings, terms, replace=replace, yes=yes, dry_run=dry_run))
 
 
-async def _deploy(
-    settings: Settings, bond: int, notice: int, timelock: int, *, replace: bool, yes: bool, dry_run: bool
-) -> None:
+async def _deploy(settings: Settings, terms: Mapping[str, int], *, replace: bool, yes: bool, dry_run: bool) -> None:
     async with Rpc(chain_url(settings)) as rpc:
         chain_id = await rpc.chain_id()
         path = deployment_path(settings, chain_id)
@@ -126,12 +140,12 @@ async def _deploy(
                 f"Contracts are known for chain {chain_id} already ({path}). Say --replace for new ones."
             )
         if not confirm(
-            f"put eight contracts on chain {chain_id} at {rpc.url}, for about 20 million gas", yes=yes, dry_run=dry_run
+            f"put fourteen contracts on chain {chain_id} at {rpc.url}, for about 50 million gas",
+            yes=yes,
+            dry_run=dry_run,
         ):
             return
-        deployment = await deploy(
-            Sender(rpc, unlock(settings)), bond=bond, min_withdraw_delay=notice, timelock_seconds=timelock
-        )
+        deployment = await deploy(Sender(rpc, unlock(settings)), **terms)
     deployment.save(path)
     click.echo(path)
 
@@ -153,6 +167,10 @@ async def _deploy(
         "contracts.rules_blueprint": "of the rules",
         "contracts.registry": "opens markets",
         "contracts.audits": "audits the validators of all markets of the registry",
+        "contracts.jobs": "held jobs",
+        "contracts.fees": "forwards fees of paid work, or sells them for TCT that is burned",
+        "contracts.allocator": "the first rule that splits the emission",
+        "contracts.emission": "the only minter of TCT",
     },
 )
 @pass_state
@@ -165,7 +183,8 @@ async def _show(settings: Settings, as_json: bool) -> None:
     async with open_client(settings) as client:
         rpc, deployment = client.ledger.rpc, client.ledger.deployment
         head = await rpc.head()
-    contracts = {name: str(value) for name, value in asdict(deployment).items() if name not in {"chain_id", "block"}}
+    addresses = asdict(deployment)
+    contracts = {name: value for name, value in addresses.items() if name not in ("chain_id", "block")}
     if as_json:
         print_json(
             {

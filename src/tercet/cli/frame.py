@@ -42,6 +42,7 @@ NOUNS: Mapping[str, str] = {
     "explain": "Why an address earned what it earned; what it has at stake.",
     "epoch": "Look at epochs, close them, replay published vectors.",
     "audit": "Look at audits; accuse, vote and settle.",
+    "emission": "Fees for sale, tokens burned, and what markets get for it.",
     "ledger": "What the chain has recorded: events, receipts, balances.",
     "wallet": "Keys that hold money and sign.",
     "chain": "Run a development chain, deploy to any chain.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tercet.market.amount import CREDIT, STAKE, Amount, Token
+from tercet.market.job import Cause, Job, JobState, JobVerdict, Split
 from tercet.market.message import Answer, ChannelConfig, Price, Task, Usage, Voucher
 from tercet.market.receipt import Receipt, Status
 from tercet.market.route import Offer, Taste, rank, rest_seconds
@@ -14,10 +15,15 @@ __all__ = [
     "STAKE",
     "Amount",
     "Answer",
+    "Cause",
     "ChannelConfig",
+    "Job",
+    "JobState",
+    "JobVerdict",
     "Offer",
     "Price",
     "Receipt",
+    "Split",
     "Status",
     "Task",
     "Taste",

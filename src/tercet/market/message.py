@@ -61,7 +61,7 @@ class ChannelConfig:
     withdraw_delay: int
     """Seconds of notice before the payer may take unspent deposit back."""
     salt: bytes
-    """32 bytes."""
+    """32 bytes. The last 20 name the key that asks for a payer who cannot sign requests, such as a smart account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Voucher:
     """Channel id, 32 bytes."""
     max_claimable: int
     signature: bytes
-    """65 bytes by the channel's payer authorizer."""
+    """By the channel's payer authorizer: 65 bytes of a key, up to 1,024 of a smart account."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class Buyer:
         deposit: int,
         notice_seconds: int | None = None,
         path: str = "",
+        account: str = "",
     ) -> None:
         """Nothing is sent yet.
 
@@ -68,10 +69,14 @@ class Buyer:
             deposit: credit units put into a channel when it is opened, and again when it runs low.
             notice_seconds: a channel's notice; None takes the shortest that the escrow allows.
             path: the subnet's name on the wire; asked from the market when empty.
+            account: a smart account that pays, and that takes the key's signatures as its own (EIP-1271);
+                the key still signs requests and pays gas. Empty: the key pays.
         """
         self._market, self.path = ledger.market(market_address), wire.PREFIX + path if path else ""
         self.caller = Caller(key)
-        self.channels = Channels(key, ledger, state_path, deposit=deposit, notice_seconds=notice_seconds)
+        self.channels = Channels(
+            key, ledger, state_path, deposit=deposit, notice_seconds=notice_seconds, account=account
+        )
 
     def ask(
         self,
@@ -106,7 +111,7 @@ class Buyer:
         await self.caller.close()
 
     async def request_close(self) -> int:
-        """Give notice on every open channel; how many. Finish with `withdraw` when the notices are over."""
+        """Give notice on every open channel that the key pays; how many. Finish with `withdraw` after the notices."""
         return await self.channels.request_close()
 
     async def withdraw(self) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tercet.chain.keys import checksum_address, parse_address
+from tercet.chain.keys import SIGNATURE_BYTES, checksum_address, parse_address
+from tercet.chain.voucher import MAX_SIGNATURE_BYTES
 from tercet.errors import InvalidKeyError, WireError
 from tercet.market import ChannelConfig, Voucher
 from tercet.nodes.wire import parse_hex
@@ -58,4 +59,9 @@ def parse_voucher(value: object) -> Voucher:
         raise WireError("A voucher is malformed.")
     if not (amount.isascii() and amount.isdigit() and len(amount) <= 39):
         raise WireError("A voucher's amount is not a decimal number.")
-    return Voucher(parse_hex(value.get("channel"), 32), int(amount), parse_hex(value.get("signature"), 65))
+    return Voucher(parse_hex(value.get("channel"), 32), int(amount), _parse_signature(value.get("signature")))
+
+
+def _parse_signature(text: object) -> bytes:
+    size = (len(text) - 2) // 2 if isinstance(text, str) else 0
+    return parse_hex(text, min(max(size, SIGNATURE_BYTES), MAX_SIGNATURE_BYTES))

@@ -11,6 +11,7 @@ from typing import Any
 from tercet.chain.keys import Key
 from tercet.chain.ledger import Ledger
 from tercet.chain.sender import Sender
+from tercet.chain.voucher import name_asker
 from tercet.errors import BudgetError, InsufficientFundsError, MinerUnreachable
 from tercet.market import ChannelConfig
 from tercet.nodes.buyer_book import Account, BuyerBook, Promise
@@ -29,8 +30,12 @@ LOST_DEPOSITS = 2
 class Channels:
     """One channel for each miner, all paid by one key. A request waits for the chain only when it must."""
 
-    def __init__(self, key: Key, ledger: Ledger, path: Path, *, deposit: int, notice_seconds: int | None) -> None:
+    def __init__(
+        self, key: Key, ledger: Ledger, path: Path, *, deposit: int, notice_seconds: int | None, account: str = ""
+    ) -> None:
+        """`account` is a smart account that pays and takes the key's signatures as its own; empty: the key pays."""
         self._key, self._ledger, self._deposit, self._notice = key, ledger, deposit, notice_seconds
+        self._account = account
         self._sender = Sender(ledger.rpc, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.book = BuyerBook(path, ledger.deployment.domain, key)
@@ -88,8 +93,9 @@ class Channels:
         notice = self._notice
         if notice is None:
             notice = await self._ledger.escrow.min_withdraw_delay()
-        me, credit = self._key.address, self._ledger.deployment.credit
-        return ChannelConfig(me, me, miner.owner, miner.operator, credit, notice, os.urandom(32))
+        me, credit = self._account or self._key.address, self._ledger.deployment.credit
+        salt = name_asker(self._key.address, os.urandom(12)) if self._account else os.urandom(32)
+        return ChannelConfig(me, me, miner.owner, miner.operator, credit, notice, salt)
 
     async def _pay_in(self, account: Account, *, opening: bool) -> None:
         """Deposit once more. Signed for by EIP-3009, so that one transaction does it."""
@@ -102,7 +108,7 @@ class Channels:
                 await escrow.top_up_authorized(self._sender, account.config, amount, permission)
         except InsufficientFundsError as error:
             raise BudgetError(
-                f"{self._key.address} cannot pay {amount} credit units into a channel: {error}"
+                f"{account.config.payer} cannot pay {amount} credit units into a channel: {error}"
             ) from error
         finally:
             # Also when no receipt came: the deposit may be there all the same.
@@ -163,9 +169,12 @@ class Channels:
     # the end of a channel
 
     async def request_close(self) -> int:
-        """Give notice on every open channel; how many. Finish with `withdraw` when the notices are over."""
+        """Give notice on every open channel that the key pays; how many. Finish with `withdraw` after the notices.
+
+        A smart account has to do both itself, by calling the escrow.
+        """
         count = 0
-        for account in self.book.accounts():
+        for account in self._own():
             on_chain = await self._ledger.escrow.channel(account.channel)
             if on_chain.is_open and not on_chain.withdrawable_at:
                 await self._ledger.escrow.request_close(self._sender, account.config)
@@ -176,12 +185,15 @@ class Channels:
     async def withdraw(self) -> int:
         """Take back what is left in channels whose notice is over; credit units."""
         total, now = 0, (await self._ledger.rpc.head()).timestamp
-        for account in self.book.accounts():
+        for account in self._own():
             on_chain = await self._ledger.escrow.channel(account.channel)
             if on_chain.is_open and 0 < on_chain.withdrawable_at <= now:
                 total += await self._ledger.escrow.withdraw(self._sender, account.config)
                 self.book.set_deposit(account, on_chain.total_claimed, closed=True)
         return total
+
+    def _own(self) -> list[Account]:
+        return [account for account in self.book.accounts() if account.config.payer == self._key.address]
 
 
 def _log_failed(done: asyncio.Task[None]) -> None:

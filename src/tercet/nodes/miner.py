@@ -13,7 +13,7 @@ from typing import Any
 from tercet.chain.keys import Key
 from tercet.chain.ledger import Ledger
 from tercet.chain.sender import Sender
-from tercet.chain.voucher import channel_id
+from tercet.chain.voucher import asker_of, channel_id
 from tercet.client import buy_slot, queue_for_slot
 from tercet.errors import (
     AlreadyDoneError,
@@ -33,6 +33,7 @@ from tercet.nodes.paid_work import Order, PaidWork, choose_price, read_order, va
 from tercet.nodes.redeemer import Redeemer
 from tercet.nodes.role import announce, held, told_to_stop
 from tercet.nodes.server import Call, WireServer, Work
+from tercet.nodes.smart_accounts import SmartAccounts
 from tercet.subnets.mechanism import Mechanism
 
 __all__ = ["Miner", "MinerConfig", "run_miner"]
@@ -46,6 +47,8 @@ CREDIT_PER_WEIGHT = 100_000
 GRACE_EPOCH_SECONDS = 20.0
 """How long the old price class is still taken after it changed: buyers look at the ledger now and then."""
 REREAD_SECONDS = 0.25
+_MENDABLE = 3
+"""Reasons to refuse that the chain may take away: an unknown channel, a voucher without a key, an old deposit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class MinerConfig:
     price: Price | None = None
     """What to ask; None takes the mechanism's own."""
     redeem_threshold: int = 1_000_000
-    """Credit units on a channel from which redeeming is worth a transaction."""
+    """Credit units on a channel from which redeeming is worth a transaction. A smart account may owe twice as much."""
     poll_seconds: float = 5.0
     """How often the ledger is looked at; must be well below the shortest notice."""
     throttle: float = 0.0
@@ -95,7 +98,8 @@ class Miner:
         self._ask = config.price or config.mechanism.price()
         self._probation = self._ask.scaled(PROBATION_BPS)
         self._domain = config.ledger.deployment.domain
-        self.book = MinerBook(config.state / "vouchers.sqlite", self._domain)
+        self.book = MinerBook(config.state / "vouchers.sqlite", self._domain, trust=2 * config.redeem_threshold)
+        self._smart_accounts = SmartAccounts(config.ledger)
         self.redeemer = Redeemer(
             config.ledger,
             Sender(config.ledger.rpc, config.key),
@@ -109,7 +113,7 @@ class Miner:
         self._readings: dict[bytes, asyncio.Task[None]] = {}
         self._reread: dict[bytes, float] = {}
         for known in self.book.channels().values():
-            self._weigh(known.config.payer_authorizer, known.standing.deposit)
+            self._weigh(known.config, known.standing.deposit)
         name = config.mechanism.name
         self.server = WireServer(
             config.key, config.state, {name: self._take_on}, info=self._info, weigh=self._weight, limits=config.limits
@@ -160,17 +164,26 @@ class Miner:
         return PaidWork(self._config.mechanism, self.book, order, ticket, price, self._config.throttle)
 
     async def _accept(self, order: Order, sender: str, reserve: int) -> Ticket:
-        """Cover for the work; looks at the chain when the channel is new, or its deposit may have grown."""
-        try:
-            return self.book.accept(order.voucher, sender, reserve)
-        except RefusalError as refusal:
-            if not await self._learn(order, refusal.code):
-                raise
-        ticket = self.book.accept(order.voucher, sender, reserve)
+        """Cover for the work; asks the chain only when the book refuses, and once for each reason it may mend."""
+        proven = False
+        for _ in range(_MENDABLE):
+            try:
+                return self.book.accept(order.voucher, sender, reserve, proven=proven)
+            except RefusalError as refusal:
+                if refusal.code == "voucher_invalid" and not proven:
+                    mended = proven = await self._is_smart(order, sender)
+                else:
+                    mended = await self._learn(order, refusal.code)
+                if not mended:
+                    raise
+        return self.book.accept(order.voucher, sender, reserve, proven=proven)
+
+    async def _is_smart(self, order: Order, sender: str) -> bool:
+        """Whether no key, but a smart account stands by the voucher; strangers cannot make us ask."""
         known = self.book.get(order.voucher.channel)
-        assert known is not None
-        self._weigh(sender, known.standing.deposit)
-        return ticket
+        if known is None or sender not in (known.config.payer_authorizer, asker_of(known.config)):
+            return False
+        return await self._smart_accounts.stands_by(known.config, order.voucher)
 
     async def _learn(self, order: Order, code: str) -> bool:
         """Whether the chain has more to say of the channel than the book had; one reading for all who wait."""
@@ -207,6 +220,7 @@ class Miner:
         closing = found.closed or found.withdrawable_at > 0
         if self.book.get(channel) is not None or (found.is_open and not closing):
             self.book.put(config, found.balance, found.total_claimed, closing=closing)
+            self._weigh(config, found.balance)
 
     def _pays_us(self, config: ChannelConfig, channel: bytes) -> bool:
         """Whether a channel is what it says, and we could redeem what it owes."""
@@ -219,9 +233,10 @@ class Miner:
         right_money = config.token == self._config.ledger.deployment.credit
         return same and redeemable and right_money and config.withdraw_delay >= self._min_notice
 
-    def _weigh(self, payer: str, deposit: int) -> None:
+    def _weigh(self, config: ChannelConfig, deposit: int) -> None:
         weight = CHANNEL_WEIGHT + deposit / CREDIT_PER_WEIGHT
-        self._weights[payer] = max(self._weights.get(payer, 0.0), weight)
+        for payer in (config.payer_authorizer, asker_of(config)):
+            self._weights[payer] = max(self._weights.get(payer, 0.0), weight)
 
     def _weight(self, sender: str) -> float:
         return self._weights.get(sender, 0.0)
@@ -308,6 +323,15 @@ async def _announce_on_ledger(config: MinerConfig, endpoint: str, told: asyncio.
         await market.set_endpoint(sender, slot.uid, endpoint)
     elif slot.endpoint != endpoint:
         log.warning("miner.endpoint registered=%s serving=%s", slot.endpoint, endpoint)
+    if slot is None or slot.owner == me:
+        await _declare_market(config, sender)
+
+
+async def _declare_market(config: MinerConfig, sender: Sender) -> None:
+    """Let our fees count for the market that we serve."""
+    escrow = config.ledger.escrow
+    if await escrow.market_of(sender.address) != config.market:
+        await escrow.declare_market(sender, config.market)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tercet.chain.keys import address_from_public, recover_public
-from tercet.chain.voucher import EscrowDomain, channel_id, voucher_digest
+from tercet.chain.voucher import EscrowDomain, asker_of, channel_id, voucher_digest
 from tercet.errors import InvalidSignatureError, RefusalError
 from tercet.market import ChannelConfig, Voucher
 from tercet.nodes.channel_text import decode_config, encode_config
@@ -66,8 +66,16 @@ class Redemption:
 class MinerBook:
     """All channels that pay one receiver."""
 
-    def __init__(self, path: Path | str, domain: EscrowDomain) -> None:
-        self._domain = domain
+    def __init__(self, path: Path | str, domain: EscrowDomain, *, trust: int = MAX_UNITS) -> None:
+        """Read the file, or make it.
+
+        Args:
+            path: of the SQLite file.
+            domain: what vouchers are signed under.
+            trust: credit units that may be charged or reserved and not redeemed on a channel whose payer may
+                be a smart account: it can disown a voucher until that is redeemed.
+        """
+        self._domain, self._trust = domain, trust
         self._db = open_book(path, _SCHEMA)
         rows = self._db.execute("SELECT * FROM channels").fetchall()
         self._channels = {row[0]: _read(row) for row in rows}
@@ -95,24 +103,33 @@ class MinerBook:
             self._write(channel, now)
             self._channels[channel] = now
 
-    def accept(self, voucher: Voucher, sender: str, reserve: int) -> Ticket:
+    def accept(self, voucher: Voucher, sender: str, reserve: int, *, proven: bool = False) -> Ticket:
         """Take on work under a voucher. Nothing is written: until it is charged there is nothing to lose.
+
+        Args:
+            voucher: what pays for it.
+            sender: who asks: the channel's payer authorizer, or the key that the channel's salt names.
+            reserve: the most that the work may cost.
+            proven: the payer authorizer is a smart account that stands by the voucher; no key need have signed.
 
         Raises:
             RefusalError: `channel_unknown`, `voucher_invalid`, `voucher_overspent` or `voucher_stale`;
                 the facts carry the account, so that an honest payer can find its place.
+                `unredeemed` when a smart account would owe more than it is trusted with.
         """
         known = self._channels.get(voucher.channel)
         if known is None or known.closing:
             raise RefusalError("channel_unknown")
-        standing = known.standing
-        if sender != known.config.payer_authorizer:
+        standing, authorizer = known.standing, known.config.payer_authorizer
+        if sender != authorizer and sender != asker_of(known.config):
             raise RefusalError("voucher_invalid")  # and no word to a stranger about somebody's account
         if voucher.max_claimable > MAX_UNITS:
             raise RefusalError("voucher_overspent", facts=account_facts(known))
         # A voucher below the best brings nothing, so its signature need not be paid for.
-        if voucher.max_claimable > standing.best and not self._is_signed(voucher, sender):
+        if voucher.max_claimable > standing.best and not proven and not self._is_signed(voucher, authorizer):
             raise RefusalError("voucher_invalid", facts=account_facts(known))
+        if sender != authorizer and standing.charged + standing.reserved + reserve - known.claimed > self._trust:
+            raise RefusalError("unredeemed", retry_after=2)
         try:
             accepted = standing.accept(voucher.max_claimable, reserve)
         except RefusalError as refusal:

@@ -49,7 +49,10 @@ class Redeemer:
         self._book.put(config, found.balance, found.total_claimed, closing=closing)
 
     async def redeem(self, threshold: int) -> int:
-        """Redeem all that is worth it; credit units paid. What fails is logged and tried again later."""
+        """Redeem all that is worth it; credit units taken from the channels, the network's fee included.
+
+        What fails is logged and tried again later.
+        """
         paid = 0
         async with self._one_at_a_time:
             for redemption in self._book.redemptions(threshold):

@@ -64,6 +64,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "slow_down": (429, "Too many requests from this caller. Wait for `retry_after` seconds."),
     "work_failed": (500, "The work failed here. Nothing was charged; ask another miner."),
     "busy": (503, "All hands are busy. Wait for `retry_after` seconds, or ask another miner."),
+    "unredeemed": (503, "A smart account owes too much that is not redeemed yet. Wait for `retry_after` seconds."),
     "stopping": (503, "This server is shutting down. Ask another miner."),
 }
 """Every refusal: its HTTP status and its fixed words, which never repeat anything of the request."""

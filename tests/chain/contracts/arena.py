@@ -20,7 +20,8 @@ from tercet.market.treasury import pay_poke
 
 TCT = 10**18
 CREDIT = 10**6
-SUPPLY = 100_000_000 * TCT
+SUPPLY = 50_000_000 * TCT
+"""Half of the cap; the rest is for the emission."""
 SALT = b"salt".ljust(32, b"\0")
 BOND = 1_000 * TCT
 TIMELOCK = 1_000
@@ -103,7 +104,7 @@ class Arena:
         self.ledger = Ledger()
         self.bank = self.ledger.account("bank")
         self.opener = self.ledger.account("opener")
-        self.token = self.ledger.deploy("Token", self.bank, SUPPLY)
+        self.token = self.ledger.deploy("Token", self.bank, SUPPLY, sender=self.bank)
         self.credit = self.ledger.deploy("Credit", self.bank)
         if samples:
             self.audits = self.ledger.deploy("Audits", self.token.address, samples, sender=self.bank)

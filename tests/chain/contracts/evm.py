@@ -18,6 +18,7 @@ from eth.vm.forks.berlin.transactions import calculate_txn_intrinsic_gas_berlin
 from eth.vm.forks.prague.state import PragueState
 from eth_abi.abi import decode, encode
 from eth_utils import keccak, to_checksum_address
+from tests.chain.contracts.sources import compile_source
 
 from tercet.chain.artifacts import Artifact, ContractName, load_artifact
 
@@ -95,9 +96,11 @@ class Ledger:
 
     def deploy(self, name: ContractName, *arguments: Any, sender: str | None = None) -> Contract:
         """Deploy one of our contracts."""
-        artifact = load_artifact(name)
-        types = next((_types(entry["inputs"]) for entry in artifact.abi if entry["type"] == "constructor"), [])
-        return self.attach(name, self._create(artifact.bytecode + encode(types, arguments), sender))
+        return self._deploy(load_artifact(name), arguments, sender)
+
+    def deploy_source(self, name: str, *arguments: Any, sender: str | None = None) -> Contract:
+        """Compile and deploy a contract of this folder, one that only tests need."""
+        return self._deploy(compile_source(name), arguments, sender)
 
     def deploy_blueprint(self, name: ContractName) -> str:
         """Deploy a contract's ERC-5202 blueprint."""
@@ -111,11 +114,13 @@ class Ledger:
         self._db.set_code(bytes.fromhex(address[2:]), code)
         return address
 
+    def set_code(self, address: str, code: bytes) -> None:
+        """Change what stands at an address, as EIP-7702 lets a key do at its own."""
+        self._db.set_code(bytes.fromhex(address[2:]), code)
+
     def attach(self, name: ContractName, address: str) -> Contract:
         """Speak to a contract that is there already."""
-        contract = Contract(self, load_artifact(name), address)
-        self._contracts[bytes.fromhex(address[2:])] = contract
-        return contract
+        return self._attach(load_artifact(name), address)
 
     def snapshot(self) -> tuple[Any, int]:
         """A point to come back to."""
@@ -161,6 +166,15 @@ class Ledger:
             if contract is not None:
                 logs.append(contract.decode_log(topics, data))
         return logs
+
+    def _deploy(self, artifact: Artifact, arguments: Sequence[Any], sender: str | None) -> Contract:
+        types = next((_types(entry["inputs"]) for entry in artifact.abi if entry["type"] == "constructor"), [])
+        return self._attach(artifact, self._create(artifact.bytecode + encode(types, arguments), sender))
+
+    def _attach(self, artifact: Artifact, address: str) -> Contract:
+        contract = Contract(self, artifact, address)
+        self._contracts[bytes.fromhex(address[2:])] = contract
+        return contract
 
     def _create(self, code: bytes, sender: str | None) -> str:
         computation, _ = self.run(sender or self.account("deployer"), CREATE_CONTRACT_ADDRESS, code)

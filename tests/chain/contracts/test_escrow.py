@@ -32,15 +32,17 @@ CONFIG_TYPES = [
 class Till:
     """An escrow with a payer who has 1,000,000 units and a receiver."""
 
-    def __init__(self) -> None:
-        self.ledger = Ledger()
-        bank = self.ledger.account("bank")
-        self.credit = self.ledger.deploy("Credit", bank)
-        self.escrow = self.ledger.deploy("Escrow", 60)
+    def __init__(self, fee_bps: int = 0, ledger: Ledger | None = None, sink: str = "") -> None:
+        self.ledger = ledger or Ledger()
+        self.bank = self.ledger.account("bank")
+        self.credit = self.ledger.deploy("Credit", self.bank)
+        self.sink = self.ledger.account("fee sink")
+        self.fee_owner = self.ledger.account("fee owner")
+        self.escrow = self.ledger.deploy("Escrow", 60, fee_bps, sink or self.sink, self.fee_owner)
         self.receiver = self.ledger.account("receiver")
         self.operator = self.ledger.account("operator")
         for payer in (PAYER, OTHER_PAYER):
-            self.credit.send(bank, "mint", payer.address, 1_000_000)
+            self.credit.send(self.bank, "mint", payer.address, 1_000_000)
             self.credit.send(payer.address, "approve", self.escrow.address, 2**256 - 1)
 
     def config(self, **changes: Any) -> tuple[Any, ...]:

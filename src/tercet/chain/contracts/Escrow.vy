@@ -8,17 +8,39 @@
      the channel's id, `Voucher(channelId, maxClaimableAmount)`, the domain's name and version,
      and the view functions with camelCase names. Here a redemption pays at once, a closed
      channel stays closed (so an old voucher can never bite a later deposit), and authorized
-     deposits name this contract as receiver.
+     deposits name this contract as receiver. The authorizer may be a smart account (EIP-1271).
      What the contract holds of a token is the sum of balance - totalClaimed over its channels.
-@custom:kill There is no owner and no switch. A payer gets an unused deposit back after the
-             channel's own notice, or at once when the receiver releases it.
+     Of every redemption a small fee goes to the network; see network_fee.vy for its bounds.
+@custom:kill There is no switch, and the fee's owner touches no deposit. A payer gets an unused deposit
+             back after the channel's own notice, or at once when the receiver releases it.
 """
 from ethereum.ercs import IERC20
 import eip712
+import eip1271
+import fee_notice
+import network_fee
 
 initializes: eip712
+initializes: network_fee
 
-exports: (eip712.DOMAIN_SEPARATOR, eip712.eip712Domain)
+exports: (
+    eip712.DOMAIN_SEPARATOR,
+    eip712.eip712Domain,
+    network_fee.MAX_FEE_BPS,
+    network_fee.FEE_DELAY,
+    network_fee.fee_sink,
+    network_fee.fee_bps,
+    network_fee.fee_owner,
+    network_fee.pending_fee_owner,
+    network_fee.proposed_fee,
+    network_fee.market_of,
+    network_fee.declare_market,
+    network_fee.propose_fee,
+    network_fee.cancel_fee,
+    network_fee.apply_fee,
+    network_fee.transfer_fee_ownership,
+    network_fee.accept_fee_ownership,
+)
 
 
 struct ChannelConfig:
@@ -42,7 +64,7 @@ struct Claim:
     config: ChannelConfig
     total_claimed: uint128
     max_claimable: uint128
-    signature: Bytes[65]
+    signature: Bytes[eip1271.MAX_SIGNATURE]
 
 
 interface IEIP3009:
@@ -56,6 +78,18 @@ interface IEIP3009:
         v: uint8,
         r: bytes32,
         s: bytes32,
+    ): nonpayable
+
+
+interface ISignedTransfers:
+    def receiveWithSignature(
+        owner: address,
+        receiver: address,
+        amount: uint256,
+        valid_after: uint256,
+        valid_before: uint256,
+        nonce: bytes32,
+        signature: Bytes[1_024],
     ): nonpayable
 
 
@@ -79,8 +113,10 @@ event Redeemed:
     channel: indexed(bytes32)
     payer: indexed(address)
     receiver: indexed(address)
-    amount: uint256
+    amount: uint256  # taken from the channel now, the fee included
     total_claimed: uint256
+    fee: uint256
+    market: address  # that the receiver has declared; zero: none
 
 
 event CloseRequested:
@@ -113,14 +149,18 @@ _channels: HashMap[bytes32, Channel]
 
 
 @deploy
-def __init__(min_withdraw_delay: uint40):
+def __init__(min_withdraw_delay: uint40, fee_bps: uint256, sink: address, fee_owner: address):
     """
-    @notice Fixes the shortest notice a channel may have.
+    @notice Fixes the shortest notice a channel may have, and where fees go.
     @param min_withdraw_delay Seconds; 60 or more where money is real, less on a development chain.
+    @param fee_bps The first fee on redemptions, in ten-thousandths; at most 500.
+    @param sink Who gets the fees, for ever.
+    @param fee_owner Who may announce another fee.
     """
     assert min_withdraw_delay <= MAX_WITHDRAW_DELAY, "escrow: withdraw delay out of bounds"
     MIN_WITHDRAW_DELAY = min_withdraw_delay
     eip712.__init__("x402 Batch Settlement", "1")
+    network_fee.__init__(fee_bps, sink, fee_owner)
 
 
 # --- Money in ---
@@ -173,6 +213,31 @@ def open_with_authorization(
 
 @external
 @nonreentrant
+def open_with_signature(
+    config: ChannelConfig,
+    amount: uint128,
+    valid_after: uint256,
+    valid_before: uint256,
+    salt: bytes32,
+    signature: Bytes[eip1271.MAX_SIGNATURE],
+) -> bytes32:
+    """
+    @notice Opens a channel with a deposit that the payer, key or smart account, has authorized.
+    @param config The channel's identity.
+    @param amount Token base units, above zero.
+    @param valid_after The authorization counts strictly after this second (Unix time).
+    @param valid_before The authorization counts strictly before this second.
+    @param salt Makes the nonce unique; see `open_with_authorization`.
+    @param signature The payer's signature.
+    @return bytes32 The channel's id.
+    """
+    channel: bytes32 = self._open(config, amount)
+    self._pull_signed(config, channel, amount, valid_after, valid_before, salt, signature)
+    return channel
+
+
+@external
+@nonreentrant
 def top_up(config: ChannelConfig, amount: uint128):
     """
     @notice Adds to an open channel's deposit; the caller has approved it. Anyone may pay it in.
@@ -210,26 +275,50 @@ def top_up_with_authorization(
     self._pull_authorized(config, channel, amount, valid_after, valid_before, salt, v, r, s)
 
 
+@external
+@nonreentrant
+def top_up_with_signature(
+    config: ChannelConfig,
+    amount: uint128,
+    valid_after: uint256,
+    valid_before: uint256,
+    salt: bytes32,
+    signature: Bytes[eip1271.MAX_SIGNATURE],
+):
+    """
+    @notice Adds to an open channel's deposit as the payer, key or smart account, has authorized.
+    @param config The channel's identity.
+    @param amount Token base units, above zero.
+    @param valid_after The authorization counts strictly after this second (Unix time).
+    @param valid_before The authorization counts strictly before this second.
+    @param salt Makes the nonce unique; see `open_with_authorization`.
+    @param signature The payer's signature.
+    """
+    channel: bytes32 = self._top_up(config, amount)
+    self._pull_signed(config, channel, amount, valid_after, valid_before, salt, signature)
+
+
 # --- Money out ---
 
 
 @external
 @nonreentrant
 def redeem(
-    config: ChannelConfig, total_claimed: uint128, max_claimable: uint128, signature: Bytes[65]
+    config: ChannelConfig,
+    total_claimed: uint128,
+    max_claimable: uint128,
+    signature: Bytes[eip1271.MAX_SIGNATURE],
 ) -> uint256:
     """
-    @notice Pays the receiver up to a total that the payer's voucher allows.
+    @notice Pays the receiver up to a total that the payer's voucher allows, less the network's fee.
     @dev Only the receiver or its authorizer may: a voucher is a limit, the receiver says the price.
     @param config The channel's identity.
-    @param total_claimed The new total of all payments from this channel.
+    @param total_claimed The new total of all payments from this channel, fees included.
     @param max_claimable The voucher's limit; at least the total.
-    @param signature The voucher's signature (r, s, v) by the payer's authorizer.
-    @return uint256 Token base units paid now.
+    @param signature The voucher's signature by the payer's authorizer.
+    @return uint256 Token base units taken from the channel now, the fee included.
     """
-    amount: uint256 = self._claim(config, total_claimed, max_claimable, signature)
-    self._push(config.token, config.receiver, amount)
-    return amount
+    return self._claim(config, total_claimed, max_claimable, signature)
 
 
 @external
@@ -240,10 +329,7 @@ def redeem_many(claims: DynArray[Claim, MAX_CLAIMS]):
     @param claims One redemption each, up to 32.
     """
     for claim: Claim in claims:
-        amount: uint256 = self._claim(
-            claim.config, claim.total_claimed, claim.max_claimable, claim.signature
-        )
-        self._push(claim.config.token, claim.config.receiver, amount)
+        self._claim(claim.config, claim.total_claimed, claim.max_claimable, claim.signature)
 
 
 @external
@@ -356,6 +442,25 @@ def getVoucherDigest(channel: bytes32, max_claimable: uint128) -> bytes32:
     return self._voucher_digest(channel, max_claimable)
 
 
+@external
+@view
+def is_voucher_valid(
+    signer: address,
+    channel: bytes32,
+    max_claimable: uint128,
+    signature: Bytes[eip1271.MAX_SIGNATURE],
+) -> bool:
+    """
+    @notice Whether `redeem` would take a voucher's signature now: a smart account may change its mind.
+    @param signer The channel's payer authorizer.
+    @param channel The channel's id.
+    @param max_claimable The voucher's cumulative limit.
+    @param signature The voucher's signature.
+    @return bool True if so.
+    """
+    return eip1271._is_valid(signer, self._voucher_digest(channel, max_claimable), signature)
+
+
 # --- Small parts ---
 
 
@@ -405,7 +510,10 @@ def _top_up(config: ChannelConfig, amount: uint128) -> bytes32:
 
 @internal
 def _claim(
-    config: ChannelConfig, total_claimed: uint128, max_claimable: uint128, signature: Bytes[65]
+    config: ChannelConfig,
+    total_claimed: uint128,
+    max_claimable: uint128,
+    signature: Bytes[eip1271.MAX_SIGNATURE],
 ) -> uint256:
     channel: bytes32 = self._channel_id(config)
     self._require_receiver(config)
@@ -415,8 +523,12 @@ def _claim(
     assert total_claimed <= max_claimable, "escrow: claim above the voucher"
     assert total_claimed <= record.balance, "escrow: claim above the deposit"
     digest: bytes32 = self._voucher_digest(channel, max_claimable)
-    assert self._signer(digest, signature) == config.payerAuthorizer, "escrow: invalid signature"
+    assert eip1271._is_valid(
+        config.payerAuthorizer, digest, signature
+    ), "escrow: invalid signature"
     amount: uint256 = convert(total_claimed - record.totalClaimed, uint256)
+    fee: uint256 = network_fee._fee_of(amount)
+    market: address = network_fee.market_of[config.receiver]
     self._channels[channel].totalClaimed = total_claimed
     log Redeemed(
         channel=channel,
@@ -424,7 +536,13 @@ def _claim(
         receiver=config.receiver,
         amount=amount,
         total_claimed=convert(total_claimed, uint256),
+        fee=fee,
+        market=market,
     )
+    self._push(config.token, config.receiver, amount - fee)
+    if fee != 0:
+        self._push(config.token, network_fee.fee_sink, fee)
+        fee_notice._tell(network_fee.fee_sink, config.token, market, fee)
     return amount
 
 
@@ -451,22 +569,6 @@ def _channel_id(config: ChannelConfig) -> bytes32:
 @view
 def _voucher_digest(channel: bytes32, max_claimable: uint128) -> bytes32:
     return eip712._digest(keccak256(abi_encode(VOUCHER_TYPE, channel, max_claimable)))
-
-
-@internal
-@pure
-def _signer(digest: bytes32, signature: Bytes[65]) -> address:
-    """
-    @dev The zero address when the signature is malformed; no payer authorizer is zero.
-    """
-    if len(signature) != 65:
-        return empty(address)
-    return eip712._recover(
-        digest,
-        convert(slice(signature, 64, 1), uint256),
-        convert(slice(signature, 0, 32), uint256),
-        convert(slice(signature, 32, 32), uint256),
-    )
 
 
 @internal
@@ -517,6 +619,50 @@ def _pull_authorized(
         r,
         s,
     )
+    self._require_received(config.token, before, amount)
+
+
+@internal
+def _pull_signed(
+    config: ChannelConfig,
+    channel: bytes32,
+    amount: uint128,
+    valid_after: uint256,
+    valid_before: uint256,
+    salt: bytes32,
+    signature: Bytes[eip1271.MAX_SIGNATURE],
+):
+    """
+    @dev Vyper cannot overload a name, so our own token calls it otherwise than USDC does. A token
+         knows one of the two; the other fails without effect.
+    """
+    before: uint256 = staticcall IERC20(config.token).balanceOf(self)
+    nonce: bytes32 = keccak256(abi_encode(channel, salt))
+    if not raw_call(
+        config.token,
+        abi_encode(
+            config.payer,
+            self,
+            convert(amount, uint256),
+            valid_after,
+            valid_before,
+            nonce,
+            signature,
+            method_id=method_id(
+                "receiveWithAuthorization(address,address,uint256,uint256,uint256,bytes32,bytes)"
+            ),
+        ),
+        revert_on_failure=False,
+    ):
+        extcall ISignedTransfers(config.token).receiveWithSignature(
+            config.payer,
+            self,
+            convert(amount, uint256),
+            valid_after,
+            valid_before,
+            nonce,
+            signature,
+        )
     self._require_received(config.token, before, amount)
 
 

@@ -29,6 +29,7 @@ exports: (
     erc20.transferFrom,
     erc20.approve,
     eip2612.permit,
+    eip2612.permitWithSignature,
     eip2612.nonces,
     eip712.DOMAIN_SEPARATOR,
     eip712.eip712Domain,

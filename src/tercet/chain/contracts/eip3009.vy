@@ -5,10 +5,12 @@
 @author Tercet contributors
 @notice A transfer that its sender has signed: with a random nonce, a window of time,
         and for `receive...` only at the hand of the receiver.
-@dev Signatures are (v, r, s) of plain accounts.
+@dev Signatures are (v, r, s) of keys; or bytes, of keys and smart accounts, in the functions that
+     end in `WithSignature`. USDC gives those the names of the first ones; Vyper cannot overload a name.
 """
 import erc20
 import eip712
+import eip1271
 
 uses: erc20
 uses: eip712
@@ -108,6 +110,78 @@ def cancelAuthorization(authorizer: address, nonce: bytes32, v: uint8, r: bytes3
     log AuthorizationCanceled(authorizer=authorizer, nonce=nonce)
 
 
+@external
+def transferWithSignature(
+    owner: address,
+    receiver: address,
+    amount: uint256,
+    valid_after: uint256,
+    valid_before: uint256,
+    nonce: bytes32,
+    signature: Bytes[eip1271.MAX_SIGNATURE],
+):
+    """
+    @notice Moves tokens as their owner, key or smart account, has signed; anyone may submit.
+    @param owner Whose tokens, and whose signature ("from" in the standard).
+    @param receiver Who gets them ("to").
+    @param amount How many base units.
+    @param valid_after The signature counts strictly after this second (Unix time).
+    @param valid_before The signature counts strictly before this second.
+    @param nonce Any 32 bytes that the owner has not used yet.
+    @param signature The owner's signature.
+    """
+    struct_hash: bytes32 = self._transfer_hash(
+        _TRANSFER_TYPE, owner, receiver, amount, valid_after, valid_before, nonce
+    )
+    self._spend_nonce_signed(owner, nonce, struct_hash, signature)
+    log AuthorizationUsed(authorizer=owner, nonce=nonce)
+    erc20._transfer(owner, receiver, amount)
+
+
+@external
+def receiveWithSignature(
+    owner: address,
+    receiver: address,
+    amount: uint256,
+    valid_after: uint256,
+    valid_before: uint256,
+    nonce: bytes32,
+    signature: Bytes[eip1271.MAX_SIGNATURE],
+):
+    """
+    @notice Moves tokens as their owner, key or smart account, has signed; only the receiver may submit.
+    @param owner Whose tokens, and whose signature ("from" in the standard).
+    @param receiver Who gets them ("to"); must be the caller.
+    @param amount How many base units.
+    @param valid_after The signature counts strictly after this second (Unix time).
+    @param valid_before The signature counts strictly before this second.
+    @param nonce Any 32 bytes that the owner has not used yet.
+    @param signature The owner's signature.
+    """
+    assert receiver == msg.sender, "eip3009: caller is not the receiver"
+    struct_hash: bytes32 = self._transfer_hash(
+        _RECEIVE_TYPE, owner, receiver, amount, valid_after, valid_before, nonce
+    )
+    self._spend_nonce_signed(owner, nonce, struct_hash, signature)
+    log AuthorizationUsed(authorizer=owner, nonce=nonce)
+    erc20._transfer(owner, receiver, amount)
+
+
+@external
+def cancelWithSignature(
+    authorizer: address, nonce: bytes32, signature: Bytes[eip1271.MAX_SIGNATURE]
+):
+    """
+    @notice Makes a nonce worthless before it was used; signed by a key or a smart account.
+    @param authorizer Who signed.
+    @param nonce The nonce to cancel.
+    @param signature The signature.
+    """
+    struct_hash: bytes32 = keccak256(abi_encode(_CANCEL_TYPE, authorizer, nonce))
+    self._spend_nonce_signed(authorizer, nonce, struct_hash, signature)
+    log AuthorizationCanceled(authorizer=authorizer, nonce=nonce)
+
+
 @internal
 def _use(
     kind: bytes32,
@@ -121,14 +195,30 @@ def _use(
     r: bytes32,
     s: bytes32,
 ):
-    assert block.timestamp > valid_after, "eip3009: not yet valid"
-    assert block.timestamp < valid_before, "eip3009: expired"
-    struct_hash: bytes32 = keccak256(
-        abi_encode(kind, owner, receiver, amount, valid_after, valid_before, nonce)
+    struct_hash: bytes32 = self._transfer_hash(
+        kind, owner, receiver, amount, valid_after, valid_before, nonce
     )
     self._spend_nonce(owner, nonce, struct_hash, v, r, s)
     log AuthorizationUsed(authorizer=owner, nonce=nonce)
     erc20._transfer(owner, receiver, amount)
+
+
+@internal
+@view
+def _transfer_hash(
+    kind: bytes32,
+    owner: address,
+    receiver: address,
+    amount: uint256,
+    valid_after: uint256,
+    valid_before: uint256,
+    nonce: bytes32,
+) -> bytes32:
+    assert block.timestamp > valid_after, "eip3009: not yet valid"
+    assert block.timestamp < valid_before, "eip3009: expired"
+    return keccak256(
+        abi_encode(kind, owner, receiver, amount, valid_after, valid_before, nonce)
+    )
 
 
 @internal
@@ -141,3 +231,17 @@ def _spend_nonce(
     )
     assert signer != empty(address) and signer == authorizer, "eip3009: invalid signature"
     self.authorizationState[authorizer][nonce] = True
+
+
+@internal
+def _spend_nonce_signed(
+    authorizer: address,
+    nonce: bytes32,
+    struct_hash: bytes32,
+    signature: Bytes[eip1271.MAX_SIGNATURE],
+):
+    assert not self.authorizationState[authorizer][nonce], "eip3009: authorization already used"
+    self.authorizationState[authorizer][nonce] = True
+    assert eip1271._is_valid(
+        authorizer, eip712._digest(struct_hash), signature
+    ), "eip3009: invalid signature"

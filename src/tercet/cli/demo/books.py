@@ -77,7 +77,7 @@ async def audit(
     for symbol, token in tokens:
         found, of_token = await _audit_token(symbol, token, told[token.address])
         holdings[symbol], flows = found, [*flows, *of_token]
-    flows += await _audit_escrow(client, told[ledger.escrow.address], accounts)
+    flows += await _audit_escrow(client, told[ledger.escrow.address], told[ledger.credit.address], accounts)
     stakes, treasury = await market.stakes(), await market.treasury()
     flows += await _audit_market(client, market, told[market.address])
     flows += await _audit_stakes(client, stakes, told[stakes.address])
@@ -116,20 +116,27 @@ async def _audit_token(
     ]
 
 
-async def _audit_escrow(client: Client, events: Sequence[Event], accounts: Sequence[ChannelAccount]) -> list[Flow]:
+async def _audit_escrow(
+    client: Client, events: Sequence[Event], moves: Sequence[Event], accounts: Sequence[ChannelAccount]
+) -> list[Flow]:
     deposits = _total(events, "ChannelOpened", "amount") + _total(events, "ToppedUp", "amount")
     redeemed, returned = _total(events, "Redeemed", "amount"), _total(events, "ChannelClosed", "returned")
-    rest = await client.ledger.credit.balance(client.ledger.escrow.address)
+    fees = _total(events, "Redeemed", "fee")
+    escrow, sink = client.ledger.escrow.address, (await client.ledger.escrow.fee()).sink
+    rest, sunk = (
+        await client.ledger.credit.balance(escrow),
+        _total(moves, "Transfer", "value", sender=escrow, receiver=sink),
+    )
     # A miner keeps small vouchers while it works on; once its channels are closed, what it did not redeem is lost.
     unredeemed = sum(account.earned - account.redeemed for account in accounts if account.is_open)
     earned, owed = sum(account.earned for account in accounts), sum(account.owed for account in accounts)
     cut_off = sum(account.cut_off for account in accounts)
     return [
         Flow(
-            name="deposits in channels = redeemed by miners + returned to buyers + still there",
+            name="deposits in channels = to miners + the network's fees + returned to buyers + still there",
             unit="credit",
             left=deposits,
-            right=redeemed + returned + rest,
+            right=(redeemed - fees) + sunk + returned + rest,
         ),
         Flow(
             name="what miners charged, by their own books = what buyers owe, by theirs + answers cut off on the way",
