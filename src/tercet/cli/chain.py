@@ -99,7 +99,7 @@ async def _deploy_once(settings: Settings, url: str, chain_id: int, folder: Path
 def deploy_contracts(state: State, bond: str, notice: int, replace: bool, yes: bool, dry_run: bool) -> None:
     """Put all contracts on a chain and keep their addresses in home/deployments.
 
-    The wallet pays the gas, about 15 million, gets the whole supply of the stake token, and may mint test credit.
+    The wallet pays the gas, about 18 million, gets the whole supply of the stake token, and may mint test credit.
     """
     asyncio.run(
         _deploy(state.settings, Amount.parse(bond, STAKE).units, notice, replace=replace, yes=yes, dry_run=dry_run)
@@ -115,7 +115,7 @@ async def _deploy(settings: Settings, bond: int, notice: int, *, replace: bool, 
                 f"Contracts are known for chain {chain_id} already ({path}). Say --replace for new ones."
             )
         if not confirm(
-            f"put five contracts on chain {chain_id} at {rpc.url}, for about 15 million gas", yes=yes, dry_run=dry_run
+            f"put six contracts on chain {chain_id} at {rpc.url}, for about 18 million gas", yes=yes, dry_run=dry_run
         ):
             return
         deployment = await deploy(Sender(rpc, unlock(settings)), bond=bond, min_withdraw_delay=notice)
@@ -136,6 +136,7 @@ async def _deploy(settings: Settings, bond: int, notice: int, *, replace: bool, 
         "contracts.escrow": "payment channels",
         "contracts.blueprint": "of the Market contract",
         "contracts.registry": "opens markets",
+        "contracts.jobs": "held jobs",
     },
 )
 @pass_state
@@ -148,7 +149,7 @@ async def _show(settings: Settings, as_json: bool) -> None:
     async with open_client(settings) as client:
         rpc, deployment = client.ledger.rpc, client.ledger.deployment
         head = await rpc.head()
-    names = ("token", "credit", "escrow", "blueprint", "registry")
+    names = ("token", "credit", "escrow", "blueprint", "registry", "jobs")
     contracts = {name: getattr(deployment, name) for name in names}
     if as_json:
         print_json(

@@ -34,6 +34,7 @@ NOUNS: Mapping[str, str] = {
     "key": "The gateway's API keys and their budgets.",
     "market": "Open, look at and sponsor markets.",
     "epoch": "Look at epochs, close them, replay published vectors.",
+    "job": "Hold a price until work is accepted, or judged.",
     "ledger": "What the chain has recorded: events, receipts, balances.",
     "wallet": "Keys that hold money and sign.",
     "chain": "Run a development chain, deploy to any chain.",
