@@ -154,6 +154,7 @@ class Client:
             ledger.credit,
             ledger.registry,
             ledger.escrow,
+            ledger.audits,
             ledger.jobs,
             ledger.fees,
             ledger.emission,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import runpy
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 
 import pytest
 
-from tercet.chain import Claim, Key, Ledger, Sender, channel_id, deploy, sign_voucher
+from tercet.chain import Claim, EscrowContract, Key, Ledger, Sender, channel_id, deploy, sign_voucher
+from tercet.chain.abi import encode, parse_interface
+from tercet.chain.artifacts import Artifact, load_artifact
 from tercet.chain.ledger import FEE_BPS
 from tercet.errors import AlreadyDoneError, NotAllowedError, VoucherRefusedError, WrongPhaseError
 from tercet.market import ChannelConfig
 
 from .conftest import Node
 
+compile_source = runpy.run_path(str(Path(__file__).parent / "contracts" / "sources.py"))["compile_source"]
 PAYER, MINER = Key(b"\x31" * 32), Key(b"\x32" * 32)
 
 
@@ -31,6 +36,14 @@ def config_of(ledger: Ledger, salt: int) -> ChannelConfig:
     """A channel from the payer to the miner."""
     owner, receiver = PAYER.address, MINER.address
     return ChannelConfig(owner, owner, receiver, receiver, ledger.credit.address, 60, salt.to_bytes(32, "big"))
+
+
+async def put(sender: Sender, artifact: Artifact, *arguments: object) -> str:
+    """Deploy a contract; its address."""
+    code = artifact.bytecode + encode(parse_interface(artifact.abi).constructor, arguments)
+    receipt = await sender.send(None, code)
+    assert receipt.contract is not None
+    return receipt.contract
 
 
 @pytest.fixture
@@ -113,6 +126,21 @@ async def test_many_channels_are_redeemed_in_one_transaction(shop: Shop) -> None
     assert await shop.ledger.credit.balance(MINER.address) == 0
     await escrow.redeem_many(shop.miner, claims)
     assert await shop.ledger.credit.balance(MINER.address) == 180  # fees of less than a unit stay with the miner
+
+
+async def test_whoever_estimates_gas_leaves_enough_for_the_sink(shop: Shop, chain: Node) -> None:
+    """A sink that fails stops nobody, so the least gas that "works" would be one at which the sink is not told."""
+    opener = chain.sender
+    sink = await put(opener, compile_source("sink"))
+    escrow = EscrowContract(chain.rpc, await put(opener, load_artifact("Escrow"), 60, 500, sink, MINER.address))
+    await shop.ledger.credit.ensure_allowance(shop.payer, escrow.address, 1_000)
+    await escrow.open(shop.payer, shop.config, 1_000)
+    domain = await escrow.domain()
+    voucher = sign_voucher(domain, PAYER, channel_id(domain, shop.config), 1_000)
+    call = ("redeem", astuple(shop.config), 1_000, 1_000, voucher.signature)
+    receipt = await escrow.write(shop.miner, *call)
+    assert [log.address for log in receipt.logs].count(sink) == 1
+    assert await shop.ledger.credit.balance(sink) == 50
 
 
 async def test_the_fee_and_the_market_it_counts_for_can_be_read(shop: Shop, chain: Node) -> None:

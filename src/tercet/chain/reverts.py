@@ -77,6 +77,7 @@ _FEE: dict[str, _Row] = {
     "fee: caller is not the owner": (NotAllowedError, "Send it from the fee's owner."),
     "fee: caller is not the pending owner": (NotAllowedError, "Only who was offered the fee's ownership accepts it."),
     "fee: not due yet": (WrongPhaseError, "A new fee counts a week after it was announced."),
+    "fee: not enough gas for the sink": (LimitError, "Leave 520,000 gas more; what is not used comes back."),
     "fee: nothing proposed": (WrongPhaseError, "Announce a fee first."),
     "fee: owner is the zero address": (LimitError, "Name who may announce another fee."),
     "fee: sink is the zero address": (LimitError, "Name where fees go."),

@@ -250,7 +250,7 @@ def test_an_epoch_without_consensus_evicts_nobody() -> None:
     before = owners(arena)
     arena.skip_epoch()
     assert owners(arena) == before
-    arena.vote(dict.fromkeys(range(3), [FULL]))
+    arena.vote({vid: [FULL] for vid in range(3)})
     arena.close()
     assert owners(arena) != before, "all votes for unspent are a judgement"
 
@@ -352,13 +352,13 @@ def test_only_the_strongest_hold_a_permit_and_of_equals_the_oldest() -> None:
         arena.add_validator(stake * TCT)
     arena.add_sponsor(100 * CREDIT, 10)
     arena.skip_epoch()
-    arena.vote(dict.fromkeys(range(4), [0, FULL]))
+    arena.vote({vid: [0, FULL] for vid in range(4)})
     outcome, _ = arena.close()
     assert outcome.weights == (0, 1_000 * 10**6, 1_100 * 10**6, 0)
     assert outcome.validator_pay[0] == outcome.validator_pay[3] == 0 < outcome.validator_pay[1]
     # A permit goes to those who take part: a silent one leaves its own to the next.
     for _ in range(3):
-        arena.vote(dict.fromkeys((0, 1, 3), [0, FULL]))
+        arena.vote({vid: [0, FULL] for vid in (0, 1, 3)})
         outcome, _ = arena.close()
     assert outcome.weights == (0, 1_000 * 10**6, 0, 1_000 * 10**6)
 
