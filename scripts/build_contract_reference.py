@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "src/tercet/chain/contracts"
 PAGE = ROOT / "docs/reference/contracts.md"
-NAMES = ("Token", "Credit", "Registry", "Market", "Stakes", "Escrow")
+NAMES = ("Token", "Credit", "Registry", "Market", "Stakes", "Treasury", "Rules", "Escrow")
 HEAD = """# Contracts
 
 Generated from the artifacts that ship: `make docs`. What the rules mean: [how an epoch decides](../explanation/consensus.md),

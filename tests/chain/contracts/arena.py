@@ -141,11 +141,11 @@ class Arena:
         uid = self.market.send(owner, "register_miner", operator, endpoint, FOREVER).value
         return self._enter(self.miners, Member(uid, owner, operator))
 
-    def add_applicant(self) -> Member:
+    def add_applicant(self, endpoint: str = "") -> Member:
         """Somebody who waits for a slot; slot 0 for now."""
         owner, operator = self.ledger.account("applicant"), self.ledger.account("applicant operator")
         self.give_stake_token(owner, self.market.call("price"))
-        self.market.send(owner, "apply_miner", operator, "", FOREVER)
+        self.market.send(owner, "apply_miner", operator, endpoint, FOREVER)
         self.everybody.append(Member(0, owner, operator))
         return self.everybody[-1]
 

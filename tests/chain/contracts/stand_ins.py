@@ -206,7 +206,9 @@ def _bytes(text: str) -> bytes:
 def deploy(ledger: Ledger, name: str, *arguments: Any) -> Contract:
     """Deploy a stand-in."""
     artifact = build(name)
-    inputs = next((entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor"), [])
+    inputs: list[dict[str, Any]] = next(
+        (entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor"), []
+    )
     code = artifact.bytecode + encode([_type(item) for item in inputs], arguments)
     return attach(ledger, name, ledger._create(code, None))
 

@@ -566,9 +566,9 @@ def test_while_closing_nobody_comes_or_goes(arena: Arena) -> None:
     ):
         with pytest.raises(Reverted, match="market: epoch is closing"):
             arena.market.send(sender, *call)
-    for sender, *call in ((sponsor, "sponsor", CREDIT, 1), (sponsor, "cancel", number), (sponsor, "fund", 1)):
+    for name, *arguments in (("sponsor", CREDIT, 1), ("cancel", number), ("fund", 1)):
         with pytest.raises(Reverted, match="treasury: epoch is closing"):
-            arena.treasury.send(sender, *call)
+            arena.treasury.send(sponsor, str(name), *arguments)
 
 
 def test_miners_can_be_paid_in_a_transaction_of_their_own(arena: Arena) -> None:
