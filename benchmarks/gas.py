@@ -38,6 +38,8 @@ def main() -> None:
         name = f"{validators}x{miners + (miners == 255)}"
         epochs[name], singles_here = measure_epochs(validators, miners)
         singles = singles or singles_here
+    if not options.small:
+        singles |= measure_dearest()
     singles |= measure_escrow()
     if options.json:
         print(json.dumps({"benchmark": "gas", "epochs": epochs, "transactions": singles}))
@@ -79,6 +81,27 @@ def measure_epochs(validators: int, miners: int) -> tuple[dict[str, int], dict[s
         result["first" if epoch == 0 else "steady"] = sum(receipt.gas for receipt in receipts)
         result["largest"] = max(result.get("largest", 0), *(receipt.gas for receipt in receipts))
     return result, singles
+
+
+def measure_dearest() -> dict[str, int]:
+    """Gas of the payout where all that can be new is new, from both pots, with an audit share and a full queue."""
+    params = Params(commit_seconds=10_000, reveal_seconds=10_000, audit_share_bps=1_000)
+    arena = Arena(params, audits="0x" + "a5" * 20)
+    for _ in range(255):
+        arena.add_miner("http://" + "x" * 121)
+    for vid in range(64):
+        arena.add_validator((1_000 + vid) * TCT)
+    arena.add_sponsor(1_000_000 * CREDIT, 1_000)
+    for _ in range(params.immunity_epochs):
+        arena.skip_epoch()
+    for _ in range(16):
+        arena.add_applicant("http://" + "y" * 121)
+    arena.token.send(arena.bank, "approve", arena.treasury.address, 1_000 * TCT)
+    arena.treasury.send(arena.bank, "fund_emission", 1_000 * TCT)
+    arena.skip_epoch()
+    vote(arena, 256, 0)
+    _, receipts = arena.close(pages_at_once=2, pay_apart=True)
+    return {"pay 255 new miners, both pots": receipts[-2].gas, "finish, 64 new pools, 16 evicted": receipts[-1].gas}
 
 
 def close_at_once(arena: Arena, hints: tuple[int, ...]) -> Receipt:

@@ -121,7 +121,7 @@ async def test_an_epoch_is_played_closed_and_paid(chain: Node) -> None:
 
     state = await read_state(market)
     pokes = pay_poke(state.reward, 3, 3)
-    expected = close_market_epoch(replace(state, reward=state.reward - pokes))
+    expected = close_market_epoch(replace(state, reward=state.reward - pay_poke(state.reward, 1, 1)))
     closed = await close_epoch(market, stage.opener)
     assert (closed.epoch, closed.transactions) == (1, 1)
     assert await market.consensus() == (*expected.hints, *[0] * 15)
@@ -185,6 +185,32 @@ async def test_a_closing_is_taken_up_where_another_left_it(chain: Node) -> None:
     report = await close_epoch(stage.market, stage.opener)
     assert report.transactions == 2
     assert (await stage.market.status()).epoch == 2
+
+
+@pytest.mark.slow
+async def test_a_large_markets_miners_are_paid_in_a_transaction_of_their_own(chain: Node) -> None:
+    """Begin, pages, miners, the rest; and somebody who finds the miners paid goes on from there."""
+    stage = await Stage.open(chain, FLAT)
+    market, validator = stage.market, await stage.actor()
+    for _ in range(129):
+        await stage.miner(stage.opener, operator=Key.generate().address)
+    await stage.sit(validator)
+    await (await market.treasury()).sponsor(stage.opener, 10**9, 2)
+    everybody = dict.fromkeys(range(1, 130), 1.0)
+    await stage.vote([validator], [everybody])
+    assert (await close_epoch(market, stage.opener)).transactions == 4
+    await stage.vote([validator], [everybody])
+    hints = close_market_epoch(await read_state(market)).hints
+    await market.begin_close(stage.opener)
+    await market.settle_pages(stage.opener, 0, hints)
+    await market.pay_miners(stage.opener)
+    status = await market.status()
+    assert status.next_page == status.pages + 1
+    assert (await close_epoch(market, stage.opener)).transactions == 1
+    paid = await all_events(stage, "MinerRewarded", of=await market.treasury())
+    assert len(paid) == 2 * 129
+    assert all([past.exact async for past in recompute_epochs(market, stage.ledger.deployment.block)])
+    await books_balance(stage)
 
 
 async def test_validators_all_down_pays_nobody(chain: Node) -> None:

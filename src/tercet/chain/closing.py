@@ -21,6 +21,8 @@ _GAS_A_TRANSACTION = 2_000_000
 _GAS_A_SEAT = 35_000
 """For one page and one validator, measured, the first epoch's storage included."""
 _UNCAPPED = 10_000
+_MANY_COLUMNS = 128
+"""From here on miners are paid in a transaction of their own: two pots for a full market's first pay do not fit one."""
 _ATTEMPTS = 12
 _PATIENCE_SECONDS = 0.25
 
@@ -126,12 +128,14 @@ class _Work:
             await self._begin(status)
         elif status.next_page < status.pages:
             await self._settle(status)
+        elif status.next_page == status.pages and status.columns > _MANY_COLUMNS:
+            await self._do(lambda: self._market.pay_miners(self._sender))
         else:
             await self._do(lambda: self._market.finish_close(self._sender))
 
     async def _begin(self, status: MarketStatus) -> None:
         await self._compute()
-        if status.pages <= self._pages_at_once():
+        if status.pages <= self._pages_at_once() and status.columns <= _MANY_COLUMNS:
             try:
                 await self._do(lambda: self._market.close_at_once(self._sender, self._hints))
             except WrongHintError:

@@ -15,6 +15,7 @@ from tercet.chain.market import MarketContract
 from tercet.chain.registry import MarketParams
 from tercet.market.epoch import MarketOutcome, MarketState, Seat, close_market_epoch, unpack_row
 from tercet.market.stakes import REWARD, STAKE, Pool
+from tercet.market.treasury import pay_poke
 
 _COLUMNS = 256
 _OF_STAKES = frozenset({"PoolOpened", "PoolClosed", "Staked", "Unstaked", "TakeSet", "Slashed", "Rewarded", "Released"})
@@ -200,7 +201,7 @@ class History:
         assert self._closing is not None, "an epoch closes after its closing began"
         told = tuple(self._told)
         paid = next(event.fields for event in told if event.name == "EpochPaid")
-        state = replace(self._closing.state, reward=paid["reward"] - paid["pokes"])
+        state = replace(self._closing.state, reward=paid["reward"] - pay_poke(paid["reward"], 1, 1))
         outcome = close_market_epoch(state)
         found = replace(self._closing, state=state, outcome=outcome, dividends=dict(self._dividends), events=told)
         for vid, row in enumerate(outcome.bonds):

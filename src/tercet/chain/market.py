@@ -54,7 +54,7 @@ class MarketStatus:
     pages: int
     """Of 16 columns."""
     next_page: int
-    """While closing: the page to settle next."""
+    """While closing: the page to settle next; one more than there are when the miners are paid already."""
     columns: int
     """Highest uid + 1."""
     generation: int
@@ -345,6 +345,10 @@ class MarketContract(BoundContract):
     async def settle_pages(self, sender: Sender, first: int, hints: Sequence[int]) -> Receipt:
         """Settle pages with their consensus hints."""
         return await self.write(sender, "settle_pages", first, tuple(hints))
+
+    async def pay_miners(self, sender: Sender) -> Receipt:
+        """Pay the miners of a large market before the rest, once its pages are settled; `finish_close` does it otherwise."""
+        return await self.write(sender, "pay_miners")
 
     async def finish_close(self, sender: Sender) -> Receipt:
         """Pay out and start the next epoch."""

@@ -146,7 +146,7 @@ class MarketState:
     closed_generation: int
     """The registration counter at the last closing: older bonds of younger slots are somebody else's."""
     reward: int
-    """Reward token base units to hand out: the pot less what those get who close the epoch."""
+    """Reward token base units to hand out: the pot less the part that is kept for who closes the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

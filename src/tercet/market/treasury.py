@@ -115,7 +115,7 @@ def close_pots(pots: Pots, shares: Split, *, ending_rate: int = 0, last: bool = 
         last: no epoch follows.
         sink: somebody is named who gets the last carry; if not, the last epoch's sponsors do.
     """
-    rewarded = pay_pot(pots.reward - pots.poked, shares)
+    rewarded = pay_pot(pots.reward - pay_poke(pots.reward, 1, 1), shares)
     emitted = pay_pot(pots.emission, shares)
     rest = pots.reward - pots.poked - rewarded.total
     refunded = rest * pots.rate // pots.reward if pots.rate else 0

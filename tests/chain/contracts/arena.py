@@ -148,11 +148,11 @@ class Arena:
         uid = self.market.send(owner, "register_miner", operator, endpoint, FOREVER).value
         return self._enter(self.miners, Member(uid, owner, operator))
 
-    def add_applicant(self) -> Member:
+    def add_applicant(self, endpoint: str = "") -> Member:
         """Somebody who waits for a slot; slot 0 for now."""
         owner, operator = self.ledger.account("applicant"), self.ledger.account("applicant operator")
         self.give_stake_token(owner, self.market.call("price"))
-        self.market.send(owner, "apply_miner", operator, "", FOREVER)
+        self.market.send(owner, "apply_miner", operator, endpoint, FOREVER)
         self.everybody.append(Member(0, owner, operator))
         return self.everybody[-1]
 
@@ -247,7 +247,6 @@ class Arena:
                 row=tuple(unpack_row(self.market.call("get_row", view["vid"]))),
             )
         count = max((vid + 1 for vid, seat in enumerate(seats) if seat), default=0)
-        steps = status["pages"] + 2
         return MarketState(
             epoch=status["epoch"],
             rules=self.params.rules(),
@@ -255,7 +254,7 @@ class Arena:
             generations=tuple(generations),
             bonds=tuple(self._stored(vid, status["columns"]) for vid in range(count)),
             closed_generation=self.market.call("closed_generation"),
-            reward=status["reward"] - pay_poke(status["reward"], steps, steps),
+            reward=status["reward"] - pay_poke(status["reward"], 1, 1),
         )
 
     def _stored(self, vid: int, columns: int) -> tuple[int, ...]:
@@ -267,7 +266,9 @@ class Arena:
     def bonds(self, vid: int, columns: int) -> tuple[int, ...]:
         return tuple(self.market.call("get_bonds", vid)[:columns])
 
-    def close(self, pages_at_once: int = 16, poker: str | None = None) -> tuple[MarketOutcome, list[Receipt]]:
+    def close(
+        self, pages_at_once: int = 16, poker: str | None = None, *, pay_apart: bool = False
+    ) -> tuple[MarketOutcome, list[Receipt]]:
         """Close the epoch with the twin's hints, in as many transactions as asked."""
         outcome = close_market_epoch(self.state())
         caller = poker or self.ledger.account("poker")
@@ -276,6 +277,8 @@ class Arena:
         for first in range(0, len(outcome.hints), pages_at_once):
             hints = outcome.hints[first : first + pages_at_once]
             receipts.append(self.market.send(caller, "settle_pages", first, hints))
+        if pay_apart:
+            receipts.append(self.market.send(caller, "pay_miners"))
         receipts.append(self.market.send(caller, "finish_close"))
         self.last = outcome
         return outcome, receipts

@@ -1,7 +1,8 @@
 """Stand-ins for a market's other contracts, so that one of the four can be tested alone.
 
 Tiny Vyper contracts, compiled here: `StandInMarket` holds a clock that the test sets and speaks to the satellites
-as the test tells it to; `StandInStakes` takes what the treasury hands it and lets anybody take it out again.
+as the test tells it to; `StandInStakes` takes what the treasury hands it and lets anybody take it out again;
+`MoodyToken` refuses transfers in the ways a token can.
 """
 
 from __future__ import annotations
@@ -142,7 +143,42 @@ def take_out(token: address, receiver: address):
     extcall IERC20(token).transfer(receiver, amount)
 """
 
-SOURCES = {"StandInMarket": MARKET, "StandInStakes": STAKES}
+MOODY_TOKEN = """
+# pragma version ==0.4.3
+balanceOf: public(HashMap[address, uint256])
+mood: String[32]
+
+@external
+def mint(receiver: address, amount: uint256):
+    self.balanceOf[receiver] += amount
+
+@external
+def set_mood(mood: String[32]):
+    self.mood = mood
+
+@external
+def approve(spender: address, amount: uint256) -> bool:
+    return True
+
+@external
+def transferFrom(owner: address, receiver: address, amount: uint256) -> bool:
+    self.balanceOf[owner] -= amount
+    self.balanceOf[receiver] += amount
+    return True
+
+@external
+def transfer(receiver: address, amount: uint256) -> bool:
+    assert self.mood != "reverts"
+    if self.mood == "burns gas":
+        raise UNREACHABLE
+    if self.mood == "says no":
+        return False
+    self.balanceOf[msg.sender] -= amount
+    self.balanceOf[receiver] += amount
+    return True
+"""
+
+SOURCES = {"StandInMarket": MARKET, "StandInStakes": STAKES, "MoodyToken": MOODY_TOKEN}
 
 
 @cache
@@ -170,7 +206,9 @@ def _bytes(text: str) -> bytes:
 def deploy(ledger: Ledger, name: str, *arguments: Any) -> Contract:
     """Deploy a stand-in."""
     artifact = build(name)
-    inputs = next(entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor")
+    inputs: list[dict[str, Any]] = next(
+        (entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor"), []
+    )
     code = artifact.bytecode + encode([_type(item) for item in inputs], arguments)
     return attach(ledger, name, ledger._create(code, None))
 

@@ -36,7 +36,7 @@ NOBODY = Split(votes=0, ranks=(), shares=(), validator_share_bps=5_000)
 class Stage:
     """A treasury between a market and stakes that do as the test says."""
 
-    def __init__(self, *, one_token: bool = False, sink: bool = True) -> None:
+    def __init__(self, *, one_token: bool = False, sink: bool = True, moody: bool = False) -> None:
         self.ledger = Chain()
         self.bank = self.ledger.account("bank")
         self.creator = self.ledger.account("creator")
@@ -44,6 +44,8 @@ class Stage:
         self.sink = self.ledger.account("sink") if sink else ZERO
         self.stake_token = self.ledger.deploy("Token", self.bank, SUPPLY)
         self.reward_token = self.stake_token if one_token else self.ledger.deploy("Credit", self.bank)
+        if moody:
+            self.reward_token = deploy(self.ledger, "MoodyToken")
         if not one_token:
             self.reward_token.send(self.bank, "mint", self.bank, 10**30)
         tokens = (self.stake_token.address, self.reward_token.address)
@@ -85,21 +87,37 @@ class Stage:
 
     def distribute(self, split: Split, owners: list[str] | None = None) -> tuple[Receipt, tuple[int, int, int]]:
         """The market ends its epoch. Miner k of the split has uid k + 1, seat k has pool 100 + k."""
+        receipt = self.pay(split, owners)
+        self.market.send(self.bank, "next_epoch")
+        return receipt, decode(["uint256", "uint256", "uint256"], receipt.value)
+
+    def pay(self, split: Split, owners: list[str] | None = None, *, miners: bool = True, final: bool = True) -> Receipt:
+        """What of an epoch's payout the market asks for."""
         owners = owners or self.miners
         epoch, last = self.market.call("epoch"), self.market.call("last_epoch")
         self.market.send(self.bank, "set_closing", True)
-        receipt = self.tell(
+        return self.tell(
             "distribute",
             epoch,
             epoch == last,
             split.votes,
             sum(split.ranks),
             split.validator_share_bps,
-            [int(owners[k % len(owners)], 16) | (k + 1) << 160 | rank << 168 for k, rank in enumerate(split.ranks)],
+            [
+                int(owners[k % len(owners)], 16) | (k + 1) << 160 | rank << 168
+                for k, rank in enumerate(split.ranks)
+                if miners
+            ],
             [100 + k | share << 32 for k, share in enumerate(split.shares)],
+            final,
         )
-        self.market.send(self.bank, "next_epoch")
-        return receipt, decode(["uint256", "uint256", "uint256"], receipt.value)
+
+    def owed(self, who: str) -> tuple[int, int]:
+        """In reward token and in stake token."""
+        return (
+            self.treasury.call("owed", self.reward_token.address, who),
+            self.treasury.call("owed", self.stake_token.address, who),
+        )
 
     def wind_down(self) -> None:
         self.market.send(self.bank, "wind_down")
@@ -161,9 +179,10 @@ def test_fees_are_part_of_the_next_epochs_reward(stage: Stage) -> None:
     stage.distribute(EVEN)
     assert stage.treasury.call("reward") == 800
     receipt, paid = stage.distribute(EVEN)
-    assert paid == (600, 200, 0)
-    assert [row["amount"] for row in pick(receipt, "MinerRewarded")] == [240, 360]
-    assert stage.treasury.call("reward") == 0
+    # 4 are kept for who closes the epoch; of 796 the miners get 597, the validators 199.
+    assert paid == (596, 198, 0)
+    assert [row["amount"] for row in pick(receipt, "MinerRewarded")] == [238, 358]
+    assert stage.treasury.call("reward") == 800 - 596 - 198, "nobody was paid for closing, and dust"
 
 
 def test_emission_pays_the_next_epoch_in_stake_token(stage: Stage) -> None:
@@ -200,7 +219,7 @@ def test_an_amount_beyond_the_lanes_is_refused(stage: Stage) -> None:
         stage.treasury.send(stage.bank, "fund", 1)
     widest = Split(2**64 - 1, (2**64 - 1,), (2**144 - 1,), 10_000)
     _, paid = stage.distribute(widest)
-    assert paid == (0, 2**95 - 1, 0)
+    assert paid == (0, 2**95 - 1 - pay_poke(2**95 - 1, 1, 1), 0)
 
 
 # --- What is not earned ---
@@ -211,20 +230,21 @@ def test_what_is_not_earned_returns_to_sponsors_and_carry_by_what_they_put_in(st
     stage.distribute(NOBODY)
     sponsor, number = stage.sponsor(1_000, 10)
     receipt, paid = stage.distribute(HALF)
-    # 401 of reward, 200 spent: 50 to validators (12 + 37), 150 to miners (60 + 90); 202 are left, of which 100/401.
-    assert paid == (150, 49, 50)
+    # 401 of reward, 2 kept for closing, 199 spent: 49 to validators (12 + 36), 150 to miners (60 + 90); 203 are left,
+    # as nobody was paid for closing, of which 100/401.
+    assert paid == (150, 48, 50)
     assert pick(receipt, "EpochPaid") == [
         {
             "epoch": 1,
             "reward": 401,
             "pokes": 0,
             "to_miners": 150,
-            "to_validators": 49,
+            "to_validators": 48,
             "refunded": 50,
-            "carried": 152,
+            "carried": 153,
         }
     ]
-    assert stage.treasury.call("reward") == 100 + 152
+    assert stage.treasury.call("reward") == 100 + 153
     assert stage.treasury.send(sponsor, "claim_refund", number).value == 50
 
 
@@ -299,7 +319,7 @@ def test_closing_without_a_reward_pays_nothing(stage: Stage) -> None:
 
 
 def test_only_the_market_pays(stage: Stage) -> None:
-    calls: list[tuple[Any, ...]] = [("poke", stage.bank, 1, 1), ("distribute", 0, False, 0, 0, 0, [], [])]
+    calls: list[tuple[Any, ...]] = [("poke", stage.bank, 1, 1), ("distribute", 0, False, 0, 0, 0, [], [], True)]
     for call in calls:
         with pytest.raises(Reverted, match="treasury: caller is not the market"):
             stage.treasury.send(stage.owner, *call)
@@ -357,7 +377,7 @@ def test_without_a_sink_the_last_carry_is_the_last_sponsors() -> None:
     receipt, _ = stage.distribute(replace(EVEN, shares=(1,)))
     assert pick(receipt, "CarryRefunded") == [{"epoch": 0, "amount": 800}]
     assert stage.treasury.send(small, "claim_refund", small_number).value == 900 + 200
-    assert stage.treasury.send(large, "claim_refund", large_number).value == 2_700 + 600
+    assert stage.treasury.send(large, "claim_refund", large_number).value == 2_700 + 603, "3 were not earned"
 
 
 def test_without_sink_and_sponsors_the_last_carry_is_the_owners() -> None:
@@ -368,6 +388,44 @@ def test_without_sink_and_sponsors_the_last_carry_is_the_owners() -> None:
     receipt = stage.treasury.send(stage.poker, "sweep")
     assert pick(receipt, "Swept") == [{"receiver": stage.owner.lower(), "amount": 800}]
     assert stage.balance(stage.reward_token, stage.owner) == 800
+
+
+# --- Closing cannot be stopped, nor paid twice ---
+
+
+def test_miners_paid_apart_are_paid_once(stage: Stage) -> None:
+    """Also the books are right in between."""
+    stage.sponsor(1_000, 10)
+    stage.fund_emission(1_000)
+    stage.distribute(NOBODY)
+    stage.poke(1, 3)
+    stage.pay(EVEN, final=False)
+    books = stage.treasury.call("books")
+    reward_side = sum(books[key] for key in ("owed", "budget", "refundable", "carry"))
+    assert (reward_side, books["emission"] + books["owed_stake"]) == (1_000, 1_000)
+    assert stage.owed(stage.miners[0]) == (30, 300)
+    stage.poke(2, 3)
+    with pytest.raises(Reverted, match="treasury: miners are paid"):
+        stage.pay(EVEN, final=False)
+    receipt = stage.pay(EVEN, miners=False)
+    assert pick(receipt, "MinerRewarded") == []
+    (row,) = pick(receipt, "EpochPaid")
+    assert (row["to_miners"], row["to_validators"], row["refunded"]) == (30 + 45, 24, 1)
+    assert stage.owed(stage.miners[0]) == (30, 300)
+
+
+@pytest.mark.parametrize("mood", ["reverts", "says no", "burns gas"])
+def test_a_reward_token_cannot_stop_a_closing(mood: str) -> None:
+    """It would lock everybody's stake. The validators' part goes back to the sponsors instead; miners stay owed."""
+    stage = Stage(moody=True)
+    sponsor, number = stage.sponsor(1_000, 1)
+    stage.reward_token.send(stage.bank, "set_mood", mood)
+    receipt, paid = stage.distribute(EVEN)
+    assert paid == (746, 0, 254)
+    assert pick(receipt, "Rewarded") == []
+    stage.reward_token.send(stage.bank, "set_mood", "")
+    assert stage.treasury.send(sponsor, "claim_refund", number).value == 254
+    assert stage.treasury.send(stage.miners[0], "withdraw").value == (298, 0)
 
 
 # --- The twin ---

@@ -182,7 +182,8 @@ interface Treasury:
         validator_share_bps: uint256,
         miners: DynArray[uint256, 255],
         seats: DynArray[uint256, 64],
-    ) -> (uint256, uint256, uint256): nonpayable
+        final: bool,
+    ): nonpayable
 
 
 event MinerRegistered:
@@ -288,9 +289,6 @@ event PageSettled:
 
 event EpochClosed:
     epoch: indexed(uint256)
-    to_miners: uint256
-    to_validators: uint256
-    refunded: uint256
 
 
 event WindDownBegan:
@@ -458,7 +456,7 @@ def withdraw_application(operator: address):
     paid: uint256 = self.applications[operator].paid
     assert (
         self.applications[operator].epoch < self._epoch()
-    ), "market: application waits for the epoch's end"
+    ), "market: application is too young"
     waiting: DynArray[address, MAX_APPLICANTS] = self.queue
     kept: DynArray[address, MAX_APPLICANTS] = []
     for other: address in waiting:
@@ -582,7 +580,7 @@ def leave_validator(vid: uint256):
     clock: Clock = self._load_clock()
     assert (
         self._load_voter(vid).revealed < max(clock.epoch, 1) or self._phase(clock) == 4
-    ), "market: newest row can still be audited"
+    ), "market: row can still be audited"
     self._remove_validator(vid)
 
 
@@ -700,13 +698,25 @@ def settle_pages(first_page: uint256, hints: DynArray[uint256, 16]):
 
 @external
 @nonreentrant
+def pay_miners():
+    """
+    @notice Pays the miners, once all pages are settled, ahead of `finish_close`, which else does
+            it too: for markets where both together are too much for one transaction.
+            Anyone may; only what is left for `finish_close` is paid for.
+    """
+    clock: Clock = self._load_settled()
+    self._distribute(clock, False)
+    clock.closing += 1
+    self._store_clock(clock)
+
+
+@external
+@nonreentrant
 def finish_close():
     """
     @notice Pays the epoch out, once all its pages are settled, and starts the next one. Anyone may.
     """
-    self._require_settled()
-    self._poke(1)
-    self._finish()
+    self._finish(1)
 
 
 @external
@@ -719,9 +729,7 @@ def close_epoch(hints: DynArray[uint256, 16]):
     self.is_passing = True
     self._begin()
     self._settle(0, hints)
-    self._require_settled()
-    self._poke(len(hints) + 2)
-    self._finish()
+    self._finish(len(hints) + 2)
     self.is_passing = False
 
 
@@ -1265,10 +1273,10 @@ def _load_closing() -> Clock:
 
 @internal
 @view
-def _require_settled():
-    assert (
-        self._load_closing().closing == self._pages() + 1
-    ), "market: pages are not all settled"
+def _load_settled() -> Clock:
+    clock: Clock = self._load_closing()
+    assert clock.closing > self._pages(), "market: pages are not settled"
+    return clock
 
 
 @internal
@@ -1291,31 +1299,35 @@ def _dividend_of(vid: uint256) -> uint256:
 
 
 @internal
-def _finish():
-    clock: Clock = self._load_clock()
-    to_miners: uint256 = 0
-    to_validators: uint256 = 0
-    refunded: uint256 = 0
+def _distribute(clock: Clock, final: bool):
+    """
+    @dev Of all votes cast, those that agreed on a miner are earned: not what was voted for the
+         unspent column, and not what was clipped or found no consensus.
+    """
+    miners: DynArray[uint256, 255] = []
+    if clock.closing == self._pages() + 1:
+        miners = self._miner_shares()
     seats: DynArray[uint256, 64] = []
     revealed: uint256 = 0
     seats, revealed = self._seat_shares(clock.epoch + 1)
-    # Of all votes cast, those that agreed on a miner are earned: not what was voted for the
-    # unspent column, and not what was clipped or found no consensus.
-    to_miners, to_validators, refunded = extcall Treasury(treasury).distribute(
+    extcall Treasury(treasury).distribute(
         clock.epoch,
         clock.epoch == self.last_epoch,
         revealed * ROW_SUM,
         clock.rank_total - (self.rank_lanes[0] & LANE),
         self._epoch_terms().validator_share_bps,
-        self._miner_shares(),
+        miners,
         seats,
+        final,
     )
-    log EpochClosed(
-        epoch=clock.epoch,
-        to_miners=to_miners,
-        to_validators=to_validators,
-        refunded=refunded,
-    )
+
+
+@internal
+def _finish(steps: uint256):
+    clock: Clock = self._load_settled()
+    self._poke(steps)
+    self._distribute(clock, True)
+    log EpochClosed(epoch=clock.epoch)
     clock.epoch += 1
     clock.started_at = block.timestamp
     clock.closing = 0

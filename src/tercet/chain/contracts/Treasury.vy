@@ -172,6 +172,8 @@ MAX_FUND: constant(uint256) = 2 ** 95
 # More than any token's transfer needs. A token that takes more pays no validators, but stops no closing.
 TRANSFER_GAS: constant(uint256) = 500_000
 LOW_128: constant(uint256) = 2 ** 128 - 1
+# Highest bit of `rates`: the miners of the epoch that is closing have been paid, see `paid`.
+MINERS_PAID: constant(uint256) = 2 ** 255
 LOW_160: constant(uint256) = 2 ** 160 - 1
 MAX_EPOCHS: constant(uint256) = 1_000_000
 
@@ -200,6 +202,7 @@ carries: uint256  # in the running epoch's reward; in the next one's
 emissions: uint256  # the running epoch's pot; the next one's
 dues: HashMap[address, uint256]  # by owner: in reward token; in stake token, if that is another
 total_due: uint256  # the same, all owners together
+paid: uint256  # to the miners of the epoch that is closing: in reward token; in stake token
 
 
 @deploy
@@ -396,7 +399,7 @@ def poke(poker: address, steps: uint256, of_steps: uint256):
     @param of_steps How many the whole closing has.
     """
     self._require_market()
-    amount: uint256 = self._reward() * POKE_BPS // 10_000 // of_steps * steps
+    amount: uint256 = self._poke_share(self._reward()) // of_steps * steps
     if amount == 0:
         return
     self.rates += amount << 128
@@ -415,11 +418,15 @@ def distribute(
     validator_share_bps: uint256,
     miners: DynArray[uint256, 255],
     seats: DynArray[uint256, 64],
+    final: bool,
 ) -> (uint256, uint256, uint256):
     """
     @notice Pays both pots of an epoch out and begins the next one. Only the market may, at the
             end of closing and before its own clock moves.
-    @dev Of each pot, earned / votes is spent; of that the validators get their share in
+    @dev Called once, or twice when all of it is too much for one transaction: first for the
+         miners alone. The part of the reward that may go to who closes the epoch is no part of
+         the pot, so nothing that happens in between changes a payout.
+         Of each pot, earned / votes is spent; of that the validators get their share in
          proportion to `share`, the miners the rest in proportion to `rank`.
          The market cannot be stopped here by a reward token: where that does not take the
          transfer to `stakes`, the validators' part goes back with what was not earned.
@@ -430,28 +437,37 @@ def distribute(
     @param validator_share_bps The validators' part over 10,000.
     @param miners Who earned: owner (160 bits), uid (8), rank (64); nobody without a rank.
     @param seats The validators: pool (32 bits), and what their part is divided by (144).
+    @param final Whether the epoch ends with this; else only the miners are paid.
     @return (uint256, uint256, uint256) Of the reward pot: to miners, to validators, back to
             the sponsors.
     """
     self._require_market()
-    rates: uint256 = self.rates
-    carry: uint256 = self.carries & LOW_128
+    reward: uint256 = self._reward()
     rewarded: Pot = self._fill_pot(
-        (rates & LOW_128) + carry - (rates >> 128), votes, earned, validator_share_bps
+        reward - self._poke_share(reward), votes, earned, validator_share_bps
     )
     emitted: Pot = self._fill_pot(self.emissions & LOW_128, votes, earned, validator_share_bps)
+    in_reward: uint256 = 0
+    in_stake: uint256 = 0
     for word: uint256 in miners:
-        in_reward: uint256 = rewarded.for_miners * (word >> 168) // earned
-        in_stake: uint256 = emitted.for_miners * (word >> 168) // earned
+        in_reward = rewarded.for_miners * (word >> 168) // earned
+        in_stake = emitted.for_miners * (word >> 168) // earned
         if in_reward + in_stake == 0:
             continue
-        owner: address = convert(word & LOW_160, address)
         rewarded.to_miners += in_reward
         emitted.to_miners += in_stake
-        self.dues[owner] += self._both(in_reward, in_stake)
+        self.dues[convert(word & LOW_160, address)] += self._both(in_reward, in_stake)
         self._log_miner(epoch, word, reward_token, in_reward)
         self._log_miner(epoch, word, stake_token, in_stake)
     self.total_due += self._both(rewarded.to_miners, emitted.to_miners)
+    if not final:
+        assert self.rates < MINERS_PAID, "treasury: miners are paid"
+        self.paid = rewarded.to_miners | (emitted.to_miners << 128)
+        self.rates |= MINERS_PAID
+        return rewarded.to_miners, 0, 0
+    in_reward, in_stake = self._paid_before()
+    rewarded.to_miners += in_reward
+    emitted.to_miners += in_stake
 
     shares: uint256 = 0
     pools: DynArray[uint256, 64] = []
@@ -460,8 +476,8 @@ def distribute(
         pools.append(word & 4_294_967_295)
     if shares != 0:
         for word: uint256 in seats:
-            in_reward: uint256 = rewarded.for_validators * (word >> 32) // shares
-            in_stake: uint256 = emitted.for_validators * (word >> 32) // shares
+            in_reward = rewarded.for_validators * (word >> 32) // shares
+            in_stake = emitted.for_validators * (word >> 32) // shares
             rewarded.amounts.append(in_reward)
             emitted.amounts.append(in_stake)
             rewarded.to_validators += in_reward
@@ -569,21 +585,24 @@ def owed(token: address, owner: address) -> uint256:
 def books() -> Books:
     """
     @notice What the treasury holds and for whom.
-    @dev While an epoch is closing, what was paid for that so far is taken off budgets and carry
-         in proportion, so that the sum is right at any moment.
+    @dev While an epoch is closing, what was paid out of its reward so far is taken off budgets
+         and carry in proportion, so that the sum is right at any moment.
     @return Books owed + budget + refundable + carry of the reward token, emission + owed_stake
             of the stake token.
     """
-    poked: uint256 = self.rates >> 128
+    in_reward: uint256 = 0
+    in_stake: uint256 = 0
+    in_reward, in_stake = self._paid_before()
+    in_reward += self._pokes()
     by_sponsors: uint256 = 0
-    if poked != 0:
-        by_sponsors = poked * (self.rates & LOW_128) // self._reward()
+    if in_reward != 0:
+        by_sponsors = in_reward * (self.rates & LOW_128) // self._reward()
     return Books(
         owed=self.total_due & LOW_128,
         budget=(self.budgets & LOW_128) - by_sponsors,
         refundable=self.budgets >> 128,
-        carry=(self.carries & LOW_128) + (self.carries >> 128) - (poked - by_sponsors),
-        emission=(self.emissions & LOW_128) + (self.emissions >> 128),
+        carry=(self.carries & LOW_128) + (self.carries >> 128) - (in_reward - by_sponsors),
+        emission=(self.emissions & LOW_128) + (self.emissions >> 128) - in_stake,
         owed_stake=self.total_due >> 128,
     )
 
@@ -651,9 +670,9 @@ def _close_reward(epoch: uint256, last: bool, paid: Pot) -> uint256:
     @dev Gives back what was not earned, and sets the next epoch's carry. Returns the refund.
     """
     rate: uint256 = self.rates & LOW_128
-    pokes: uint256 = self.rates >> 128
-    reward: uint256 = paid.money + pokes
-    rest: uint256 = paid.money - paid.to_miners - paid.to_validators
+    reward: uint256 = self._reward()
+    pokes: uint256 = self._pokes()
+    rest: uint256 = reward - pokes - paid.to_miners - paid.to_validators
     refund: uint256 = 0
     if rate != 0:
         refund = rest * rate // reward
@@ -783,6 +802,32 @@ def _end_of_time(last: uint256) -> uint256:
 @view
 def _reward() -> uint256:
     return (self.rates & LOW_128) + (self.carries & LOW_128)
+
+
+@internal
+@pure
+def _poke_share(reward: uint256) -> uint256:
+    """
+    @dev The most that closing the epoch pays; floors leave a bit of it, which is not earned.
+    """
+    return reward * POKE_BPS // 10_000
+
+
+@internal
+@view
+def _pokes() -> uint256:
+    return (self.rates & ~MINERS_PAID) >> 128
+
+
+@internal
+@view
+def _paid_before() -> (uint256, uint256):
+    """
+    @dev What the miners have got of an epoch that is still closing, of either pot.
+    """
+    if self.rates < MINERS_PAID:
+        return 0, 0
+    return self.paid & LOW_128, self.paid >> 128
 
 
 @internal
