@@ -105,7 +105,7 @@ def test_a_validator_cannot_leave_before_its_row_was_audited() -> None:
     there = AuditedArena()
     there.play()
     liar = there.jurors[1]
-    with pytest.raises(Reverted, match="newest row can still be audited"):
+    with pytest.raises(Reverted, match="row can still be audited"):
         there.market.send(liar.owner, "leave_validator", liar.slot)
     epoch = there.play(silent=[liar.slot])
     there.market.send(liar.owner, "leave_validator", liar.slot)
