@@ -99,12 +99,20 @@ class Arena:
         samples: entries of a log that the real Audits checks; 0 for `audits` as it is said.
     """
 
-    def __init__(self, params: Params | None = None, *, audits: str = ZERO, sink: str = ZERO, samples: int = 0) -> None:
+    def __init__(
+        self,
+        params: Params | None = None,
+        *,
+        audits: str = ZERO,
+        sink: str = ZERO,
+        samples: int = 0,
+        supply: int = SUPPLY,
+    ) -> None:
         self.params = params or Params()
         self.ledger = Ledger()
         self.bank = self.ledger.account("bank")
         self.opener = self.ledger.account("opener")
-        self.token = self.ledger.deploy("Token", self.bank, SUPPLY, sender=self.bank)
+        self.token = self.ledger.deploy("Token", self.bank, supply, sender=self.bank)
         self.credit = self.ledger.deploy("Credit", self.bank)
         if samples:
             self.audits = self.ledger.deploy("Audits", self.token.address, samples, sender=self.bank)

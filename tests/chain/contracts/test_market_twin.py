@@ -151,7 +151,7 @@ def test_twins_agree_over_several_pages(seed: int) -> None:
 @pytest.mark.slow
 def test_twins_agree_at_the_largest_stakes() -> None:
     """64 validators whose stakes add up to the most that lanes carry; in the first epoch, the dearest."""
-    arena = Arena(Params(bond_alpha=10**18))
+    arena = Arena(Params(bond_alpha=10**18), supply=2 * SUPPLY)
     chance = random.Random(7)
     for _ in range(17):
         arena.add_miner("")
