@@ -85,8 +85,8 @@ class Ledger:
         self.chain_id = chain_id
         self.now = 1_800_000_000
         """Unix seconds of the next block."""
-        self._state = PragueState(AtomicDB(), self._context(), BLANK_ROOT_HASH)
-        self._db = self._state._account_db
+        self._disk = AtomicDB()
+        self._load(BLANK_ROOT_HASH)
         self._names = count(1)
         self._contracts: dict[bytes, Contract] = {}
 
@@ -122,14 +122,19 @@ class Ledger:
         """Speak to a contract that is there already."""
         return self._attach(load_artifact(name), address)
 
-    def snapshot(self) -> tuple[Any, int]:
-        """A point to come back to."""
-        return self._db.record(), self.now
+    def snapshot(self) -> tuple[bytes, int]:
+        """A point to come back to, as often as one likes."""
+        self._db.persist()
+        return self._db.state_root, self.now
 
-    def restore(self, snapshot: tuple[Any, int]) -> None:
+    def restore(self, snapshot: tuple[bytes, int]) -> None:
         """Undo everything since the snapshot."""
-        mark, self.now = snapshot
-        self._db.discard(mark)
+        root, self.now = snapshot
+        self._load(root)
+
+    def _load(self, root: bytes) -> None:
+        self._state = PragueState(self._disk, self._context(), root)
+        self._db = self._state._account_db
 
     def run(self, sender: str, to: bytes, data: bytes, *, keep: bool = True) -> tuple[Any, int]:
         """Run one transaction; returns py-evm's computation and the gas used.
