@@ -24,6 +24,7 @@ check: dev ## Style, types, directions of imports, contract artifacts, generated
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/build_contracts.py --check
+	$(BIN)/python scripts/check_contracts.py
 	$(BIN)/python scripts/build_cli_reference.py --check
 	$(BIN)/python scripts/build_contract_reference.py --check
 
