@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tercet.chain.keys import SIGNATURE_BYTES, checksum_address, parse_address
-from tercet.chain.voucher import MAX_SIGNATURE_BYTES
+from tercet.chain.voucher import MAX_CLAIMABLE, MAX_SIGNATURE_BYTES
 from tercet.errors import InvalidKeyError, WireError
 from tercet.market import ChannelConfig, Voucher
 from tercet.nodes.wire import parse_hex
 
+_AMOUNT = re.compile(r"0|[1-9][0-9]{0,38}")
 _ADDRESSES = ("payer", "payer_authorizer", "receiver", "receiver_authorizer", "token")
 
 
@@ -57,8 +59,8 @@ def parse_voucher(value: object) -> Voucher:
     amount = value.get("max_claimable") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(amount, str):
         raise WireError("A voucher is malformed.")
-    if not (amount.isascii() and amount.isdigit() and len(amount) <= 39):
-        raise WireError("A voucher's amount is not a decimal number.")
+    if not (_AMOUNT.fullmatch(amount) and int(amount) <= MAX_CLAIMABLE):
+        raise WireError("A voucher's amount is not a decimal number below 2**128.")
     return Voucher(parse_hex(value.get("channel"), 32), int(amount), _parse_signature(value.get("signature")))
 
 

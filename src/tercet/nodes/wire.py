@@ -183,9 +183,11 @@ def parse_hex(text: object, size: int) -> bytes:
     """`size` bytes from 0x-hex; `WireError` for anything else."""
     if isinstance(text, str) and len(text) == 2 * size + 2 and text[:2] == "0x":
         try:
-            return bytes.fromhex(text[2:])
+            raw = bytes.fromhex(text[2:])
         except ValueError:
-            pass
+            raw = b""
+        if len(raw) == size:  # less where there were blanks, which Python skips
+            return raw
     raise WireError(f"Expected 0x and {2 * size} hex digits. See docs/reference/wire.md.")
 
 
