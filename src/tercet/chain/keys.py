@@ -108,16 +108,15 @@ def recover_public(digest: bytes, signature: bytes) -> bytes:
     """The signer's public key, 64 bytes x||y.
 
     Raises:
-        InvalidSignatureError: wrong length, v not 27/28 (0/1 are taken too), r or s out of
-            range, s in the upper half (the malleable twin of a signature), or no such point.
+        InvalidSignatureError: wrong length, v not 27 or 28 (contracts take no other, so neither do we), r or s
+            out of range, s in the upper half (the malleable twin of a signature), or no such point.
     """
     if len(digest) != 32 or len(signature) != SIGNATURE_BYTES:
         raise InvalidSignatureError(
             f"A digest has 32 bytes and a signature 65 (r, s, v), got {len(digest)} and {len(signature)}."
         )
     r, s, v = _halves(signature)
-    v = v - 27 if v >= 27 else v
-    if not (0 < r < ORDER and 0 < s < ORDER) or v > 1:
+    if not (0 < r < ORDER and 0 < s < ORDER) or v not in (27, 28):
         raise InvalidSignatureError("The signature's r, s or v is out of range. Sign again.")
     if s > ORDER // 2:
         raise InvalidSignatureError(
@@ -125,7 +124,7 @@ def recover_public(digest: bytes, signature: bytes) -> bytes:
             "another one (malleable). Sign again with low s (EIP-2)."
         )
     try:
-        return _CURVE.recover(digest, signature[:64] + bytes([v]))
+        return _CURVE.recover(digest, signature[:64] + bytes([v - 27]))
     except ValueError as error:
         raise InvalidSignatureError(f"No key gives this signature: {error}.") from error
 
