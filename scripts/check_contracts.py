@@ -48,7 +48,7 @@ POWERS = {
     "create_from_blueprint", "raw_revert", "raw_log", "ecrecover",
     "tx.origin", "tx.gasprice", "block.number", "block.prevrandao", "block.coinbase", "msg.gas", "self.balance",
 }  # fmt: skip
-PREFIX_OF = {"market_params": "rules", "network_fee": "escrow", "fee_notice": "escrow"}
+PREFIX_OF = {"market_params": "rules", "network_fee": "fee", "fee_notice": "fee"}
 """Files whose reasons speak for another."""
 
 

@@ -7,8 +7,8 @@
 Slither reads Vyper 0.3.7: it knows neither modules nor `extcall`, and neither the compiler's newer output. So each
 contract is first made one module in the older form of the syntax tree: its modules are laid into it, `extcall`,
 `staticcall` and the types of loop variables are dropped, keywords become positions. Offsets point into a flat source
-beside the findings. Two things get coarser on the way: `a if c else b` reads as `max(a, b)`, and `default_return_value`
-is not seen. What the findings mean and why they stand: docs/reference/static-analysis.md.
+beside the findings. Three things get coarser on the way: `a if c else b` reads as `max(a, b)`, a condition on
+`raw_call` counts as always met, and `default_return_value` is not seen. What the findings mean and why they stand: docs/reference/static-analysis.md.
 
 Slither is not one of the project's dependencies: nothing but this script needs it.
 """
@@ -164,11 +164,27 @@ class Flat:
         return {**node, "args": [{**_place(node), "ast_type": "Dict", "keys": keys, "values": values}], "keywords": []}
 
     def _For(self, node: Node) -> Node:  # noqa: N802
-        return {**node, "target": node["target"]["target"]}
+        node = {**node, "target": node["target"]["target"]}
+        if node["iter"]["ast_type"] in {"Name", "Call"} or node["iter"].get("value", {}).get("id") == "self":
+            return node
+        # Slither walks over variables and ranges only: of anything else it sees the expression, and a count.
+        expression = {**_place(node), "ast_type": "Expr", "value": node["iter"]}
+        count = {**_place(node), "ast_type": "Int", "value": len(node["iter"].get("elements", [])) or 64}
+        call = {**_place(node), "ast_type": "Call", "func": _name(node, "range"), "args": [count]}
+        return {**node, "iter": {**call, "keyword": None, "keywords": []}, "body": [expression, *node["body"]]}
 
     def _IfExp(self, node: Node) -> Node:  # noqa: N802
         call = {**_place(node), "ast_type": "Call", "func": _name(node, "max"), "keyword": None, "keywords": []}
         return {**call, "args": [node["body"], node["orelse"]]}
+
+    def _If(self, node: Node) -> Node:  # noqa: N802
+        test = node["test"].get("operand", node["test"])
+        if test.get("func", {}).get("id") != "raw_call":
+            return node
+        # What raw_call answers is a pair to slither, which is no condition.
+        call = {**_place(node), "ast_type": "Expr", "value": test}
+        always = {**_place(node), "ast_type": "NameConstant", "value": True}
+        return {**node, "test": always, "body": [call, *node["body"]]}
 
     def _BoolOp(self, node: Node) -> Node:  # noqa: N802
         first, *rest = node["values"]
