@@ -163,7 +163,13 @@ async def _choose_epoch(market: MarketContract, epoch: int | None) -> int:
     return running - 1
 
 
-@command.command("accuse", examples=("tercet audit accuse 3 --sample 0 --market inference --dry-run",))
+@command.command(
+    "accuse",
+    examples=(
+        "tercet audit accuse 3 --sample 0 --market inference --dry-run",
+        "tercet audit accuse 3 --sample 0 --market inference --yes",
+    ),
+)
 @click.argument("vid", type=click.IntRange(0, 63))
 @_sample_option
 @_epoch_option
@@ -236,7 +242,13 @@ async def _vote(
             say("Voted.")
 
 
-@command.command("settle", examples=("tercet audit settle --market inference --epoch 12 --yes",))
+@command.command(
+    "settle",
+    examples=(
+        "tercet audit settle --market inference --yes",
+        "tercet audit settle --market inference --epoch 12 --dry-run",
+    ),
+)
 @click.option("--epoch", type=click.IntRange(min=0), help="The audited epoch (default: the one before the newest).")
 @spending_options
 @market_option
