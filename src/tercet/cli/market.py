@@ -15,6 +15,7 @@ from tercet.chain.registry import MarketParams
 from tercet.chain.rules import Proposal
 from tercet.cli.connection import open_client, open_market
 from tercet.cli.frame import State, group, pass_state
+from tercet.cli.health import health
 from tercet.cli.home import leave
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
@@ -41,6 +42,7 @@ def command() -> None:
 command.add_command(withdraw.as_verb_of("market"))
 command.add_command(sponsor.as_verb_of("market"))
 command.add_command(leave)
+command.add_command(health)
 
 
 @command.command(
