@@ -209,6 +209,21 @@ class Evm:
         floor = executor.calc_data_floor_gas(transaction, spent, refund)
         return _outcome(computation, max(spent, spent - refund + floor), spent - refund + floor, None)
 
+    def run(self, transaction: CallTransaction, slot: Slot, *, keep: bool = True) -> Outcome:
+        """Run a call, and keep or undo what it did: for worlds without keys and fees, where nothing is flushed."""
+        mark = None if keep else self.accounts.record()
+        state = self._state(slot)
+        executor = state.get_transaction_executor()
+        computation = executor.build_computation(executor.build_evm_message(transaction), transaction)
+        executor.finalize_computation(transaction, computation)
+        if mark is not None:
+            self.accounts.discard(mark)
+        self.accounts.lock_changes()
+        spent = transaction.gas - computation.get_gas_remaining()
+        refund = min(computation.get_gas_refund(), spent // 5)
+        created = computation.msg.storage_address if computation.msg.is_create else None
+        return _outcome(computation, spent, spent - refund + computation.data_floor_gas, created)
+
     def _state(self, slot: Slot) -> _State:
         context = ExecutionContext(
             coinbase=COINBASE,

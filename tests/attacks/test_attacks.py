@@ -1,0 +1,73 @@
+"""Every attack, scaled down: fewer epochs, one seed, one scenario. `tercet attack all` is the whole thing.
+
+Beside each group stands the market without the rule that stops it, in which the same attack pays: a test of the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tercet.attacks.lab import TCT, Lab, Trial
+from tercet.attacks.suite import find_attack, find_attacks
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = {"uid-sniping": 3, "wash-trading": 5, "eviction-race": 6, "audit": 4, "replay": 3, "owner": 5, "cartel": 5}
+USUAL = 5
+
+
+def play(name: str, rules: Mapping[str, Any] = {}, scenario: int = 0, **economy: Any) -> Mapping[str, Trial]:
+    """One run."""
+    usual = Lab()
+    lab = Lab(
+        rules=replace(usual.rules, **rules),
+        economy=replace(usual.economy, **economy),
+        seed=3,
+        epochs=min(EPOCHS.get(name, USUAL), find_attack(name).epochs or USUAL),
+    )
+    return find_attack(name).play(find_attack(name).scenarios[scenario], lab)
+
+
+@pytest.mark.parametrize("name", find_attacks())
+def test_the_attack_earns_less_than_honest_work(name: str) -> None:
+    """Or stays within a bound that is proved."""
+    for variant, trial in play(name).items():
+        most = 1 if trial.bound is None else trial.bound
+        assert trial.honest > 0, variant
+        assert trial.attacker < most * trial.honest, (variant, trial)
+
+
+@pytest.mark.parametrize("name", ["copier", "lazy"])
+def test_without_the_audited_share_it_pays_not_to_measure(name: str) -> None:
+    """By about what measuring costs; so it is the audited share that stops them."""
+    for trial in play(name, {"audit_share_bps": 0}).values():
+        assert trial.attacker > trial.honest
+
+
+def test_asked_one_by_one_one_machine_looks_like_three() -> None:
+    """So it is the common window that stops sybils."""
+    (trial,) = play("sybil", probing="apart").values()
+    assert trial.attacker > 1.5 * trial.honest
+
+
+def test_a_cheap_market_is_closed_by_whoever_is_paid_for_it() -> None:
+    """Without a reward nobody is paid for closing: the twin's profit is its gas, and no ratio can be formed."""
+    assert all(trial.honest < 0 for trial in play("half-closed", reward=1).values())
+
+
+def test_vouchers_of_another_chain_are_refused_there() -> None:
+    """The second scenario of `replay`: addresses and channels are equal, and still nothing is paid."""
+    (trial,) = play("replay", scenario=1).values()
+    assert trial.attacker < 0 < trial.honest
+    assert trial.refusals == {"escrow: invalid signature": 1}
+
+
+def test_a_forger_is_slashed_and_a_false_accuser_loses_bonds() -> None:
+    """More than they could ever have earned; the accuser's loss is bonds, since it also does honest work."""
+    trials = play("audit")
+    assert trials["forged log"].attacker < -50 * TCT
+    assert trials["false accusation"].attacker < trials["false accusation"].honest
