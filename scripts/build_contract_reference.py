@@ -10,26 +10,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from tercet.chain.artifacts import ContractName
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "src/tercet/chain/contracts"
 PAGE = ROOT / "docs/reference/contracts.md"
-NAMES = (
-    "Token",
-    "Credit",
-    "Registry",
-    "Market",
-    "Stakes",
-    "Treasury",
-    "Rules",
-    "Escrow",
-    "Jobs",
-    "Audits",
-    "Fees",
-    "Allocator",
-    "Emission",
-)
+NAMES: tuple[str, ...] = get_args(ContractName)
 HEAD = """# Contracts
 
 Generated from the artifacts that ship: `make docs`. What the rules mean: [how an epoch decides](../explanation/consensus.md),

@@ -14,10 +14,13 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 import vyper
 from vyper.cli.vyper_compile import compile_files
 from vyper.compiler.settings import Settings
+
+from tercet.chain.artifacts import ContractName
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "src" / "tercet" / "chain" / "contracts"
@@ -26,21 +29,7 @@ ARTIFACTS = CONTRACTS / "artifacts"
 EVM_VERSION = "cancun"
 """The oldest rules we run on: Cancun has transient storage and MCOPY."""
 
-DEPLOYABLES = (
-    "Token",
-    "Credit",
-    "Registry",
-    "Market",
-    "Stakes",
-    "Treasury",
-    "Rules",
-    "Escrow",
-    "Jobs",
-    "Audits",
-    "Fees",
-    "Allocator",
-    "Emission",
-)
+DEPLOYABLES: tuple[str, ...] = get_args(ContractName)
 BLUEPRINTS = ("Market", "Stakes", "Treasury", "Rules")
 """Contracts that another contract creates: their artifact also has the ERC-5202 initcode."""
 
