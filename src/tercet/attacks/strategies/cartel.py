@@ -110,21 +110,28 @@ class Limit(Actor):
         self._full += alpha * (1 - self._full)
 
 
+NEGLIGIBLE = 1e-12
+"""A part of all pay that makes no difference."""
+
+
 def share_at_most(tops: Sequence[float], bonds: Sequence[float], own: float) -> float:
     """The largest sum of top * x / (x + bond) over columns, where the x are not negative and sum to `own`.
 
     The sum is concave in x, so at its maximum all columns that are used have the same slope: top * bond / (x + bond)**2
-    = m, hence x = sqrt(top * bond / m) - bond. Bisection over m; a column without others' bonds is taken whole.
+    = m, hence x = sqrt(top * bond / m) - bond. Bisection over m; a column without others' bonds is taken whole, and so
+    is one too small for arithmetic to tell.
     """
-    free = sum(top for top, bond in zip(tops, bonds, strict=True) if bond <= 0)
-    used = [(top, bond) for top, bond in zip(tops, bonds, strict=True) if bond > 0 and top > 0]
+    columns = list(zip(tops, bonds, strict=True))
+    free = sum(top for top, bond in columns if bond <= 0 or top <= NEGLIGIBLE)
+    used = [(top, bond) for top, bond in columns if bond > 0 and top > NEGLIGIBLE]
     if not used or own <= 0:
         return free
 
     def spread(slope: float) -> list[float]:
         return [max(0.0, math.sqrt(top * bond / slope) - bond) for top, bond in used]
 
-    low, high = 1e-12, max(top / bond for top, bond in used)
+    # At the low end every column takes all that there is, at the high end none takes anything.
+    low, high = min(top * bond / (own + bond) ** 2 for top, bond in used), max(top / bond for top, bond in used)
     for _ in range(100):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if sum(spread(middle)) > own else (low, middle)
