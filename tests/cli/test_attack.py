@@ -50,11 +50,13 @@ def test_one_seed_proves_nothing(shell: Shell) -> None:
 
 
 def test_nonsense_is_wrong_usage(shell: Shell) -> None:
-    """An unknown attack, file or rule; rules that the contracts refuse are told in the contracts' words."""
-    (shell.folder / "unknown.toml").write_text("[rules]\nkapa = 1\n")
-    (shell.folder / "wrong.toml").write_text("[rules]\nkappa = 1\n")
-    for words in (["copyer"], ["all", "--params", "none.toml"], ["all", "--params", "unknown.toml"]):
-        assert shell.run("attack", *words).code == 2, words
+    """An unknown attack, file, rule or cost; rules that the contracts refuse are told in the contracts' words."""
+    (shell.folder / "unknown.toml").write_text("kapa = 1\n")
+    (shell.folder / "poor.toml").write_text("[economy]\nrewards = 1\n")
+    (shell.folder / "wrong.toml").write_text("kappa = 1\n")
+    for file in ("none.toml", "unknown.toml", "poor.toml"):
+        assert shell.run("attack", "dust", "--params", file).code == 2, file
+    assert shell.run("attack", "copyer").code == 2
     done = shell.run("attack", "half-closed", "--params", "wrong.toml", *SMALL)
     assert done.code == 1
     assert "rules: kappa out of bounds" in done.err

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tercet.attacks.interval import CONFIDENCE
-from tercet.attacks.lab import Lab
-from tercet.attacks.params import read_lab
+from tercet.attacks.lab import RULES, Lab
+from tercet.attacks.params import build_economy
 from tercet.cli.frame import TercetCommand
 from tercet.cli.output import is_terminal, print_json, print_table, say
+from tercet.cli.rules import parse_rules_file, read_rules
 
 if TYPE_CHECKING:
     from tercet.attacks.suite import Finding
@@ -50,7 +52,7 @@ SHOWN_REFUSALS = 3
     },
 )
 @click.argument("name", required=False, metavar="[NAME|FILE.py|all]")
-@click.option("--params", metavar="FILE", help="TOML or JSON with your own rules (`tercet market show --json` is one).")
+@click.option("--params", metavar="FILE", help="Your own rules, as for `tercet market create`.")
 @click.option("--seeds", default=4, show_default=True, type=click.IntRange(min=1), help="Runs of each scenario.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="The first of them.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Of each run (default: what each attack asks for).")
@@ -76,7 +78,7 @@ def command(
         _list(suite.find_attacks().values(), as_json=as_json)
         return
     names = list(suite.find_attacks()) if name == "all" else [name]
-    lab = replace(read_lab(params) if params else Lab(), seed=seed)
+    lab = replace(_read_lab(Path(params)) if params else Lab(), seed=seed)
     tasks = suite.plan_tasks(names, lab, seeds, epochs)
     results = suite.run_tasks(tasks, workers=workers, progress=_progress)
     findings = suite.judge(tasks, results)
@@ -87,6 +89,13 @@ def command(
     else:
         _print(findings, seeds, seed)
     click.get_current_context().exit(0 if ok else 1)
+
+
+def _read_lab(path: Path) -> Lab:
+    """The rules of a file as for `tercet market create`, and its table `economy`, if it has one."""
+    content = dict(parse_rules_file(path))
+    economy = build_economy(content.pop("economy", {}), str(path))
+    return Lab(read_rules(path, content, RULES), economy)
 
 
 def _progress(done: int, of: int) -> None:

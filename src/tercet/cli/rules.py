@@ -20,7 +20,15 @@ from tercet.errors import UsageError
 from tercet.market import STAKE, Amount
 from tercet.market.epoch import PRECISE
 
-__all__ = ["RULES", "describe_rule", "read_rules_file", "rules_options", "take_options"]
+__all__ = [
+    "RULES",
+    "describe_rule",
+    "parse_rules_file",
+    "read_rules",
+    "read_rules_file",
+    "rules_options",
+    "take_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Unit: TypeAlias = Literal["seconds", "epochs", "count", "percent", "share", "TCT"]
@@ -160,7 +168,11 @@ def read_rules_file(path: Path, base: MarketParams) -> MarketParams:
         UsageError: the file cannot be read, names an unknown rule, or has a value that fits none.
 
     """
-    content = _parse_file(path)
+    return read_rules(path, parse_rules_file(path), base)
+
+
+def read_rules(path: Path, content: Mapping[str, Any], base: MarketParams) -> MarketParams:
+    """The same of what `parse_rules_file` found in that file."""
     nested = content.get("params")
     if isinstance(nested, Mapping):
         content = nested
@@ -173,7 +185,13 @@ def read_rules_file(path: Path, base: MarketParams) -> MarketParams:
     return MarketParams(**values)
 
 
-def _parse_file(path: Path) -> Mapping[str, Any]:
+def parse_rules_file(path: Path) -> Mapping[str, Any]:
+    """What stands in a TOML or JSON file.
+
+    Raises:
+        UsageError: it cannot be read, or is neither.
+
+    """
     try:
         text = path.read_text()
         found = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
