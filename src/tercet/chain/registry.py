@@ -12,6 +12,15 @@ from tercet.market.epoch import PRECISE, MarketRules
 _PAGE = 64
 
 
+def usual_floor(max_miners: int) -> int:
+    """Three quarters of the places: so newcomers that nobody has measured yet never hold more than the rest.
+
+    With a low floor somebody with one good miner pushes all its rivals out at once, by worthless newcomers that are
+    immune, and is alone for as long as they are (docs/explanation/attacks.md).
+    """
+    return max_miners * 3 // 4
+
+
 @dataclass(frozen=True, slots=True)
 class MarketParams:
     """The rules of a market, in the order of the contract's struct. Bounds: `market_params.vy`."""
@@ -48,8 +57,8 @@ class MarketParams:
     """Seconds in which the price of a registration halves when nobody comes."""
     refund_bps: int = 5_000
     """Part of that price which comes back to a miner that leaves; the rest is burned."""
-    floor_miners: int = 1
-    """Eviction leaves at least so many miners that are not immune."""
+    floor_miners: int = 191
+    """Eviction leaves at least so many miners that are not immune: `usual_floor` of the places by default."""
     audit_share_bps: int = 0
     """Part of a validator's reward that is paid only when its work was audited."""
     slash_bps: int = 1_000

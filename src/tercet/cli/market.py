@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tercet.chain.market import MarketContract, MinerSlot
-from tercet.chain.registry import MarketParams
+from tercet.chain.registry import MarketParams, usual_floor
 from tercet.chain.rules import Proposal
 from tercet.cli.connection import open_client, open_market
 from tercet.cli.frame import State, group, pass_state
@@ -65,6 +65,8 @@ def create(
     """Open a market for SUBNET and print its address. The registry's bond comes back when it is wound down."""
     base = MarketParams(subnet=subnet, mechanism_version=load_mechanism(subnet).version)
     params = replace(take_options(base, rules, params_file), subnet=subnet)
+    if params.max_miners != base.max_miners and params.floor_miners == base.floor_miners:
+        params = replace(params, floor_miners=usual_floor(params.max_miners))
     asyncio.run(_create(state.settings, name or subnet, params, yes=yes, dry_run=dry_run))
 
 
