@@ -54,6 +54,12 @@ def test_asked_one_by_one_one_machine_looks_like_three() -> None:
     assert trial.attacker > 1.5 * trial.honest
 
 
+def test_with_a_low_floor_rivals_can_be_bought_out() -> None:
+    """So it is the floor that stops the eviction race: without it the attacker is soon alone."""
+    trials = play("eviction-race", {"floor_miners": 1})
+    assert max(trial.attacker / trial.honest for trial in trials.values()) > 1.5
+
+
 def test_a_cheap_market_is_closed_by_whoever_is_paid_for_it() -> None:
     """Without a reward nobody is paid for closing: the twin's profit is its gas, and no ratio can be formed."""
     assert all(trial.honest < 0 for trial in play("half-closed", reward=1).values())

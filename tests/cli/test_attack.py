@@ -36,7 +36,7 @@ def test_an_attack_that_loses_exits_with_0(shell: Shell) -> None:
 def test_rules_under_which_an_attack_pays_exit_with_1(shell: Shell) -> None:
     """The owner of a subnet learns it from the exit code, the column and the number."""
     (shell.folder / "rules.toml").write_text('[economy]\nprobing = "apart"\n')
-    done = shell.run("attack", "sybil", "--params", "rules.toml", *SMALL, "--json", "--seed", "3")
+    done = shell.run("attack", "sybil", "--params", "rules.toml", *SMALL, "--epochs", "5", "--json", "--seed", "3")
     assert done.code == 1
     assert (done.json["ok"], done.json["first_seed"]) == (False, 3)
     assert done.json["findings"][0]["verdict"] == "wins"

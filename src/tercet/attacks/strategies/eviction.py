@@ -6,29 +6,34 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tercet.attacks.actors import Actor, Miner, Town
-from tercet.attacks.arena import Arena, Party
+from tercet.attacks.arena import Arena, Party, Slot
 from tercet.attacks.lab import TCT, Attack, Lab, Trial
 
 PLACES = 8
 """Miners in the market: small, so that runs are short. The floor shrinks with it."""
-CALLERS = {"one at a time": (1, 1_000), "all at once": (16, 1_000), "while it is cheap": (16, 5)}
-"""How many applications in an epoch, and the highest price for one, TCT."""
+CALLERS = {"one at a time": (1, 1_000), "all at once": (16, 1_000), "while it is cheap": (16, 4)}
+"""How many applications in an epoch, and in how many epochs: the price is lowest before others have come."""
+BEST = 1.5
+"""Quality of the attacker's own miner: as good as the best of the others, so that it is the last to be evicted."""
 PAYS = 10 * TCT
 """What an honest miner pays at most to come back: about an epoch's income."""
 
 
 class Evictor(Actor):
-    """Has an honest miner, and applies with worthless ones, which push out whoever is weakest."""
+    """Has an honest miner, and applies with worthless ones, which push out whoever is weakest, unless that is its own."""
 
-    def __init__(self, party: Party, at_once: int, limit: int) -> None:
-        self.party, self._at_once, self._limit = party, at_once, limit * TCT
+    def __init__(self, party: Party, own: Slot, at_once: int, epochs: int) -> None:
+        self.party, self._own, self._at_once, self._epochs = party, own, at_once, epochs
 
     def commit(self, arena: Arena) -> None:
-        """As many as the queue takes, as long as there are rivals."""
-        rivals = sum(slot.party is not self.party for slot in arena.slots.values())
+        """As many as the queue takes, as long as there are weaker rivals that can go."""
+        if arena.epoch >= self._epochs:
+            return
+        rivals = sum(
+            slot.party is not self.party and slot.machine.quality < self._own.machine.quality
+            for slot in arena.slots.values()
+        )
         for _ in range(min(self._at_once, rivals - len(arena.waiting))):
-            if int(arena.market.read("price")) > self._limit:
-                break
             arena.apply_miner(self.party, arena.scenario.build_machine(0.0))
 
 
@@ -51,9 +56,10 @@ def _run(lab: Lab, evictor: tuple[int, int] | None) -> Party:
     arena = Arena(replace(lab, rules=replace(lab.rules, max_miners=PLACES, floor_miners=floor)))
     town = Town(arena, miners=PLACES - 1)
     party = arena.party("evictor")
-    town.add(Miner(arena.add_miner(party, arena.scenario.build_machine(1.0))), Returning(town))
+    own = arena.add_miner(party, arena.scenario.build_machine(BEST))
+    town.add(Miner(own), Returning(town))
     if evictor is not None:
-        town.add(Evictor(party, *evictor))
+        town.add(Evictor(party, own, *evictor))
     town.play()
     return party
 
