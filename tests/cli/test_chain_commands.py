@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import socket
+from pathlib import Path
 
 import pytest
 
+from tercet.chain.registry import MarketParams
 from tercet.cli.frame import Group, TercetCommand
+from tercet.cli.rules import take_opening_options
 
 from .conftest import Shell, covers, fields_of
 
@@ -245,3 +248,14 @@ def test_a_faucet_is_needed_to_fund(shell: Shell) -> None:
     done = shell.run("wallet", "fund", "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf")
     assert done.code == 2
     assert "tercet chain start" in done.err
+
+
+def test_a_floor_goes_by_the_places_unless_one_is_named(tmp_path: Path) -> None:
+    """Also when what is named is what a full market would have."""
+    file = tmp_path / "rules.toml"
+    file.write_text("floor_miners = 191\n")
+    base = MarketParams("echo")
+    assert take_opening_options(base, {"max_miners": "200"}, None).floor_miners == 150
+    assert take_opening_options(base, {"max_miners": "200", "floor_miners": "191"}, None).floor_miners == 191
+    assert take_opening_options(base, {"max_miners": "200"}, str(file)).floor_miners == 191
+    assert take_opening_options(base, {}, None) == base

@@ -57,7 +57,7 @@ class MarketParams:
     """Seconds in which the price of a registration halves when nobody comes."""
     refund_bps: int = 5_000
     """Part of that price which comes back to a miner that leaves; the rest is burned."""
-    floor_miners: int = 191
+    floor_miners: int = usual_floor(255)
     """Eviction leaves at least so many miners that are not immune: `usual_floor` of the places by default."""
     audit_share_bps: int = 0
     """Part of a validator's reward that is paid only when its work was audited."""

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tercet.chain.market import MarketContract, MinerSlot
-from tercet.chain.registry import MarketParams, usual_floor
+from tercet.chain.registry import MarketParams
 from tercet.chain.rules import Proposal
 from tercet.cli.connection import open_client, open_market
 from tercet.cli.frame import State, group, pass_state
@@ -19,7 +19,7 @@ from tercet.cli.health import health
 from tercet.cli.home import leave
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
-from tercet.cli.rules import describe_rule, read_rules_file, rules_options, take_options
+from tercet.cli.rules import describe_rule, read_rules_file, rules_options, take_opening_options
 from tercet.cli.settings import Settings
 from tercet.cli.sponsor import command as sponsor
 from tercet.cli.unlock import unlock
@@ -64,9 +64,7 @@ def create(
 ) -> None:  # fmt: skip
     """Open a market for SUBNET and print its address. The registry's bond comes back when it is wound down."""
     base = MarketParams(subnet=subnet, mechanism_version=load_mechanism(subnet).version)
-    params = replace(take_options(base, rules, params_file), subnet=subnet)
-    if params.max_miners != base.max_miners and params.floor_miners == base.floor_miners:
-        params = replace(params, floor_miners=usual_floor(params.max_miners))
+    params = replace(take_opening_options(base, rules, params_file), subnet=subnet)
     asyncio.run(_create(state.settings, name or subnet, params, yes=yes, dry_run=dry_run))
 
 

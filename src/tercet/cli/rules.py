@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import click
 
-from tercet.chain.registry import MarketParams
+from tercet.chain.registry import MarketParams, usual_floor
 from tercet.errors import UsageError
 from tercet.market import STAKE, Amount
 from tercet.market.epoch import PRECISE
@@ -27,6 +27,7 @@ __all__ = [
     "read_rules",
     "read_rules_file",
     "rules_options",
+    "take_opening_options",
     "take_options",
 ]
 
@@ -156,6 +157,12 @@ def take_options(base: MarketParams, chosen: Mapping[str, str | None], file: str
     found = read_rules_file(Path(file), base) if file else base
     said: dict[str, Any] = {name: _read(_BY_FIELD[name], text) for name, text in chosen.items() if text is not None}
     return replace(found, **said)
+
+
+def take_opening_options(base: MarketParams, chosen: Mapping[str, str | None], file: str | None) -> MarketParams:
+    """The same for a market that is opened: its floor goes by its places, unless one is named."""
+    places = take_options(base, chosen, file).max_miners
+    return take_options(replace(base, floor_miners=usual_floor(places)), chosen, file)
 
 
 def read_rules_file(path: Path, base: MarketParams) -> MarketParams:
