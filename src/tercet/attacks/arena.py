@@ -19,7 +19,7 @@ from tercet.chain import ledger
 from tercet.chain.devnet.sandbox import CHAIN_ID, Result, Sandbox, SandboxContract
 from tercet.chain.keys import Key, keccak
 from tercet.chain.market import build_commit_digest
-from tercet.errors import RevertedError
+from tercet.errors import AlreadyDoneError, RevertedError, WrongPhaseError
 from tercet.market.audit import EMPTY_EVIDENCE, SCORE_SCALE, pack_marks, sample_index
 from tercet.market.epoch import FULL, PRECISE, find_consensus, pack_row, unpack_row
 
@@ -194,13 +194,11 @@ class Arena:
     def try_write(self, party: Party, contract: SandboxContract, sender: str, *call: object) -> Result | None:
         """Send a transaction that may be refused; the refusal is noted."""
         name, *arguments = call
-        with suppress(RevertedError):
-            try:
-                return contract.write(sender, str(name), *arguments)
-            except RevertedError as error:
-                party.refusals[error.reason or "refused without a reason"] += 1
-                raise
-        return None
+        try:
+            return contract.write(sender, str(name), *arguments)
+        except RevertedError as error:
+            party.refusals[error.reason or "refused without a reason"] += 1
+            return None
 
     def count_wealth(self, party: Party) -> int:
         """All of this party's stake token: in hand, staked, unbonding, earned, deposited, or to come back."""
@@ -384,12 +382,12 @@ class Arena:
             return
         now, market = self.epoch, self.market.address
         for epoch, _, accused, sample in [found for found in self.accusations if found[0] <= now - 3]:
-            with suppress(RevertedError):  # it was decided by votes
+            with suppress(AlreadyDoneError):  # it was decided by votes
                 self.audits.write(self._keeper, "resolve", market, epoch, accused.vid, sample)
         everybody = pack_marks([seat.vid for seat in self.seats])
         again = [now - 3] if any(found[0] == now - 3 for found in self.accusations) else []
         for epoch in [*again, *([now - 2] if now > 1 else [])]:
-            with suppress(RevertedError):  # no round, or an accusation is open
+            with suppress(WrongPhaseError):  # no round, or an accusation is open
                 self.audits.write(self._keeper, "settle", market, epoch, everybody)
         self.accusations = [found for found in self.accusations if found[0] > now - 3]
 

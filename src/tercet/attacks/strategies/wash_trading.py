@@ -10,7 +10,7 @@ from tercet.attacks.actors import STAKE, Actor, Miner, Town, Validator
 from tercet.attacks.arena import NOBODY, NOTICE, Arena, Party
 from tercet.attacks.lab import TCT, Attack, Lab, Trial
 from tercet.chain.voucher import EscrowDomain, channel_id, sign_voucher
-from tercet.errors import RevertedError
+from tercet.errors import AlreadyDoneError
 from tercet.market import ChannelConfig
 
 VOLUME = 2_000 * TCT
@@ -42,9 +42,9 @@ class Circle(Actor):
     def reveal(self, arena: Arena) -> None:
         """Anybody may bring a market its fees and its emission."""
         for period in range(int(arena.fees.read("period"))):
-            with suppress(RevertedError):  # nothing is due
+            with suppress(AlreadyDoneError):  # nothing is due
                 arena.emission.write(self._buyer.address, "collect", arena.market.address, period)
-        with suppress(RevertedError):
+        with suppress(AlreadyDoneError):  # nothing is pending
             arena.fees.write(self._buyer.address, "forward", arena.market.address)
 
 
