@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tercet.chain.abi import encode, parse_interface
+from tercet.chain.artifacts import Artifact
 from tercet.chain.devnet import serve
 from tercet.chain.devnet.chain import DEFAULT_CHAIN_ID, FAUCET_WEI
 from tercet.chain.keys import Key
@@ -47,6 +49,14 @@ class Node:
         for key in keys:
             await self.sender.send(key.address, value=wei, gas=21_000)
         return [Sender(self.rpc, key, deadline=20) for key in keys]
+
+
+async def put(sender: Sender, artifact: Artifact, *arguments: object) -> str:
+    """Deploy a contract; its address."""
+    code = artifact.bytecode + encode(parse_interface(artifact.abi).constructor, arguments)
+    receipt = await sender.send(None, code)
+    assert receipt.contract is not None
+    return receipt.contract
 
 
 @contextlib.asynccontextmanager

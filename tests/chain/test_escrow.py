@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from tercet.chain import Claim, EscrowContract, Key, Ledger, Sender, channel_id, deploy, sign_voucher
-from tercet.chain.abi import encode, parse_interface
-from tercet.chain.artifacts import Artifact, load_artifact
+from tercet.chain.artifacts import load_artifact
 from tercet.chain.ledger import FEE_BPS
 from tercet.errors import AlreadyDoneError, NotAllowedError, VoucherRefusedError, WrongPhaseError
 from tercet.market import ChannelConfig
 
-from .conftest import Node
+from .conftest import Node, put
 
 compile_source = runpy.run_path(str(Path(__file__).parent / "contracts" / "sources.py"))["compile_source"]
 PAYER, MINER = Key(b"\x31" * 32), Key(b"\x32" * 32)
@@ -36,14 +35,6 @@ def config_of(ledger: Ledger, salt: int) -> ChannelConfig:
     """A channel from the payer to the miner."""
     owner, receiver = PAYER.address, MINER.address
     return ChannelConfig(owner, owner, receiver, receiver, ledger.credit.address, 60, salt.to_bytes(32, "big"))
-
-
-async def put(sender: Sender, artifact: Artifact, *arguments: object) -> str:
-    """Deploy a contract; its address."""
-    code = artifact.bytecode + encode(parse_interface(artifact.abi).constructor, arguments)
-    receipt = await sender.send(None, code)
-    assert receipt.contract is not None
-    return receipt.contract
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tercet.errors import (
 )
 from tercet.market import Cause, Job, JobState, JobVerdict, Split
 
-from .conftest import Node
+from .conftest import Node, put
 
 BUYER, WORKER, JUDGE = Key(b"\x41" * 32), Key(b"\x42" * 32), Key(b"\x43" * 32)
 JUDGES: Artifact = runpy.run_path(str(Path(__file__).parent / "contracts" / "sources.py"))["compile_source"]("judges")
@@ -37,14 +37,6 @@ class Office:
     worker: Sender
     judge: Sender
     terms: Job
-
-
-async def put(sender: Sender, artifact: Artifact, *arguments: object) -> str:
-    """Deploy a contract; its address."""
-    code = artifact.bytecode + encode(parse_interface(artifact.abi).constructor, arguments)
-    receipt = await sender.send(None, code)
-    assert receipt.contract is not None
-    return receipt.contract
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from eth_abi.abi import encode
@@ -14,7 +14,8 @@ from eth_utils import keccak
 from tests.chain.contracts.evm import Contract, Ledger, Log, Receipt
 
 from tercet.chain.artifacts import ContractName
-from tercet.market.epoch import MarketOutcome, MarketRules, MarketState, Seat, close_market_epoch, pack_row, unpack_row
+from tercet.chain.registry import MarketParams
+from tercet.market.epoch import MarketOutcome, MarketState, Seat, close_market_epoch, pack_row, unpack_row
 from tercet.market.registration import EvictionRules, PriceRules
 from tercet.market.treasury import pay_poke
 
@@ -33,43 +34,25 @@ FOUR: tuple[ContractName, ...] = ("Market", "Stakes", "Treasury", "Rules")
 
 
 @dataclass(frozen=True, slots=True)
-class Params:
-    """A market's rules, in the order of the contract's struct."""
+class Params(MarketParams):
+    """A market's rules, with values that suit tests; what is not here is as a market has it."""
 
     subnet: str = "inference"
-    mechanism_version: int = 1
     commit_seconds: int = 60
     reveal_seconds: int = 60
     activity_epochs: int = 2
     kappa: int = 6 * 10**17
     bond_alpha: int = 10**17
     validator_share_bps: int = 5_000
-    max_miners: int = 255
-    max_validators: int = 64
     min_stake: int = 100 * TCT
     weight_cap_bps: int = 10_000
-    unbonding_epochs: int = 3
-    immunity_epochs: int = 2
     min_price: int = 10 * TCT
     max_price: int = 10 * TCT
     price_half_life: int = 3_600
-    refund_bps: int = 5_000
     floor_miners: int = 0
-    audit_share_bps: int = 0
-    slash_bps: int = 1_000
 
     def tuple(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in fields(self))
-
-    def rules(self) -> MarketRules:
-        return MarketRules(
-            kappa=self.kappa,
-            bond_alpha=self.bond_alpha,
-            validator_share_bps=self.validator_share_bps,
-            activity_epochs=self.activity_epochs,
-            max_validators=self.max_validators,
-            weight_cap_bps=self.weight_cap_bps,
-        )
+        return astuple(self)
 
     def price_rules(self) -> PriceRules:
         return PriceRules(self.min_price, self.max_price, self.price_half_life, self.refund_bps)

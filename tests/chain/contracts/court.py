@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
-import vyper
-from eth.constants import CREATE_CONTRACT_ADDRESS
-from eth_abi.abi import encode
-from eth_utils import to_checksum_address
-from tests.chain.contracts.evm import Contract, Ledger, Log, Receipt
-from vyper.compiler.input_bundle import FilesystemInputBundle
+from tests.chain.contracts.evm import Ledger, Log, Receipt
 
-from tercet.chain.artifacts import Artifact
 from tercet.market.audit import EMPTY_EVIDENCE, Evaluation, EvaluationLog, sample_index
 
 TCT = 10**18
@@ -46,17 +37,6 @@ PARAMS = {
     "audit_share_bps": 2_000,
     "slash_bps": 1_000,
 }
-PARAMS_TYPE = f"(string{',uint256' * 20})"
-
-
-@cache
-def compile_stub(name: str) -> Artifact:
-    """Compile a contract that lies beside the tests."""
-    contracts = Path(str(resources.files("tercet.chain") / "contracts"))
-    source = Path(__file__).with_name(f"{name}.vy").read_text()
-    bundle = FilesystemInputBundle([contracts])
-    compiled = vyper.compile_code(source, input_bundle=bundle, output_formats=["abi", "bytecode"])
-    return Artifact(name, tuple(compiled["abi"]), bytes.fromhex(compiled["bytecode"][2:]), None, "vyper", "")
 
 
 @dataclass(slots=True)
@@ -83,11 +63,8 @@ class Court:
         self.deployer = self.ledger.account("deployer")
         self.token = self.ledger.deploy("Token", self.bank, 10_000_000 * TCT)
         self.credit = self.ledger.deploy("Credit", self.bank)
-        artifact = compile_stub("stub_audited")
         terms = tuple((PARAMS | dict(self.params)).values())
-        code = artifact.bytecode + encode(["address", PARAMS_TYPE], [self.credit.address, terms])
-        computation, _ = self.ledger.run(self.deployer, CREATE_CONTRACT_ADDRESS, code)
-        self.market = Contract(self.ledger, artifact, str(to_checksum_address(computation.msg.storage_address)))
+        self.market = self.ledger.deploy_source("stub_audited", self.credit.address, terms, sender=self.deployer)
         self.audits = self.ledger.deploy("Audits", self.token.address, SAMPLES, sender=self.deployer)
         self.stakes = self.ledger.deploy(
             "Stakes", self.token.address, self.credit.address, self.audits.address, sender=self.deployer

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.chain.contracts.evm import Contract, Ledger
-from tests.chain.contracts.stubs import deploy_stub
 
 from tercet.market.emission import AuctionRules, EmissionRules
 
@@ -54,7 +53,7 @@ class Mint:
         self.source = ledger.deploy_code(b"\0")  # fees come from a contract
         self.token = ledger.deploy("Token", self.bank, setup.supply, sender=self.owner)
         self.credit = ledger.deploy("Credit", self.bank)
-        self.town = deploy_stub(ledger, "Town")
+        self.town = ledger.deploy_source("Town")
         rules = setup.forward_bps, setup.half_life, setup.min_reference, setup.period_seconds
         self.fees = ledger.deploy("Fees", self.token.address, self.town.address, *rules, sender=self.owner)
         self.allocator = ledger.deploy("Allocator", self.fees.address, setup.beta_bps)
@@ -81,7 +80,7 @@ class Mint:
     def open_market(self, reward_token: Contract | None = None) -> Contract:
         """A listed market; it is its own treasury and passes everything on to the group."""
         reward = reward_token or self.credit
-        market = deploy_stub(self.ledger, "Place", reward.address, self.token.address, self.group)
+        market = self.ledger.deploy_source("Place", reward.address, self.token.address, self.group)
         self.town.send(self.bank, "add", market.address)
         return market
 

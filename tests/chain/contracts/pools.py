@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import vyper
-from eth.constants import CREATE_CONTRACT_ADDRESS
-from eth_abi.abi import encode
-from eth_utils import to_checksum_address
 from tests.chain.contracts.evm import Contract, Ledger, Receipt
-
-from tercet.chain.artifacts import Artifact
 
 TCT = 10**18
 SUPPLY = 10**26
 ALL = 2**256 - 1
 NOBODY = "0x" + "00" * 20
-
-
-@cache
-def compile_stub(name: str) -> Artifact:
-    """Compile a contract that lies beside the tests."""
-    source = Path(__file__).with_name(f"{name}.vy").read_text()
-    compiled = vyper.compile_code(source, output_formats=["abi", "bytecode"])
-    return Artifact(name, tuple(compiled["abi"]), bytes.fromhex(compiled["bytecode"][2:]), None, "vyper", "")
-
-
-def deploy_stub(ledger: Ledger, name: str, types: Sequence[str] = (), *arguments: Any) -> Contract:
-    """Deploy a contract that lies beside the tests."""
-    artifact = compile_stub(name)
-    code = artifact.bytecode + encode(types, arguments)
-    computation, _ = ledger.run(ledger.account("deployer"), CREATE_CONTRACT_ADDRESS, code)
-    return Contract(ledger, artifact, str(to_checksum_address(computation.msg.storage_address)))
 
 
 class Pools:
@@ -56,12 +31,11 @@ class Pools:
         self.audits = self.ledger.account("audits")
         self.token = self.ledger.deploy("Token", self.bank, SUPPLY)
         if reward_stub:
-            self.credit = deploy_stub(self.ledger, reward_stub)
+            self.credit = self.ledger.deploy_source(reward_stub)
         else:
             self.credit = self.token if one_token else self.ledger.deploy("Credit", self.bank)
         self.terms = (min_stake, unbonding_epochs, audit_share_bps)
-        types = ["address", "(uint256,uint256,uint256)"]
-        self.market = deploy_stub(self.ledger, "stub_market", types, self.credit.address, self.terms)
+        self.market = self.ledger.deploy_source("stub_market", self.credit.address, self.terms)
         audits = self.audits if audited else NOBODY
         self.stakes = self.ledger.deploy(
             "Stakes", self.token.address, self.credit.address, audits, sender=self.registry

@@ -7,12 +7,13 @@ as the test tells it to; `StandInStakes` takes what the treasury hands it and le
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import vyper
 from eth_abi.abi import encode
+from tests.chain.contracts import arena
 from tests.chain.contracts.evm import Contract, Ledger, _type
 from vyper.compiler.settings import Settings
 
@@ -23,33 +24,12 @@ TCT = 10**18
 
 
 @dataclass(frozen=True, slots=True)
-class Params:
-    """A market's rules, in the order of the contract's struct."""
+class Params(arena.Params):
+    """The arena's rules, with a cap that binds, a price that moves and an audited share."""
 
-    subnet: str = "inference"
-    mechanism_version: int = 1
-    commit_seconds: int = 60
-    reveal_seconds: int = 60
-    activity_epochs: int = 2
-    kappa: int = 6 * 10**17
-    bond_alpha: int = 10**17
-    validator_share_bps: int = 5_000
-    max_miners: int = 255
-    max_validators: int = 64
-    min_stake: int = 100 * TCT
     weight_cap_bps: int = 2_000
-    unbonding_epochs: int = 3
-    immunity_epochs: int = 2
-    min_price: int = 10 * TCT
     max_price: int = 1_000 * TCT
-    price_half_life: int = 3_600
-    refund_bps: int = 5_000
-    floor_miners: int = 0
     audit_share_bps: int = 1_000
-    slash_bps: int = 1_000
-
-    def tuple(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 MARKET = """

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from tests.chain.contracts.arena import BOND, CREDIT, FOUR, SUPPLY, TCT, TIMELOCK, ZERO, Arena, Params, make_row
 from tests.chain.contracts.evm import Contract, Ledger, Reverted
-from tests.chain.contracts.pools import deploy_stub
 from tests.chain.contracts.test_escrow import PAYER, Till
 
 from tercet.market.epoch import pack_row
@@ -18,7 +17,7 @@ class Shop:
 
     def __init__(self) -> None:
         self.ledger = Ledger()
-        self.liar = deploy_stub(self.ledger, "lying_token")
+        self.liar = self.ledger.deploy_source("lying_token")
         blueprints = tuple(self.ledger.deploy_blueprint(name) for name in FOUR)
         self.registry = self.ledger.deploy("Registry", self.liar.address, blueprints, BOND, TIMELOCK, ZERO, ZERO)
         self.owner = self.person()
@@ -71,7 +70,7 @@ def test_a_token_that_says_no_stops_whatever_it_should_have_moved() -> None:
 def test_a_channel_takes_whole_amounts_or_none() -> None:
     """A token that keeps a part, or says no, opens no channel."""
     till = Till()
-    liar = deploy_stub(till.ledger, "lying_token")
+    liar = till.ledger.deploy_source("lying_token")
     liar.send(PAYER.address, "mint", PAYER.address, 1_000)
     config = till.config(token=liar.address)
     liar.send(PAYER.address, "set_fee", 1)

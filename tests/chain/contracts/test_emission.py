@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.chain.contracts.evm import Contract, Reverted
 from tests.chain.contracts.mint import CAP, CREDIT, DAY, HOUR, TCT, Mint, Setup
-from tests.chain.contracts.stubs import deploy_stub
 
 from tercet.market.emission import (
     OPENING,
@@ -51,7 +50,7 @@ def test_half_of_a_fee_reaches_the_market_and_half_is_for_sale(mint: Mint) -> No
 def test_what_no_market_can_use_is_all_for_sale_and_counts_for_no_market(mint: Mint) -> None:
     """Another reward token, an unlisted market, no market at all."""
     elsewhere, bidder = mint.open_market(mint.token), mint.rich()
-    unlisted = deploy_stub(mint.ledger, "Place", mint.credit.address, mint.token.address, mint.group)
+    unlisted = mint.ledger.deploy_source("Place", mint.credit.address, mint.token.address, mint.group)
     nowhere = "0x" + "00" * 20
     for market in (elsewhere.address, unlisted.address, nowhere):
         mint.pay(market, CREDIT)
@@ -211,7 +210,7 @@ def test_a_buyer_is_held_to_no_more_than_it_said(mint: Mint) -> None:
 
 def test_a_lying_token_harms_its_own_lots_only(mint: Mint) -> None:
     market, bidder = mint.open_market(), mint.rich()
-    liar = deploy_stub(mint.ledger, "Liar")
+    liar = mint.ledger.deploy_source("Liar")
     mint.pay(market.address, 2 * CREDIT)
     mint.fees.send(mint.source, "take", liar.address, market.address, 2**128 - 1)
     mint.ledger.now += 300 * HOUR
@@ -331,7 +330,7 @@ def test_nobody_burned_nobody_gets(mint: Mint) -> None:
 
 def test_a_greedy_allocator_is_held_to_beta_and_to_the_budget(mint: Mint) -> None:
     """The first to collect may get all of a scarce budget then, but none more than half of its burn."""
-    greedy = deploy_stub(mint.ledger, "Greedy")
+    greedy = mint.ledger.deploy_source("Greedy")
     mint.emission.send(mint.owner, "propose_allocator", greedy.address)
     assert mint.emission.call("proposal") == (greedy.address.lower(), 5)
     mint.wait_for_period(5)
@@ -350,7 +349,7 @@ def test_a_greedy_allocator_is_held_to_beta_and_to_the_budget(mint: Mint) -> Non
 
 def test_the_owner_names_allocators_late_and_nothing_else(mint: Mint) -> None:
     heir, stranger = mint.ledger.account("heir"), mint.ledger.account("stranger")
-    others = [deploy_stub(mint.ledger, "Greedy") for _ in range(3)]
+    others = [mint.ledger.deploy_source("Greedy") for _ in range(3)]
     for name, arguments in (
         ("propose_allocator", [others[0].address]),
         ("cancel_proposal", []),
@@ -420,7 +419,7 @@ def test_emission_and_allocator_need_their_neighbours(mint: Mint) -> None:
 def test_the_largest_rate_and_the_greediest_allocator_never_overdraw_the_reserve(expiry: int) -> None:
     """Every claim is left to its last period, so that budgets count as little as they can of what is promised."""
     mint = Mint(Setup(rate=10**18 // (3 * (expiry + 1)), expiry=expiry, reserve=1_000_000 * TCT, beta_bps=9_000))
-    greedy, market = deploy_stub(mint.ledger, "Greedy"), mint.open_market()
+    greedy, market = mint.ledger.deploy_source("Greedy"), mint.open_market()
     mint.emission.send(mint.owner, "propose_allocator", greedy.address)
     first = expiry + 1
     for period in range(first, first + 25):

@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.chain.contracts.arena import BOND, CREDIT, NOTHING, TCT, Arena, Member, Params, make_row
 from tests.chain.contracts.evm import Contract
-from tests.chain.contracts.pools import deploy_stub
 
 from tercet.chain.artifacts import ContractName, load_artifact
 from tercet.market.epoch import pack_row
@@ -36,7 +35,7 @@ class Trap:
 
     def __init__(self) -> None:
         self.arena = arena = Arena(Params(max_miners=3))
-        arena.credit = self.token = deploy_stub(arena.ledger, "hostile_token")
+        arena.credit = self.token = arena.ledger.deploy_source("hostile_token")
         self.here = self.token.address
         for who in (self.here, arena.opener):
             arena.token.send(arena.bank, "transfer", who, 10 * BOND)
