@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from tercet.subnets.mechanism import (
     Auditable,
+    Contender,
+    Contest,
     Mechanism,
     Piece,
+    Prepared,
     Recheck,
     Role,
     Submission,
@@ -16,8 +19,11 @@ from tercet.subnets.mechanism import (
 
 __all__ = [
     "Auditable",
+    "Contender",
+    "Contest",
     "Mechanism",
     "Piece",
+    "Prepared",
     "Recheck",
     "Role",
     "Submission",
