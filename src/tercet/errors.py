@@ -17,6 +17,8 @@ Callers catch the base of what they did; people read the leaf.
     └── SubnetError              the work itself failed                             exit 1
         ├── TaskError            a task that no honest miner could answer
         ├── SubmissionError      what a miner sent is not what was asked for
+        ├── SandboxError         work cannot be run in the sandbox
+        │   └── SandboxMissingError     this machine cannot contain strangers' code
         └── ModelError           a model file cannot be had, trusted or loaded
             └── ModelUnreachableError   not in the cache, and nowhere to fetch it from  exit 4
 
@@ -323,6 +325,14 @@ class TaskError(SubnetError):
 
 class SubmissionError(SubnetError):
     """What a miner sent is not what was asked for: wrong shape, wrong type, too large. The text is for the miner."""
+
+
+class SandboxError(SubnetError):
+    """Work cannot be run in the sandbox as it was asked to."""
+
+
+class SandboxMissingError(SandboxError):
+    """The machine cannot contain strangers' code."""
 
 
 class ModelError(SubnetError):

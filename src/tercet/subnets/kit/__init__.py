@@ -1,4 +1,4 @@
-"""What mechanisms share that pay strangers for work: chance, bounds, copies, spot checks and arrays.
+"""What mechanisms share that pay strangers for work: chance, bounds, copies, spot checks, arrays, and the sandbox.
 
 docs/explanation/verification.md says why each rule is there.
 """
@@ -9,11 +9,15 @@ from tercet.subnets.kit.arrays import decode_array, encode_array, inflate
 from tercet.subnets.kit.beacon import derive, lottery
 from tercet.subnets.kit.copies import Entry, find_copies
 from tercet.subnets.kit.paired import Bound, bound_gain
+from tercet.subnets.kit.sandbox import Limits, Outcome, Sandbox, read_result
 from tercet.subnets.kit.spotcheck import check_probability, picks
 
 __all__ = [
     "Bound",
     "Entry",
+    "Limits",
+    "Outcome",
+    "Sandbox",
     "bound_gain",
     "check_probability",
     "decode_array",
@@ -23,4 +27,5 @@ __all__ = [
     "inflate",
     "lottery",
     "picks",
+    "read_result",
 ]
