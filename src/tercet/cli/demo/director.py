@@ -155,8 +155,6 @@ class Director:
             str(pace.challenges),
             "--answer-seconds",
             str(pace.answer_seconds),
-            "--concurrency",
-            "2",
             "-o",
             f"positions={CHECKED_TOKENS}",
         ]
