@@ -1,4 +1,4 @@
-"""Items as rows of numbers, for the small models here: pixels of pictures, hashed letters and words of texts."""
+"""Items as rows of numbers, for the small models here: ink of pictures, hashed letters and words of texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def featurise(items: Sequence[Item]) -> npt.NDArray[np.float64]:
         item.kind == "gray" for item in items
     ):
         pixels = np.frombuffer(b"".join(item.data for item in items), np.uint8)
-        return pixels.reshape(len(items), -1) / 255.0
+        return 1 - pixels.reshape(len(items), -1) / 255.0
     return np.stack([_row(item) for item in items])
 
 
@@ -32,8 +32,8 @@ def _row(item: Item) -> npt.NDArray[np.float64]:
     if item.kind == "text":
         return _hash_text(item.data.decode())
     if item.kind == "image":
-        return np.concatenate([decode_gray(item.data, _SIDE).ravel(), np.zeros(_BUCKETS - _SIDE * _SIDE)])
-    grid = np.frombuffer(item.data, np.uint8).reshape(-1, item.width) / 255.0
+        return np.concatenate([1 - decode_gray(item.data, _SIDE).ravel(), np.zeros(_BUCKETS - _SIDE * _SIDE)])
+    grid = 1 - np.frombuffer(item.data, np.uint8).reshape(-1, item.width) / 255.0
     rows, columns = (np.arange(_SIDE) * length // _SIDE for length in grid.shape)
     return np.concatenate([grid[rows][:, columns].ravel(), np.zeros(_BUCKETS - _SIDE * _SIDE)])
 
