@@ -156,7 +156,7 @@ def _load_digits() -> tuple[list[Item], list[int]]:
     except ImportError as error:
         raise SubnetError("The digits come with scikit-learn. Install it: pip install 'tercet[labelling]'") from error
     found = load_digits()
-    pixels = (found.images.reshape(len(found.target), 64) * 15).astype("uint8")
+    pixels = (255 - 15 * found.images.reshape(len(found.target), 64)).astype("uint8")
     return [Item("gray", row.tobytes(), 8) for row in pixels], [int(label) for label in found.target]
 
 

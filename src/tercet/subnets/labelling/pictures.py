@@ -86,9 +86,9 @@ def decode_gray(data: bytes, side: int) -> npt.NDArray[np.float32]:
     return np.asarray(picture, np.float32) / np.float32(255)
 
 
-def encode_png(pixels: bytes, width: int, scale: int = 1) -> bytes:
-    """Gray pixels as a PNG file, each `scale` x `scale` large."""
-    rows = np.frombuffer(pixels, np.uint8).reshape(-1, width).repeat(scale, 0).repeat(scale, 1)
+def encode_png(pixels: bytes, width: int) -> bytes:
+    """Gray pixels as a PNG file."""
+    rows = np.frombuffer(pixels, np.uint8).reshape(-1, width)
     height, across = rows.shape
     lines = np.zeros((height, across + 1), np.uint8)
     lines[:, 1:] = rows
