@@ -26,7 +26,7 @@ from tercet.nodes.buyer import Buyer
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.response import Response
 from tercet.nodes.scores import Finding, Kind
-from tercet.subnets import Mechanism, Piece, Submission
+from tercet.subnets import Mechanism, Piece, Stocked, Submission
 
 __all__ = ["Examiner", "Question"]
 
@@ -63,7 +63,8 @@ class Examiner:
 
     def draw(self, miner: MinerEntry, price: Price) -> Question:
         """A question to `miner` that nobody could have prepared, at the price that any buyer pays it."""
-        return self.pose(miner, price, self._mechanism.challenge(os.urandom(32)))
+        beacon = self._mechanism.beacon() if isinstance(self._mechanism, Stocked) else os.urandom(32)
+        return self.pose(miner, price, self._mechanism.challenge(beacon))
 
     def pose(self, miner: MinerEntry, price: Price, task: Task) -> Question:
         """A given task as a question to `miner`."""

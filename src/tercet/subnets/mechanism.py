@@ -20,6 +20,7 @@ __all__ = [
     "Prepared",
     "Recheck",
     "Role",
+    "Stocked",
     "Submission",
     "UnknownSubnetError",
     "load_mechanism",
@@ -122,6 +123,14 @@ class Contender:
     task: Task
     submission: Submission
     """What it sent, signed before anybody could know the seed of `judge_round`; `failure` says why there is nothing."""
+
+
+@runtime_checkable
+class Stocked(Protocol):
+    """A mechanism whose challenges take work to make: it makes some ahead, so that asking waits for none."""
+
+    def beacon(self) -> bytes:
+        """32 random bytes that nobody saw before, for a `challenge` that is ready or soon will be."""
 
 
 @runtime_checkable
