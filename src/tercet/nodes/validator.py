@@ -28,7 +28,7 @@ from tercet.nodes.examiner import Examiner
 from tercet.nodes.role import announce, told_to_stop
 from tercet.nodes.seat import ChainSeat
 from tercet.nodes.server import WireServer
-from tercet.subnets import Mechanism
+from tercet.subnets import Contest, Mechanism
 
 __all__ = ["AuditDoor", "ValidatorConfig", "run_validator"]
 
@@ -116,7 +116,10 @@ async def _validate(config: ValidatorConfig) -> None:
         directory = await stack.enter_async_context(_directory(config))
         audited = (await market.params()).audit_share_bps > 0
         examiner = _examiner(config, buyer, keep=audited)
-        validator = Validator(config.policy, seat, directory, examiner, book, seat.identity if audited else None)
+        mechanism: object = config.mechanism
+        contest = mechanism if isinstance(mechanism, Contest) else None
+        identify = seat.identity if audited else None
+        validator = Validator(config.policy, seat, directory, examiner, book, identify, contest)
         audits = await stack.enter_async_context(_audits(config, market, sender, book)) if audited else None
         announce("validator", address=config.key.address, verdicts=str(config.state / "verdicts.jsonl"))
         await validator.run()
