@@ -6,24 +6,26 @@ python role.py FACTS.json: what is in the facts is in `run` below.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
+import random
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tercet.chain.keys import Key
 from tercet.chain.ledger import Deployment, Ledger
 from tercet.chain.rpc import Rpc
-from tercet.errors import TercetError
-from tercet.market import Price, Task
+from tercet.errors import SubnetError, TercetError
+from tercet.market import Price, Task, Usage, Verdict
 from tercet.nodes.epochs import Policy
 from tercet.nodes.miner import MinerConfig, run_miner
 from tercet.nodes.validator import ValidatorConfig, run_validator
-from tercet.subnets import Piece
+from tercet.subnets import Contender, Piece, Recheck, Submission
 from tercet.subnets.echo import Echo
 
 
@@ -69,7 +71,66 @@ class Newer(Echo):
     version = 2
 
 
-ECHOES = {kind.__name__.lower(): kind for kind in (Echo, Liar, Deserter, Brooder, Babbler, Newer)}
+class Sampled(Echo):
+    """A contest: so many numbers are worked out, a few of them are checked. Its market is an echo's all the same."""
+
+    COUNT, CHECKED = 64, 8
+
+    def limit(self, task: Task) -> Usage:
+        if not isinstance(task.get("start"), str):
+            raise SubnetError('A task is {"start": "..."}.')
+        return Usage()
+
+    def challenge(self, beacon: bytes) -> Task:
+        return {"start": beacon.hex()}
+
+    def assign(self, seed: bytes, uid: int) -> Task:
+        return {"start": f"{seed.hex()} {uid}"}
+
+    def number(self, task: Task, index: int) -> int:
+        """The work."""
+        return int.from_bytes(hashlib.sha256(f"{task['start']} {index}".encode()).digest()[:4], "big")
+
+    async def answer(self, task: Task) -> AsyncIterator[Piece]:
+        numbers = [self.number(task, index) for index in range(self.COUNT)]
+        yield {"numbers": numbers, "usage": {"prompt": 0, "completion": 0}}
+
+    async def judge(self, task: Task, submissions: Sequence[Submission]) -> Sequence[Verdict]:
+        return [self._check(task, submission, range(self.COUNT), "") for submission in submissions]
+
+    async def judge_round(self, seed: bytes, contenders: Sequence[Contender]) -> Sequence[Verdict]:
+        indices = self.sample(seed)
+        return [self._check(one.task, one.submission, indices, seed.hex()) for one in contenders]
+
+    def sample(self, seed: bytes) -> list[int]:
+        """What is checked in a round."""
+        return random.Random(seed).sample(range(self.COUNT), self.CHECKED)
+
+    async def recheck(self, task: Task, submission: Submission, claimed: Verdict) -> Recheck:
+        found = self._check(task, submission, self.sample(bytes.fromhex(claimed.opening)), claimed.opening)
+        agrees = found.score == claimed.score
+        return Recheck(agrees=agrees, certain=not agrees, reason=found.reason)
+
+    def _check(self, task: Task, submission: Submission, indices: Sequence[int], opening: str) -> Verdict:
+        if submission.failure:
+            return Verdict(0.0, submission.failure)
+        numbers = submission.pieces[0].get("numbers") if submission.pieces else None
+        if not isinstance(numbers, list) or len(numbers) != self.COUNT:
+            return Verdict(0.0, f"not {self.COUNT} numbers", opening=opening)
+        right = all(numbers[index] == self.number(task, index) for index in indices)
+        measures = {"first_checked": float(indices[0])}
+        return Verdict(float(right), "" if right else "a number is wrong", measures, opening)
+
+
+class Skimmer(Sampled):
+    """Works out three of four numbers, and hopes that the others are not checked."""
+
+    async def answer(self, task: Task) -> AsyncIterator[Piece]:
+        async for piece in super().answer(task):
+            yield {**piece, "numbers": [number if index % 4 else 0 for index, number in enumerate(piece["numbers"])]}
+
+
+ECHOES = {kind.__name__.lower(): kind for kind in (Echo, Liar, Deserter, Brooder, Babbler, Newer, Sampled, Skimmer)}
 
 
 async def run(facts: Mapping[str, Any]) -> int:

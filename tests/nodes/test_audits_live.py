@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from tests.faults.role import Sampled
 
 from tercet.chain import Key, Ledger, MarketParams, Sender
 from tercet.chain.audits import AccusationState, Proof
@@ -35,7 +36,7 @@ from tercet.nodes.scores import Finding
 from tercet.nodes.seat import ChainSeat
 from tercet.nodes.server import WireServer
 from tercet.nodes.validator import ValidatorConfig, _validate
-from tercet.subnets import Submission
+from tercet.subnets import Contest, Submission
 from tercet.subnets.echo import Echo
 
 from .stage import PATIENT, Stage, Town, until
@@ -60,7 +61,7 @@ class Inventor:
     async def meet(self, miner: MinerEntry) -> None:
         pass
 
-    async def ask(self, question: Question) -> Response:
+    async def ask(self, question: Question, seconds: float | None = None) -> Response:
         body = wire.encode_json({"task": question.task})
         head = wire.build_head("/tercet/v1/echo", self._key.address, Key.generate().address, body, now_ms=10**12)
         lines = wire.encode_json({"text": "never asked", "usage": {"prompt": 11, "completion": 11}}) + b"\n"
@@ -85,6 +86,18 @@ class Slanderer(Examiner):
         return None if found is None else replace(found, verdict=Verdict(0.0, "the text came back changed"))
 
 
+class Soft(Examiner):
+    """In a contest, asks its miners something easier than the round's task."""
+
+    easy = False
+
+    def pose(self, miner: MinerEntry, price: Price, task: Task) -> Question:
+        return super().pose(miner, price, {"start": "easy"} if self.easy else task)
+
+
+EXAMINERS = {"slanderer": Slanderer, "soft": Soft}
+
+
 @dataclass
 class Judge:
     """One validator with all its parts."""
@@ -94,6 +107,7 @@ class Judge:
     vid: int
     pool: int
     book: Book
+    asking: Asking
     validator: Validator
     auditor: Auditor
     archive: Archive
@@ -145,35 +159,39 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def build_judge(
-    stage: Stage, market: MarketContract, directory: Directory, folder: Path, name: str
+    stage: Stage, market: MarketContract, directory: Directory, folder: Path, name: str, mechanism: Echo
 ) -> AsyncIterator[Judge]:
     key = await stage.key(stake=2 * STAKE)
     ledger, sender = stage.ledger, Sender(stage.ledger.rpc, key)
     seat = await Client(ledger).join_as_validator(sender, market, key.address, STAKE)
-    policy = Policy(challenges_per_miner=6, budget=10**7, answer_seconds=5)
+    # The clock moves ten seconds a turn, so there must be a turn between the last moment to ask and the reveals.
+    policy = Policy(challenges_per_miner=6, budget=10**7, answer_seconds=15)
     async with contextlib.AsyncExitStack() as stack:
         book = Book(folder / name, name)
         stack.callback(book.close)
         payer = await stage.key(credit=10**9)
         buyer = Buyer(payer, ledger, market.address, folder / f"{name}.sqlite", deposit=10**6)
         stack.push_async_callback(buyer.close)
-        kind = Slanderer if name == "slanderer" else Examiner
-        examiner = kind(Echo(), buyer, answer_seconds=5, judge_seconds=5, keep=True)
+        examiner = EXAMINERS.get(name, Examiner)(mechanism, buyer, answer_seconds=5, judge_seconds=5, keep=True)
         chain_seat = ChainSeat(ledger, market, sender)
         asking: Asking = Inventor() if name == "inventor" else examiner
-        validator = Validator(policy, chain_seat, directory, asking, book, chain_seat.identity)
+        measured: object = mechanism
+        contest = measured if isinstance(measured, Contest) else None
+        validator = Validator(policy, chain_seat, directory, asking, book, chain_seat.identity, contest)
         archive = Archive(market, ledger.audits, book)
-        auditor = Auditor(ledger, market, sender, Echo(), accuse=name != "bystander")
+        auditor = Auditor(ledger, market, sender, mechanism, accuse=name != "bystander")
         stack.push_async_callback(auditor.close)
         server = WireServer(key, folder / name, archive.routes, info=archive.info, weigh=archive.weigh)
         port = await server.start("127.0.0.1", 0)
         stack.push_async_callback(server.stop, 0.5)
         await ledger.audits.set_endpoint(sender, market.address, f"http://127.0.0.1:{port}")
-        yield Judge(name, key, seat.vid, seat.pool, book, validator, auditor, archive)
+        yield Judge(name, key, seat.vid, seat.pool, book, asking, validator, auditor, archive)
 
 
 @contextlib.asynccontextmanager
-async def build_site(town: Town, stage: Stage, folder: Path, *names: str) -> AsyncIterator[Site]:
+async def build_site(
+    town: Town, stage: Stage, folder: Path, *names: str, mechanism: type[Echo] = Echo
+) -> AsyncIterator[Site]:
     ledger = stage.ledger
     params = MarketParams(
         "echo", commit_seconds=COMMIT, reveal_seconds=REVEAL, max_price=10**18, audit_share_bps=5_000, min_stake=STAKE
@@ -184,7 +202,7 @@ async def build_site(town: Town, stage: Stage, folder: Path, *names: str) -> Asy
     there = Stage(replace(town, market=address), ledger, folder)
     miner_key = await there.key(stake=10**19)
     async with contextlib.AsyncExitStack() as stack:
-        config = there.config(miner_key, price=Price(per_request=100), limits=PATIENT)
+        config = there.config(miner_key, mechanism=mechanism(), price=Price(per_request=100), limits=PATIENT)
         _, entry = await stack.enter_async_context(there.miner(config))
         await there.register(miner_key, entry.endpoint)
         treasury = await market.treasury()
@@ -194,7 +212,8 @@ async def build_site(town: Town, stage: Stage, folder: Path, *names: str) -> Asy
         stack.push_async_callback(directory.close)
         await directory.refresh()
         judges = [
-            await stack.enter_async_context(build_judge(there, market, directory, folder, name)) for name in names
+            await stack.enter_async_context(build_judge(there, market, directory, folder, name, mechanism()))
+            for name in names
         ]
         site = Site(there, ledger, market, judges)
         for judge in judges:
@@ -234,6 +253,35 @@ async def test_a_cheat_is_found_accused_and_slashed_and_the_honest_are_paid(
         assert gained == {judge.name: held[judge.name] for judge in honest}
         assert await site.held(liar, epoch) == 0
         assert await site.claimable(liar) == before[liar.name] + earned[liar.name]
+
+
+@pytest.mark.slow
+async def test_who_asks_a_contender_something_else_is_found(market_town: Town, stage: Stage, tmp_path: Path) -> None:
+    """Everybody knows from the chain what a round asks; the honest are never accused, and paid for their logs."""
+    async with build_site(market_town, stage, tmp_path, "first", "second", "third", "soft", mechanism=Sampled) as site:
+        *honest, soft = site.judges
+        await site.audit(*honest)
+        assert isinstance(soft.asking, Soft)
+        soft.asking.easy = True  # what is asked in epoch 1 counts in 2
+        assert await site.play() == 1
+        await site.audit(*honest)
+        await site.audit(*honest)
+        assert [await site.bonded(judge) for judge in site.judges] == [STAKE] * 4
+        epoch = await site.play()
+        assert min([await site.held(judge, epoch) for judge in site.judges]) > 0
+        await site.audit(*honest)
+        await site.audit(*honest)
+        assert await site.bonded(soft) == STAKE - STAKE // 10
+        assert [await site.bonded(judge) for judge in honest] == [STAKE] * 3
+        before = [await site.claimable(judge) for judge in honest]
+        held = [await site.held(judge, epoch) for judge in honest]
+        await site.play()
+        earned = [await site.claimable(judge) for judge in honest]
+        await site.audit(honest[0])
+        assert [await site.claimable(judge) for judge in honest] == [
+            had + part for had, part in zip(earned, held, strict=True)
+        ]
+        assert before <= earned
 
 
 @pytest.mark.slow

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tercet.errors import StateLockedError, StateMismatchError
 from tercet.market import Verdict
 from tercet.nodes.book import KEPT_EPOCHS, Book, Pledge
-from tercet.nodes.scores import Finding
+from tercet.nodes.scores import Finding, Kind
 
 SEEN = Finding(3, 1, 2, "judged", Verdict(0.5, "slow", {"seconds": 2.5}), 17, 1234.5)
 PLEDGE = Pledge(3, 9, b"s" * 32, [0, 65_535])
@@ -55,6 +58,29 @@ def test_each_finding_is_a_line_that_people_can_read(tmp_path: Path) -> None:
         "charged": 17,
         "at": 1234.5,
     }
+
+
+def test_answers_of_a_round_give_way_to_its_findings(tmp_path: Path) -> None:
+    """All of them at once, over a restart; those of other rounds stay."""
+    book = Book(tmp_path, "here")
+    book.keep_answer(3, (2, 9), b"two")
+    book.keep_answer(3, (1, 2), b"one")
+    book.keep_answer(3, (1, 2), b"asked again")
+    book.keep_answer(4, (1, 2), b"next")
+    book.close()
+    book = Book(tmp_path, "here")
+    assert book.answered(3) == [(1, 2), (2, 9)]
+    assert book.answer(3, (1, 2)) == b"one"
+    broken = replace(SEEN, kind=cast("Kind", object()))
+    with pytest.raises(sqlite3.Error):
+        book.judge_round(3, [SEEN, broken])
+    assert (book.findings(3), len(book.answered(3))) == ([], 2)
+    book.judge_round(3, [SEEN])
+    assert (book.findings(3), book.answered(3), book.answered(4)) == ([SEEN], [], [(1, 2)])
+    book.forget_answers(5)
+    assert book.answered(4) == []
+    assert len((tmp_path / "verdicts.jsonl").read_text().splitlines()) == 1
+    book.close()
 
 
 def test_the_database_stays_small(tmp_path: Path) -> None:

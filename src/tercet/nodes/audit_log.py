@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tercet.errors import MarketError, WireError
@@ -32,6 +32,7 @@ __all__ = [
     "list_entries",
     "parse_entries",
     "read_package",
+    "with_package",
 ]
 
 _ROW_TOLERANCE = 0.02
@@ -79,6 +80,12 @@ def build_package(transcript: Transcript | None, submission: Submission, verdict
             "opening": verdict.opening,
         }
     return wire.encode_json(package)
+
+
+def with_package(finding: Finding) -> Finding:
+    """The finding with a package, be it an empty one: what has none is in no log."""
+    silence = Submission(finding.uid, [], 0.0, 0.0, b"")
+    return finding if finding.package else replace(finding, package=build_package(None, silence, finding.verdict))
 
 
 def read_package(package: bytes, entry: Evaluation, operators: Collection[str]) -> Evidence | None:

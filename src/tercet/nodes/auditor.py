@@ -30,9 +30,10 @@ from tercet.market.epoch import unpack_row
 from tercet.nodes import wire
 from tercet.nodes.archive import ENTRY_ROUTE, LOG_ROUTE
 from tercet.nodes.audit_log import Evidence, EvidenceError, check_row, parse_entries, read_package
-from tercet.nodes.caller import Caller
+from tercet.nodes.caller import MAX_ANSWER_BYTES, Caller
+from tercet.nodes.rounds import draw_seed
 from tercet.nodes.schedule import Phase
-from tercet.subnets import Auditable, Mechanism
+from tercet.subnets import Auditable, Contest, Mechanism
 
 __all__ = ["Auditor", "Case", "Outcome"]
 
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 10.0
 RECHECK_SECONDS = 120.0
+PACKAGE_BYTES = 4 * MAX_ANSWER_BYTES + (4 << 20)
+"""The largest answer, whose quotes are escaped twice on its way here, and what stands beside it."""
 _KEPT_REQUESTS = 100_000
 
 
@@ -104,7 +107,7 @@ class Auditor:
         """
         self._ledger, self._market, self._sender, self._mechanism = ledger, market, sender, mechanism
         self._audits, self._accuses = ledger.audits, accuse
-        self._caller = Caller(sender.key)
+        self._caller = Caller(sender.key, most_bytes=PACKAGE_BYTES)
         self._cases: dict[int, dict[int, Case]] = {}
         self._samples = 0
         self._operators: dict[tuple[int, int], set[str]] = {}
@@ -257,6 +260,8 @@ class Auditor:
             again = Outcome.BAD if first[1] == place[1] else Outcome.DOUBTFUL
             return again, f"the same answer stands in the log of pool {first[1]}, epoch {first[0]}"
         mechanism: object = self._mechanism
+        if isinstance(mechanism, Contest) and not await self._is_assigned(mechanism, evidence, place[0]):
+            return Outcome.BAD, "it asked something else than the round's task"
         if not isinstance(mechanism, Auditable):
             return Outcome.GOOD, ""
         async with asyncio.timeout(RECHECK_SECONDS):
@@ -264,6 +269,17 @@ class Auditor:
         if found.agrees:
             return Outcome.GOOD, ""
         return Outcome.BAD if found.certain else Outcome.DOUBTFUL, found.reason
+
+    async def _is_assigned(self, contest: Contest, evidence: Evidence, epoch: int) -> bool:
+        """Whether this is what the round of `epoch` asks of the miner; yes when its beacon is not known any more."""
+        beacon, uid = bytes(32), evidence.submission.uid
+        if epoch >= 2:
+            drawn_from = await self._round(epoch - 2)
+            if drawn_from is None:
+                return True
+            beacon = drawn_from.beacon
+        task = contest.assign(draw_seed("ask", beacon, self._market.address, epoch), uid)
+        return bool(wire.decode_json(wire.encode_json(task)) == evidence.task)
 
     async def _ask(self, case: Case, route: str, question: dict[str, int]) -> dict[str, object]:
         """One piece from a validator's archive; `MinerError` for anything else."""

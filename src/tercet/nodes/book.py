@@ -34,6 +34,9 @@ CREATE TABLE IF NOT EXISTS pledges (
     epoch INTEGER PRIMARY KEY, as_of INTEGER NOT NULL, salt BLOB NOT NULL, weights TEXT NOT NULL,
     evidence BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS packages (epoch INTEGER NOT NULL, finding INTEGER PRIMARY KEY, package BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS answers (
+    epoch INTEGER NOT NULL, uid INTEGER NOT NULL, generation INTEGER NOT NULL, response BLOB NOT NULL,
+    PRIMARY KEY (epoch, uid, generation));
 CREATE TABLE IF NOT EXISTS logs (epoch INTEGER PRIMARY KEY, pool INTEGER NOT NULL, size INTEGER NOT NULL);
 """
 KEPT_EPOCHS = 64
@@ -101,6 +104,10 @@ class Book:
 
     def record(self, finding: Finding) -> None:
         """Keep a finding, and say it in `verdicts.jsonl`."""
+        self._insert(finding)
+        self._say_finding(finding)
+
+    def _insert(self, finding: Finding) -> None:
         measures = dict(finding.verdict.measures or {})
         done = self._database.execute(
             "INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -113,7 +120,9 @@ class Book:
             self._database.execute(
                 "INSERT INTO packages VALUES (?, ?, ?)", (finding.epoch, done.lastrowid, finding.package)
             )
-        line = asdict(finding) | asdict(finding.verdict) | {"measures": measures}
+
+    def _say_finding(self, finding: Finding) -> None:
+        line = asdict(finding) | asdict(finding.verdict) | {"measures": dict(finding.verdict.measures or {})}
         self.say("verdict", {key: value for key, value in line.items() if key not in _NOT_SAID})
 
     def say(self, event: str, line: Mapping[str, Any]) -> None:
@@ -152,6 +161,38 @@ class Book:
             "SELECT uid, generation, count(*) FROM findings WHERE epoch = ? GROUP BY uid, generation", (epoch,)
         )
         return Counter({(uid, generation): count for uid, generation, count in counts})
+
+    def keep_answer(self, epoch: int, tenant: tuple[int, int], response: bytes) -> None:
+        """Keep what a contender of a round sent until the round is judged; on disk when this returns."""
+        self._database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", (epoch, *tenant, response))
+
+    def answered(self, epoch: int) -> list[tuple[int, int]]:
+        """Whose answers in a round wait for its judgement, in order of uid."""
+        query = "SELECT uid, generation FROM answers WHERE epoch = ? ORDER BY uid, generation"
+        return [(uid, generation) for uid, generation in self._database.execute(query, (epoch,))]
+
+    def answer(self, epoch: int, tenant: tuple[int, int]) -> bytes:
+        """One that `answered` names."""
+        query = "SELECT response FROM answers WHERE epoch = ? AND uid = ? AND generation = ?"
+        return bytes(self._database.execute(query, (epoch, *tenant)).fetchone()[0])
+
+    def forget_answers(self, before: int) -> None:
+        """Drop the answers of rounds that nobody will judge any more."""
+        self._database.execute("DELETE FROM answers WHERE epoch < ?", (before,))
+
+    def judge_round(self, epoch: int, findings: Sequence[Finding]) -> None:
+        """Put findings in the place of a round's answers, and of all before: all of it or, with a crash, nothing."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            for finding in findings:
+                self._insert(finding)
+            self._database.execute("DELETE FROM answers WHERE epoch <= ?", (epoch,))
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+        for finding in findings:
+            self._say_finding(finding)
 
     def spend(self, epoch: int, units: int) -> None:
         """Count `units` of credit against the epoch's budget; negative gives back what was not charged."""

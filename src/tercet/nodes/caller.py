@@ -62,7 +62,14 @@ class Reply:
     """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, text: bytes, deadline: float, peer: Peer, *, keep: bool = False
+        self,
+        response: aiohttp.ClientResponse,
+        text: bytes,
+        deadline: float,
+        peer: Peer,
+        *,
+        keep: bool = False,
+        most_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self.text = text
         """The canonical request text."""
@@ -74,8 +81,8 @@ class Reply:
         """The verified trailer; None before the end."""
         self._response, self._deadline, self._peer, self._operator = response, deadline, peer, peer.operator
         self._hash = hashlib.sha256()
-        self._buffer = b""
-        self._size = 0
+        self._buffer = bytearray()
+        self._size, self._most_bytes = 0, most_bytes
         self._usage: object = None
 
     def __aiter__(self) -> Reply:
@@ -112,9 +119,11 @@ class Reply:
             chunk = await self._read_chunk()
             if not chunk:
                 raise self._misbehaved("the answer ended without a signed trailer")
-            known, self._buffer = len(self._buffer), self._buffer + chunk
+            known = len(self._buffer)
+            self._buffer += chunk
             end = self._buffer.find(b"\n", known)
-        line, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
+        line = bytes(self._buffer[: end + 1])
+        del self._buffer[: end + 1]
         return line
 
     async def _read_chunk(self) -> bytes:
@@ -131,8 +140,8 @@ class Reply:
         except aiohttp.ClientError as error:
             raise MinerUnreachable(f"The miner {self._operator} left in the middle of its answer: {error}.") from error
         self._size += len(chunk)
-        if self._size > MAX_ANSWER_BYTES:
-            raise self._misbehaved(f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB")
+        if self._size > self._most_bytes:
+            raise self._misbehaved(f"the answer is larger than {self._most_bytes >> 20} MiB")
         return chunk
 
     async def _finish(self, value: object) -> None:
@@ -173,8 +182,15 @@ def build_refused(refusal: RefusalError, operator: str) -> MinerRefused:
 class Caller:
     """Sends requests in the name of one key. Use as an async context manager, or `close` it."""
 
-    def __init__(self, key: Key, *, clock: Callable[[], float] = time.time, connections: int = 256) -> None:
-        self._key, self._clock, self._connections = key, clock, connections
+    def __init__(
+        self,
+        key: Key,
+        *,
+        clock: Callable[[], float] = time.time,
+        connections: int = 256,
+        most_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        self._key, self._clock, self._connections, self._most_bytes = key, clock, connections, most_bytes
         self._peers: dict[tuple[str, str], Peer] = {}
         self._http: aiohttp.ClientSession | None = None
 
@@ -234,7 +250,7 @@ class Caller:
                 headers[wire.SESSION], headers[wire.MAC] = session[0], compute_mac(session[1], text)
             response = await self._post(peer.url(path), body, headers, deadline, peer.operator)
             if response.status == 200:
-                return Reply(response, text, deadline, peer, keep=keep)
+                return Reply(response, text, deadline, peer, keep=keep, most_bytes=self._most_bytes)
             refusal = await self._read_refusal(response, text, peer.operator, deadline)
             if refusal.code in mended or not self._mend(peer, refusal, session):
                 raise build_refused(refusal, peer.operator)

@@ -10,18 +10,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tercet.nodes.audit_log import build_package
+from tercet.nodes.audit_log import with_package
 from tercet.nodes.desk import Desk, Errands
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.schedule import Agenda, EpochFacts, Window
 from tercet.nodes.scores import Finding
-from tercet.subnets import Submission
 
 __all__ = ["Challenges"]
 
 log = logging.getLogger(__name__)
-
-_SILENCE = Submission(0, [], 0.0, 0.0, b"")
 
 
 class Challenges:
@@ -52,6 +49,10 @@ class Challenges:
         if asked:
             self.errands.send(self._burst(asked))
 
+    def is_judging(self, epoch: int) -> bool:  # noqa: ARG002 - as `Rounds` has it
+        """Whether a commit of `epoch` has to wait: never, since what is found later counts for the next one."""
+        return False
+
     async def _burst(self, miners: Sequence[MinerEntry]) -> None:
         """Ask all of them in one moment."""
         await self._desk.meet(miners)
@@ -75,10 +76,8 @@ class Challenges:
             self._record(finding)
 
     def _record(self, finding: Finding) -> None:
-        package = finding.package
-        if self._audited and not package:
-            package = build_package(None, _SILENCE, finding.verdict)
-        self._desk.book.record(replace(finding, epoch=self._agenda.target, package=package))
+        finding = replace(finding, epoch=self._agenda.target)
+        self._desk.book.record(with_package(finding) if self._audited else finding)
         log.info(
             "challenge.found epoch=%d uid=%d kind=%s score=%.3f charged=%d reason=%r",
             *(self._agenda.target, finding.uid, finding.kind, finding.verdict.score, finding.charged),

@@ -61,8 +61,8 @@ class Asking(Protocol):
     async def meet(self, miner: MinerEntry) -> None:
         """Have all in place to ask at once: a channel. Never fails: asking tells what is wrong."""
 
-    async def ask(self, question: Question) -> Response | None:
-        """What came of it; None when the fault is ours."""
+    async def ask(self, question: Question, seconds: float | None = None) -> Response | None:
+        """What came of it, within `seconds` or as long as an answer may take; None when the fault is ours."""
 
     async def judge(self, miner: MinerEntry, response: Response) -> Finding | None:
         """What it is worth; None when the fault is ours."""
@@ -134,6 +134,7 @@ class Desk:
         target: Callable[[], int],
         pose: Callable[[MinerEntry, Price], Question],
         task: Task | None = None,
+        until: float | None = None,
     ) -> Response | None:
         """Ask one question when it is its turn; None when it cannot be asked, and the fault is ours.
 
@@ -143,6 +144,7 @@ class Desk:
             target: whose budget pays, once it is its turn.
             pose: makes the question, at the price that is offered then.
             task: what stands in the response of a miner that cannot be asked.
+            until: loop time by which the answer must be in, if that is sooner than it usually must.
 
         """
         async with self._turns:
@@ -162,7 +164,13 @@ class Desk:
             if self.book.spent(epoch) + question.cost > self.policy.budget:
                 log.warning("budget.spent epoch=%d units=%d", epoch, self.policy.budget)
                 return None
+            seconds = self.policy.answer_seconds
+            if until is not None:
+                seconds = min(seconds, until - asyncio.get_running_loop().time())
+            if seconds <= 0:
+                log.warning("question.late epoch=%d uid=%d", epoch, miner.uid)
+                return None
             self.book.spend(epoch, question.cost)
-            response = await self.asking.ask(question)
+            response = await self.asking.ask(question, seconds)
             self.book.spend(epoch, (response.charged if response else 0) - question.cost)
             return response

@@ -1,7 +1,7 @@
 """A validator's rounds: it measures every miner, commits and reveals a row of weights, closes what nobody else closes.
 
 load (where the market stands) -> decide (`schedule.next_step`, `scores.decide`: pure) -> apply (one transaction).
-Measuring (`challenges`) runs beside that, bounded in number, time and money. Every moment is the chain's, never this machine's clock.
+Measuring (`challenges` or `rounds`) runs beside that, bounded in number, time and money. Every moment is the chain's, never this machine's clock.
 Whatever fails is logged and tried again; an epoch that is missed is skipped, and the next one is like any other.
 """
 
@@ -21,8 +21,10 @@ from tercet.nodes.audit_log import build_entries
 from tercet.nodes.book import Book, Pledge
 from tercet.nodes.challenges import Challenges
 from tercet.nodes.desk import Asking, Desk, Listing, Policy
+from tercet.nodes.rounds import Rounds
 from tercet.nodes.schedule import EpochFacts, Moments, Phase, Step, Window, next_step
 from tercet.nodes.scores import Decision, decide
+from tercet.subnets import Contest
 
 __all__ = ["Asking", "Policy", "Validator"]
 
@@ -36,6 +38,13 @@ class Seat(Protocol):
 
     async def look(self) -> EpochFacts:
         """Where the market stands now."""
+
+    @property
+    def market(self) -> str:
+        """Address of the market."""
+
+    async def beacon(self, epoch: int) -> bytes:
+        """Chance that nobody knew before the reveals of an epoch; zeros while it is not known, or no longer."""
 
     async def commit(self, pledge: Pledge) -> None:
         """Send the digest of `pledge`."""
@@ -58,13 +67,29 @@ class Validator:
         asking: Asking,
         book: Book,
         identify: Callable[[], Awaitable[tuple[str, int]]] | None = None,
+        contest: Contest | None = None,
     ) -> None:
-        """Nothing is done yet. `identify` tells (market, pool) for the evaluation log; without it no log is kept."""
+        """Nothing is done yet.
+
+        Args:
+            policy: how to measure.
+            seat: on chain.
+            listing: who is registered.
+            asking: asks the miners, and judges single answers.
+            book: what survives a restart.
+            identify: tells (market, pool) for the evaluation log; without it no log is kept.
+            contest: measures all miners together, once in an epoch; without it they are asked single questions.
+
+        """
         self._policy, self._seat, self._listing, self._book = policy, seat, listing, book
         self._identify = identify
         self._draws = random.SystemRandom()
-        desk = Desk(policy, listing, asking, book)
-        self._measuring = Challenges(desk, self._draws, audited=identify is not None)
+        desk, audited = Desk(policy, listing, asking, book), identify is not None
+        self._measuring: Challenges | Rounds = (
+            Challenges(desk, self._draws, audited=audited)
+            if contest is None
+            else Rounds(desk, contest, seat, self._draws, audited=audited)
+        )
         self._moments: tuple[int, Moments] | None = None
         self._abstained = -1
         """The last epoch in which there was nothing to decide from."""
@@ -157,6 +182,8 @@ class Validator:
 
     async def _commit(self, facts: EpochFacts) -> None:
         pledge = self._book.pledged(facts.epoch)
+        if pledge is None and self._measuring.is_judging(facts.epoch):
+            return
         if pledge is None and self._abstained != facts.epoch:
             identity = None if self._identify is None else await self._identify()
             pledge = self._pledge(facts.epoch, identity)

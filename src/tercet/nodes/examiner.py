@@ -76,12 +76,18 @@ class Examiner:
         with contextlib.suppress(ChainError, BudgetError):
             await self._buyer.channels.ready(miner)
 
-    async def ask(self, question: Question) -> Response | None:
-        """Buy the answer; a miner's failure is a response too. None when the fault is ours."""
-        began = time.monotonic()
+    async def ask(self, question: Question, seconds: float | None = None) -> Response | None:
+        """Buy the answer; a miner's failure is a response too. None when the fault is ours.
+
+        Args:
+            question: whom, what, for how much.
+            seconds: for the answer; None gives it as long as an answer may take.
+
+        """
+        seconds, began = seconds or self._answer_seconds, time.monotonic()
         try:
-            async with asyncio.timeout(self._answer_seconds * PATIENCE):
-                return await self._buy(question)
+            async with asyncio.timeout(seconds * PATIENCE):
+                return await self._buy(question, seconds)
         except MinerMisbehaved as error:
             # Without the miner's signature under it, anybody on the way may have done it.
             return _failed(question, "forged" if error.evidence else "missed", str(error), began)
@@ -90,18 +96,18 @@ class Examiner:
         except MinerError as error:
             return _failed(question, "missed", str(error), began)
         except TimeoutError:
-            return _failed(question, "missed", f"no answer in {self._answer_seconds:g} s", began)
+            return _failed(question, "missed", f"no answer in {seconds:g} s", began)
         except (BudgetError, ChainError, SubnetError) as error:
             log.warning("challenge.skipped uid=%d why=%r", question.miner.uid, str(error))
             return None
 
-    async def _buy(self, question: Question) -> Response:
+    async def _buy(self, question: Question, seconds: float) -> Response:
         pieces: list[Piece] = []
         async with self._buyer.ask(
             question.miner,
             question.task,
             question.limit,
-            deadline_seconds=self._answer_seconds,
+            deadline_seconds=seconds,
             price=question.price,
             keep=self._keep,
         ) as exchange:

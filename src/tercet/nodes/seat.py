@@ -81,6 +81,15 @@ class ChainSeat:
         found = await self._ledger.rpc.call("eth_call", {"data": _TIMESTAMP_PROGRAM}, "latest")
         return self._clock.observe(int(found, 16), time.monotonic())
 
+    @property
+    def market(self) -> str:
+        """Address of the market."""
+        return self._market.address
+
+    async def beacon(self, epoch: int) -> bytes:
+        """Chance that nobody knew before this epoch's reveals; zeros for all but the newest closed epoch."""
+        return await self._market.beacon(epoch)
+
     async def commit(self, pledge: Pledge) -> None:
         """Send the digest of `pledge`."""
         chain_id, slot = await self._ledger.rpc.chain_id(), await self.slot()

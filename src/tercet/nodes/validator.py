@@ -28,7 +28,7 @@ from tercet.nodes.examiner import Examiner
 from tercet.nodes.role import announce, told_to_stop
 from tercet.nodes.seat import ChainSeat
 from tercet.nodes.server import WireServer
-from tercet.subnets import Mechanism
+from tercet.subnets import Contest, Mechanism
 
 __all__ = ["AuditDoor", "ValidatorConfig", "run_validator"]
 
@@ -116,7 +116,10 @@ async def _validate(config: ValidatorConfig) -> None:
         directory = await stack.enter_async_context(_directory(config))
         audited = (await market.params()).audit_share_bps > 0
         examiner = _examiner(config, buyer, keep=audited)
-        validator = Validator(config.policy, seat, directory, examiner, book, seat.identity if audited else None)
+        mechanism: object = config.mechanism
+        contest = mechanism if isinstance(mechanism, Contest) else None
+        identify = seat.identity if audited else None
+        validator = Validator(config.policy, seat, directory, examiner, book, identify, contest)
         audits = await stack.enter_async_context(_audits(config, market, sender, book)) if audited else None
         announce("validator", address=config.key.address, verdicts=str(config.state / "verdicts.jsonl"))
         await validator.run()
@@ -132,21 +135,26 @@ async def _audits(
     archive = Archive(market, config.ledger.audits, book)
     auditor = Auditor(config.ledger, market, sender, config.mechanism)
     server = WireServer(config.key, config.state, archive.routes, info=archive.info, weigh=archive.weigh)
-    door = config.audit
-    port = await server.start(door.host, door.port)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(auditor.close)
+        port = await server.start(config.audit.host, config.audit.port)
+        stack.push_async_callback(server.stop, 1.0)
+        await _open_door(config, market, sender, port)
+        await archive.refresh((await market.status()).epoch)
+        working = asyncio.create_task(_keep(archive, auditor, market, config.policy.poll_seconds))
+        try:
+            yield working
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+
+async def _open_door(config: ValidatorConfig, market: MarketContract, sender: Sender, port: int) -> None:
+    """Have on chain where the others find our evaluations."""
     pool = next(slot.pool for slot in await market.validators() if slot.operator == config.key.address)
-    endpoint = door.endpoint or f"http://{door.host}:{port}"
+    endpoint = config.audit.endpoint or f"http://{config.audit.host}:{port}"
     if await config.ledger.audits.endpoint(market.address, pool) != endpoint:
         await config.ledger.audits.set_endpoint(sender, market.address, endpoint)
-    await archive.refresh((await market.status()).epoch)
-    working = asyncio.create_task(_keep(archive, auditor, market, config.policy.poll_seconds))
-    try:
-        yield working
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        await auditor.close()
-        await server.stop(1.0)
 
 
 async def _keep(archive: Archive, auditor: Auditor, market: MarketContract, poll_seconds: float) -> None:
