@@ -16,9 +16,8 @@ from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import market_option
 from tercet.cli.output import print_json, say
 from tercet.cli.pay import Explanation, MinerPay, SeatPay, StakePay, explain_pay, of_row, percent
-from tercet.cli.pools import read_address
+from tercet.cli.pools import find_address
 from tercet.cli.settings import Settings
-from tercet.cli.unlock import keystore
 from tercet.cli.withdraw import describe_holdings
 from tercet.client import Client
 from tercet.errors import UsageError
@@ -69,13 +68,7 @@ def pay(state: State, *, address: str, epoch: int | None, as_json: bool) -> None
 
     Nothing but the contracts' events is asked for: the epoch is computed again from them, and compared.
     """
-    asyncio.run(_pay(state.settings, _find_address(state.settings, address), epoch, as_json))
-
-
-def _find_address(settings: Settings, name: str) -> str:
-    """An address, or that of a wallet here."""
-    known = {entry.name: entry.address for entry in keystore(settings).list()}
-    return known.get(name) or read_address(name)
+    asyncio.run(_pay(state.settings, find_address(state.settings, address), epoch, as_json))
 
 
 async def _pay(settings: Settings, address: str, epoch: int | None, as_json: bool) -> None:
@@ -274,7 +267,7 @@ def _and_emission(units: int) -> str:
 @pass_state
 def stake(state: State, *, address: str, as_json: bool) -> None:
     """Show what ADDRESS has at stake in a market, what that has earned, and what can be taken home when."""
-    asyncio.run(_stake(state.settings, _find_address(state.settings, address), as_json))
+    asyncio.run(_stake(state.settings, find_address(state.settings, address), as_json))
 
 
 async def _stake(settings: Settings, address: str, as_json: bool) -> None:

@@ -39,6 +39,7 @@ NOUNS: Mapping[str, str] = {
     "delegate": "Put stake behind somebody else's validator.",
     "unstake": "Begin to take stake back.",
     "withdraw": "Take home what a market owes.",
+    "operator": "Replace or revoke the key that speaks for a slot.",
     "explain": "Why an address earned what it earned; what it has at stake.",
     "epoch": "Look at epochs, close them, replay published vectors.",
     "audit": "Look at audits; accuse, vote and settle.",

@@ -19,6 +19,7 @@ from tercet.cli.health import health
 from tercet.cli.home import leave
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
+from tercet.cli.ownership import accept, hand_over, wind_down
 from tercet.cli.rules import describe_rule, read_rules_file, rules_options, take_opening_options
 from tercet.cli.settings import Settings
 from tercet.cli.sponsor import command as sponsor
@@ -43,6 +44,9 @@ command.add_command(withdraw.as_verb_of("market"))
 command.add_command(sponsor.as_verb_of("market"))
 command.add_command(leave)
 command.add_command(health)
+command.add_command(wind_down)
+command.add_command(hand_over)
+command.add_command(accept)
 
 
 @command.command(
@@ -127,6 +131,8 @@ async def _list(settings: Settings, as_json: bool) -> None:
         "reward": "of this epoch, TCT base units, as text",
         "price": "of a miner's registration now, TCT base units, as text",
         "owner": "who may propose rules and wind it down",
+        "pending_owner": "who was offered the market and may accept it; empty when nobody",
+        "last_epoch": "the last one of a market that winds down; null otherwise",
         "rules.*": "the rules in force",
         "contracts.*": "addresses of its stakes, treasury and rules",
         "books.*": "what its contracts hold and for whom, TCT base units, as text",
@@ -175,7 +181,8 @@ async def status_row(market: MarketContract) -> dict[str, Any]:
 async def _show(settings: Settings, as_json: bool) -> None:
     async with open_market(settings) as (_, market):
         row, params = await status_row(market), await market.params()
-        row |= {"owner": await market.owner()}
+        heir, last = await (await market.rules()).pending_owner(), (await market.status()).last_epoch
+        row |= {"owner": await market.owner(), "pending_owner": heir or "", "last_epoch": last}
         contracts = await market.contracts()
         books, miners, applicants = await _books(market), await market.miners(), await market.applicants()
         seats = await _seats(market, params)
@@ -196,6 +203,8 @@ async def _show(settings: Settings, as_json: bool) -> None:
         f"{row['name']} at {row['address']}: epoch {row['epoch']}, {row['phase']}, pays {Amount(int(row['reward']), STAKE)}; "
         f"a miner registers for {Amount(int(row['price']), STAKE)}\n"
     )
+    if last is not None:
+        say(f"It winds down: epoch {last} is its last one.")
     print_table(
         ["uid", "consensus", "endpoint", "owner"],
         [[m.uid, m.consensus, m.endpoint, m.owner] for m in miners],
