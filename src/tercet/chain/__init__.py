@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tercet.chain.closing import Closing, close_epoch, read_state
     from tercet.chain.devnet.server import Server, serve
-    from tercet.chain.emission import Award, EmissionContract, FeesContract, Sale
+    from tercet.chain.emission import Award, EmissionContract, FeesContract, Sale, live_awards
     from tercet.chain.escrow import Authorization, Channel, Claim, EscrowContract
     from tercet.chain.history import History, PastEpoch, recompute_epochs
     from tercet.chain.holdings import Holdings, bring_home, read_holdings
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "closing": ("Closing", "close_epoch", "read_state"),
     "devnet.server": ("Server", "serve"),
-    "emission": ("Award", "EmissionContract", "FeesContract", "Sale"),
+    "emission": ("Award", "EmissionContract", "FeesContract", "Sale", "live_awards"),
     "escrow": ("Authorization", "Channel", "Claim", "EscrowContract"),
     "history": ("History", "PastEpoch", "recompute_epochs"),
     "holdings": ("Holdings", "bring_home", "read_holdings"),
@@ -129,6 +129,7 @@ __all__ = [
     "deploy",
     "job_id",
     "keccak",
+    "live_awards",
     "read_events",
     "read_holdings",
     "read_state",
