@@ -17,6 +17,7 @@ from tercet.cli.connection import open_client, open_market
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.health import health
 from tercet.cli.home import leave
+from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
 from tercet.cli.ownership import accept, hand_over, wind_down
@@ -128,7 +129,7 @@ async def _list(settings: Settings, as_json: bool) -> None:
         "started_at": "Unix seconds by the chain's clock, as the next two",
         "commit_ends": "end of the commit phase",
         "reveal_ends": "end of the reveal phase",
-        "reward": "of this epoch, TCT base units, as text",
+        "reward": "of this epoch, base units of the token it pays in, as text",
         "price": "of a miner's registration now, TCT base units, as text",
         "owner": "who may propose rules and wind it down",
         "pending_owner": "who was offered the market and may accept it; empty when nobody",
@@ -179,8 +180,8 @@ async def status_row(market: MarketContract) -> dict[str, Any]:
 
 
 async def _show(settings: Settings, as_json: bool) -> None:
-    async with open_market(settings) as (_, market):
-        row, params = await status_row(market), await market.params()
+    async with open_market(settings) as (client, market):
+        row, params, unit = await status_row(market), await market.params(), await reward_unit(client, market)
         heir, last = await (await market.rules()).pending_owner(), (await market.status()).last_epoch
         row |= {"owner": await market.owner(), "pending_owner": heir or "", "last_epoch": last}
         contracts = await market.contracts()
@@ -200,7 +201,7 @@ async def _show(settings: Settings, as_json: bool) -> None:
         )
         return
     click.echo(
-        f"{row['name']} at {row['address']}: epoch {row['epoch']}, {row['phase']}, pays {Amount(int(row['reward']), STAKE)}; "
+        f"{row['name']} at {row['address']}: epoch {row['epoch']}, {row['phase']}, pays {Amount(int(row['reward']), unit)}; "
         f"a miner registers for {Amount(int(row['price']), STAKE)}\n"
     )
     if last is not None:
