@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,6 +61,26 @@ class Inventor:
         lines = wire.encode_json({"text": "never asked", "usage": {"prompt": 11, "completion": 11}}) + b"\n"
         request, digest = hashlib.sha256(head.text).digest(), hashlib.sha256(lines).digest()
         answer = wire.sign_answer(self._key, request, digest, Usage(11, 11), 0, 0)
+        package = build_package(Transcript(head.text, body, lines, answer), Submission(1, [], 0.1, 0.2, b""), verdict)
+        return Finding(0, miner.uid, miner.generation, "judged", verdict, 0, 0.0, package)
+
+
+class Hoarder:
+    """Shows an exchange that the miner did sign, a day ago: one good answer for ever."""
+
+    def __init__(self, miner: Key) -> None:
+        self._miner = miner
+
+    def draw(self, miner: MinerEntry, price: Price) -> Question:
+        return Question(miner, {"text": "kept"}, Usage(4, 4), price, price.charge(Usage(4, 4)))
+
+    async def examine(self, question: Question) -> Finding:
+        miner, verdict = question.miner, Verdict(1.0, "")
+        body, day_ago = wire.encode_json({"task": question.task}), int(1000 * (time.time() - 86_400))
+        head = wire.build_head("/tercet/v1/echo", miner.operator, Key.generate().address, body, now_ms=day_ago)
+        lines = wire.encode_json({"text": "kept", "usage": {"prompt": 4, "completion": 4}}) + b"\n"
+        request, digest = hashlib.sha256(head.text).digest(), hashlib.sha256(lines).digest()
+        answer = wire.sign_answer(self._miner, request, digest, Usage(4, 4), 0, 0)
         package = build_package(Transcript(head.text, body, lines, answer), Submission(1, [], 0.1, 0.2, b""), verdict)
         return Finding(0, miner.uid, miner.generation, "judged", verdict, 0, 0.0, package)
 
@@ -137,13 +158,18 @@ class Site:
         return int((await stakes.read("get_pool", judge.pool))[5])
 
 
-def draw_asking(kind: str, examiner: Examiner) -> Asking:
-    return Inventor() if kind == "inventor" else Slanderer(examiner) if kind == "slanderer" else examiner
+def draw_asking(kind: str, examiner: Examiner, miner: Key) -> Asking:
+    makers: dict[str, Callable[[], Asking]] = {
+        "inventor": Inventor,
+        "slanderer": lambda: Slanderer(examiner),
+        "hoarder": lambda: Hoarder(miner),
+    }
+    return makers.get(kind, lambda: examiner)()
 
 
 @contextlib.asynccontextmanager
 async def build_judge(
-    stage: Stage, market: MarketContract, directory: Directory, folder: Path, name: str
+    stage: Stage, market: MarketContract, directory: Directory, folder: Path, name: str, miner: Key
 ) -> AsyncIterator[Judge]:
     key = await stage.key(stake=2 * STAKE)
     ledger, sender = stage.ledger, Sender(stage.ledger.rpc, key)
@@ -157,7 +183,7 @@ async def build_judge(
         stack.push_async_callback(buyer.close)
         examiner = Examiner(Echo(), buyer, answer_seconds=5, judge_seconds=5, concurrency=2, keep=True)
         chain_seat = ChainSeat(ledger, market, sender)
-        asking = draw_asking(name, examiner)
+        asking = draw_asking(name, examiner, miner)
         validator = Validator(policy, chain_seat, directory, asking, book, chain_seat.identity)
         archive = Archive(market, ledger.audits, book)
         auditor = Auditor(ledger, market, sender, Echo(), accuse=name != "bystander")
@@ -191,7 +217,8 @@ async def build_site(town: Town, stage: Stage, folder: Path, *names: str) -> Asy
         stack.push_async_callback(directory.close)
         await directory.refresh()
         judges = [
-            await stack.enter_async_context(build_judge(there, market, directory, folder, name)) for name in names
+            await stack.enter_async_context(build_judge(there, market, directory, folder, name, miner_key))
+            for name in names
         ]
         site = Site(there, ledger, market, judges)
         for judge in judges:
@@ -231,6 +258,33 @@ async def test_a_cheat_is_found_accused_and_slashed_and_the_honest_are_paid(
         assert gained == {judge.name: held[judge.name] for judge in honest}
         assert await site.held(liar, epoch) == 0
         assert await site.claimable(liar) == before[liar.name] + earned[liar.name]
+
+
+@pytest.mark.slow
+async def test_an_old_answer_is_vouched_for_by_nobody(
+    market_town: Town, stage: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The miner's signature is true and the score is right, but it happened in another epoch: paid to others, not slashed."""
+    caplog.set_level(logging.INFO)
+    async with build_site(market_town, stage, tmp_path, "first", "second", "third", "hoarder") as site:
+        *honest, hoarder = site.judges
+        epoch = await site.play()
+        held = [await site.held(judge, epoch) for judge in site.judges]
+        assert min(held) > 0
+        await site.audit(*honest)
+        assert "before anything could count for this epoch" in caplog.text
+        for sample in range(4):
+            assert await site.ledger.audits.accusation(site.market.address, epoch, hoarder.vid, sample) is None
+        before = [await site.claimable(judge) for judge in site.judges]
+        await site.play()
+        earned = [await site.claimable(judge) - had for judge, had in zip(site.judges, before, strict=True)]
+        await site.audit(honest[0])
+        released = [
+            await site.claimable(judge) - had - got for judge, had, got in zip(site.judges, before, earned, strict=True)
+        ]
+        assert released == [*held[:-1], 0]
+        assert await site.held(hoarder, epoch) == 0
+        assert await site.bonded(hoarder) == STAKE
 
 
 @pytest.mark.slow

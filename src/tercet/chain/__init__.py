@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tercet.chain.devnet.server import Server, serve
     from tercet.chain.emission import Award, EmissionContract, FeesContract, Sale, live_awards
     from tercet.chain.escrow import Authorization, Channel, Claim, EscrowContract
-    from tercet.chain.history import History, PastEpoch, recompute_epochs
+    from tercet.chain.history import History, PastEpoch, find_epoch_start, recompute_epochs
     from tercet.chain.holdings import Holdings, bring_home, read_holdings
     from tercet.chain.jobs import HeldJob, JobEnd, JobRecord, JobsContract, job_id
     from tercet.chain.keys import Key, address_from_public, keccak, recover, text_digest
@@ -44,7 +44,7 @@ _HOMES = {
     "devnet.server": ("Server", "serve"),
     "emission": ("Award", "EmissionContract", "FeesContract", "Sale", "live_awards"),
     "escrow": ("Authorization", "Channel", "Claim", "EscrowContract"),
-    "history": ("History", "PastEpoch", "recompute_epochs"),
+    "history": ("History", "PastEpoch", "find_epoch_start", "recompute_epochs"),
     "holdings": ("Holdings", "bring_home", "read_holdings"),
     "jobs": ("HeldJob", "JobEnd", "JobRecord", "JobsContract", "job_id"),
     "keys": ("Key", "address_from_public", "keccak", "recover", "text_digest"),
@@ -127,6 +127,7 @@ __all__ = [
     "channel_id",
     "close_epoch",
     "deploy",
+    "find_epoch_start",
     "job_id",
     "keccak",
     "live_awards",
