@@ -98,6 +98,9 @@ def global_options() -> list[click.Option]:
     shared: dict[str, Any] = {"expose_value": False, "is_eager": True}
     return [
         click.Option(["--chain"], metavar="URL", callback=_set_flag, help="JSON-RPC address of the chain.", **shared),
+        click.Option(
+            ["--deployment"], metavar="FILE", callback=_set_flag, help="Addresses of the contracts there.", **shared
+        ),
         click.Option(["--home"], metavar="DIR", callback=_set_flag, help="Where state is kept.", **shared),
         click.Option(
             ["--no-color"], is_flag=True, callback=_set_no_color, help="No colour (or set NO_COLOR).", **shared
