@@ -16,6 +16,9 @@ Callers catch the base of what they did; people read the leaf.
     │   └── MinerError           an exchange with a miner failed: one leaf for each reason
     └── SubnetError              the work itself failed                             exit 1
         ├── TaskError            a task that no honest miner could answer
+        ├── SubmissionError      what a miner sent is not what was asked for
+        ├── SandboxError         work cannot be run in the sandbox
+        │   └── SandboxMissingError     this machine cannot contain strangers' code
         └── ModelError           a model file cannot be had, trusted or loaded
             └── ModelUnreachableError   not in the cache, and nowhere to fetch it from  exit 4
 
@@ -318,6 +321,18 @@ class SubnetError(TercetError):
 
 class TaskError(SubnetError):
     """A task that no honest miner could answer: wrong shape, or past a limit."""
+
+
+class SubmissionError(SubnetError):
+    """What a miner sent is not what was asked for: wrong shape, wrong type, too large. The text is for the miner."""
+
+
+class SandboxError(SubnetError):
+    """Work cannot be run in the sandbox as it was asked to."""
+
+
+class SandboxMissingError(SandboxError):
+    """The machine cannot contain strangers' code."""
 
 
 class ModelError(SubnetError):

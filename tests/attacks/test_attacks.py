@@ -49,7 +49,7 @@ def test_without_the_audited_share_it_pays_not_to_measure(name: str) -> None:
 
 
 def test_asked_one_by_one_one_machine_looks_like_three() -> None:
-    """So it is the common window that stops sybils."""
+    """So it is the common moment that stops sybils."""
     (trial,) = play("sybil", probing="apart").values()
     assert trial.attacker > 1.5 * trial.honest
 

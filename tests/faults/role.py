@@ -100,9 +100,7 @@ async def run(facts: Mapping[str, Any]) -> int:
                 facts["market"],
                 mechanism,
                 state,
-                policy=Policy(
-                    challenges_per_miner=3, concurrency=8, poll_seconds=0.25, answer_seconds=facts["answer_seconds"]
-                ),
+                policy=Policy(challenges_per_miner=3, poll_seconds=0.25, answer_seconds=facts["answer_seconds"]),
             )
         )
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tercet.chain import Deployment, Key, Ledger, Rpc
+from tercet.client import Client
 from tercet.market import Price, Usage
 from tercet.nodes.admission import Limits
 from tercet.nodes.buyer import Buyer
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.miner import MinerConfig, run_miner
+from tercet.nodes.shop import Shop
 from tercet.subnets.echo import Echo
 
 
@@ -68,6 +70,17 @@ async def buy(config: dict[str, Any]) -> int:
     return 0
 
 
+async def shop(config: dict[str, Any]) -> int:
+    """Buy one echo after the other, telling of each, until killed."""
+    ledger = load_ledger(config)
+    key, market = Key.from_hex(config["key"]), ledger.market(config["market"])
+    state, deposit = Path(config["state"]), config["deposit"]
+    async with Shop.open(Client(ledger), market, Echo(), key, state, deposit=deposit) as opened:
+        while True:
+            bought = await opened.buy({"text": "hello"}, budget=10_000, deadline_seconds=60, avoid=config["avoid"])
+            print(json.dumps({"charged": bought.charged}), flush=True)
+
+
 if __name__ == "__main__":
-    role = {"miner": mine, "buyer": buy}[sys.argv[1]]
+    role = {"miner": mine, "buyer": buy, "shop": shop}[sys.argv[1]]
     sys.exit(asyncio.run(role(json.loads(sys.argv[2]))))

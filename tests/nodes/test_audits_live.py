@@ -17,7 +17,7 @@ from tercet.chain.audits import AccusationState, Proof
 from tercet.chain.market import MarketContract
 from tercet.client import Client
 from tercet.errors import MinerRefused
-from tercet.market import Price, Usage, Verdict
+from tercet.market import Price, Task, Usage, Verdict
 from tercet.market.audit import EvaluationLog, sample_index
 from tercet.nodes import wire
 from tercet.nodes.archive import Archive
@@ -29,6 +29,7 @@ from tercet.nodes.caller import Caller
 from tercet.nodes.directory import Directory, MinerEntry
 from tercet.nodes.epochs import Asking, Policy, Validator
 from tercet.nodes.examiner import Examiner, Question
+from tercet.nodes.response import Response
 from tercet.nodes.schedule import Phase
 from tercet.nodes.scores import Finding
 from tercet.nodes.seat import ChainSeat
@@ -51,30 +52,36 @@ class Inventor:
         self._key = Key.generate()
 
     def draw(self, miner: MinerEntry, price: Price) -> Question:
-        return Question(miner, {"text": "never asked"}, Usage(11, 11), price, price.charge(Usage(11, 11)))
+        return self.pose(miner, price, {"text": "never asked"})
 
-    async def examine(self, question: Question) -> Finding:
-        miner, verdict = question.miner, Verdict(1.0, "")
+    def pose(self, miner: MinerEntry, price: Price, task: Task) -> Question:
+        return Question(miner, task, Usage(11, 11), price, price.charge(Usage(11, 11)))
+
+    async def meet(self, miner: MinerEntry) -> None:
+        pass
+
+    async def ask(self, question: Question) -> Response:
         body = wire.encode_json({"task": question.task})
         head = wire.build_head("/tercet/v1/echo", self._key.address, Key.generate().address, body, now_ms=10**12)
         lines = wire.encode_json({"text": "never asked", "usage": {"prompt": 11, "completion": 11}}) + b"\n"
         request, digest = hashlib.sha256(head.text).digest(), hashlib.sha256(lines).digest()
         answer = wire.sign_answer(self._key, request, digest, Usage(11, 11), 0, 0)
-        package = build_package(Transcript(head.text, body, lines, answer), Submission(1, [], 0.1, 0.2, b""), verdict)
-        return Finding(0, miner.uid, miner.generation, "judged", verdict, 0, 0.0, package)
+        transcript = Transcript(head.text, body, lines, answer)
+        return Response("judged", question.task, Submission(1, [], 0.1, 0.2, b""), transcript=transcript)
+
+    async def judge(self, miner: MinerEntry, response: Response) -> Finding:
+        return self.find((miner.uid, miner.generation), response, Verdict(1.0, ""))
+
+    def find(self, tenant: tuple[int, int], response: Response, verdict: Verdict) -> Finding:
+        package = build_package(response.transcript, response.submission, verdict)
+        return Finding(0, *tenant, "judged", verdict, 0, 0.0, package)
 
 
-class Slanderer:
+class Slanderer(Examiner):
     """Asks like everybody, and says that right answers are wrong."""
 
-    def __init__(self, examiner: Examiner) -> None:
-        self._examiner = examiner
-
-    def draw(self, miner: MinerEntry, price: Price) -> Question:
-        return self._examiner.draw(miner, price)
-
-    async def examine(self, question: Question) -> Finding | None:
-        found = await self._examiner.examine(question)
+    async def judge(self, miner: MinerEntry, response: Response) -> Finding | None:
+        found = await super().judge(miner, response)
         return None if found is None else replace(found, verdict=Verdict(0.0, "the text came back changed"))
 
 
@@ -110,8 +117,7 @@ class Site:
         while True:
             for judge in self.judges:
                 await judge.validator.turn()
-                while judge.validator._errands:
-                    await asyncio.gather(*judge.validator._errands)
+                await judge.validator.quiet()
             if await self.epoch() > epoch:
                 break
             await self.ledger.rpc.call("evm_increaseTime", hex(10))
@@ -137,10 +143,6 @@ class Site:
         return int((await stakes.read("get_pool", judge.pool))[5])
 
 
-def draw_asking(kind: str, examiner: Examiner) -> Asking:
-    return Inventor() if kind == "inventor" else Slanderer(examiner) if kind == "slanderer" else examiner
-
-
 @contextlib.asynccontextmanager
 async def build_judge(
     stage: Stage, market: MarketContract, directory: Directory, folder: Path, name: str
@@ -155,9 +157,10 @@ async def build_judge(
         payer = await stage.key(credit=10**9)
         buyer = Buyer(payer, ledger, market.address, folder / f"{name}.sqlite", deposit=10**6)
         stack.push_async_callback(buyer.close)
-        examiner = Examiner(Echo(), buyer, answer_seconds=5, judge_seconds=5, concurrency=2, keep=True)
+        kind = Slanderer if name == "slanderer" else Examiner
+        examiner = kind(Echo(), buyer, answer_seconds=5, judge_seconds=5, keep=True)
         chain_seat = ChainSeat(ledger, market, sender)
-        asking = draw_asking(name, examiner)
+        asking: Asking = Inventor() if name == "inventor" else examiner
         validator = Validator(policy, chain_seat, directory, asking, book, chain_seat.identity)
         archive = Archive(market, ledger.audits, book)
         auditor = Auditor(ledger, market, sender, Echo(), accuse=name != "bystander")

@@ -20,7 +20,7 @@ from tercet.errors import (
 from tercet.market import Answer, Price, Task, Usage, Verdict
 from tercet.nodes.buyer import Buyer
 from tercet.nodes.directory import MinerEntry
-from tercet.nodes.examiner import Examiner
+from tercet.nodes.examiner import Examiner, Question
 from tercet.nodes.scores import Finding
 from tercet.subnets import Piece, Submission
 from tercet.subnets.echo import Echo
@@ -105,18 +105,21 @@ class Judge(Echo):
         return await super().judge(task, submissions)
 
 
-def build(behaviour: Any, judge: Echo | None = None, *, concurrency: int = 2) -> tuple[Examiner, FakeBuyer]:
+def build(behaviour: Any, judge: Echo | None = None) -> tuple[Examiner, FakeBuyer]:
     buyer = FakeBuyer(behaviour)
     mechanism = judge or Echo()
-    examiner = Examiner(
-        mechanism, cast("Buyer", buyer), answer_seconds=0.05, judge_seconds=0.05, concurrency=concurrency
-    )
-    return examiner, buyer
+    return Examiner(mechanism, cast("Buyer", buyer), answer_seconds=0.05, judge_seconds=0.05), buyer
+
+
+async def examine(examiner: Examiner, question: Question) -> Finding | None:
+    """Ask, then judge."""
+    response = await examiner.ask(question)
+    return None if response is None else await examiner.judge(question.miner, response)
 
 
 async def find(behaviour: Any, judge: Echo | None = None) -> Finding | None:
     examiner, _ = build(behaviour, judge)
-    return await examiner.examine(examiner.draw(MINER, Price(per_request=10)))
+    return await examine(examiner, examiner.draw(MINER, Price(per_request=10)))
 
 
 async def test_an_honest_answer_is_judged() -> None:
@@ -177,14 +180,14 @@ async def test_a_judge_that_fails_or_hangs_blames_nobody(judge: Judge) -> None:
     assert await find(honest, judge) is None
 
 
-async def test_questions_and_judgements_are_bounded() -> None:
-    """Two questions in flight, one judgement at a time: the machine is shared."""
+async def test_questions_fly_together_and_are_judged_one_by_one() -> None:
+    """Miners are compared in one moment; the judge's machine has one model."""
     judge = Judge(seconds=0.001)
     examiner, buyer = build(honest, judge)
     questions = [examiner.draw(MINER, Price(per_request=10)) for _ in range(12)]
-    found = await asyncio.gather(*(examiner.examine(question) for question in questions))
+    found = await asyncio.gather(*(examine(examiner, question) for question in questions))
     assert all(found)
-    assert (buyer.most, judge.most) == (2, 1)
+    assert (buyer.most, judge.most) == (12, 1)
 
 
 async def test_a_question_is_an_ordinary_purchase() -> None:
@@ -194,5 +197,5 @@ async def test_a_question_is_an_ordinary_purchase() -> None:
     assert first.task != second.task
     assert set(first.task) == {"text"}
     assert first.cost == 10 + 64
-    await examiner.examine(first)
+    await examine(examiner, first)
     assert buyer.terms == [(Usage(64, 64), 0.05, first.price)]

@@ -38,7 +38,7 @@ class Economy:
     period_seconds: int = 840
     """Length of an emission period: two epochs of the default rules, so that a run sees several."""
     probing: Probing = "together"
-    """Whether validators put their questions to all miners in one window, so that miners who share a machine share its
+    """Whether validators ask all miners at the same moment, as ours do, so that miners who share a machine share its
     throughput, or one after the other, so that one machine looks as good as many."""
 
 

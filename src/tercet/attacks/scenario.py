@@ -1,7 +1,7 @@
 """How good miners are, how that changes, and how well validators see it.
 
 A scenario is a quality process and a noise. Quality belongs to machines: miners that share one machine share its
-throughput, as long as validators put their questions to all miners in the same window.
+throughput, as long as validators ask all miners at the same moment, as `nodes.schedule.Agenda` does.
 """
 
 from __future__ import annotations

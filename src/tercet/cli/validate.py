@@ -57,7 +57,9 @@ __all__ = ["command"]
 @click.option(
     "--capacity", default=1.0, show_default=True, help="Miners' worth of perfect work that the market asks for."
 )
-@click.option("--concurrency", default=2, show_default=True, help="Questions in flight.")
+@click.option(
+    "--concurrency", default=64, show_default=True, help="Questions in flight: so many miners are asked at once."
+)
 @click.option("--answer-seconds", default=30.0, show_default=True, help="How long a miner has for an answer.")
 @click.option("--judge-seconds", default=60.0, show_default=True, help="How long a verdict may take.")
 @click.option("--audit-host", default="127.0.0.1", show_default=True, help="Listen here for the other validators.")

@@ -29,7 +29,7 @@ class Receipt:
     key: str
     """Id of the API key that paid. Never the key itself."""
     kind: str
-    """What was asked for: `chat` or `embed`."""
+    """What was asked for: `chat` or `embed`; of an answer that was bought by itself, the subnet's name."""
     model: str
     status: Status
     time_ms: int
@@ -44,7 +44,7 @@ class Receipt:
     """The address that signed."""
     usage: Usage = Usage()  # noqa: RUF009 - frozen
     charged: int = 0
-    """Credit units taken from the key's budget."""
+    """Credit units taken from the key's budget; of a failed purchase, what the miner may take all the same."""
     price: Price = Price()  # noqa: RUF009 - frozen
     """What was offered to the miner."""
     probation: bool = False

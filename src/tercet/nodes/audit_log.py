@@ -19,6 +19,7 @@ from tercet.market import Task, Verdict
 from tercet.market.audit import SCORE_SCALE, Evaluation, hash_package
 from tercet.nodes import wire
 from tercet.nodes.buyer import Transcript
+from tercet.nodes.response import read_pieces
 from tercet.nodes.scores import Finding, score_miner
 from tercet.subnets import Submission
 
@@ -122,7 +123,7 @@ def _read(content: Mapping[str, Any], entry: Evaluation, operators: Collection[s
     if receiver not in operators:
         # Of a miner that has left nothing is known any more.
         raise EvidenceError(f"{receiver} never was the operator of miner {entry.uid}.", certain=bool(operators))
-    pieces = [wire.decode_json(line) for line in lines.split(b"\n") if line]
+    pieces = read_pieces(lines)
     first, total = float(content["first_seconds"]), float(content["total_seconds"])
     if not 0 <= first <= total < 86_400:
         raise EvidenceError("The times are none.", certain=True)

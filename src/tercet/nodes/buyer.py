@@ -166,6 +166,8 @@ class Exchange:
         """From sending the request to the verified end; 0 before it."""
         self.request_hash = b""
         """sha256 of the canonical request text."""
+        self.at_risk = 0
+        """Credit units that the miner may take although no answer of it could be believed: a voucher for them is out."""
 
     @property
     def answer(self) -> Answer:
@@ -326,4 +328,6 @@ class Exchange:
             return
         book = self._buyer.channels.book
         (book.lose if lost else book.release)(promise)
+        if lost:
+            self.at_risk += promise.reserve
         self._buyer.channels.ended(promise.account)

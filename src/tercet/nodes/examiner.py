@@ -1,4 +1,4 @@
-"""One challenge: buy an answer as any buyer would, have it judged, say what was found.
+"""One question: buy an answer as any buyer would, have it judged, say what was found.
 
 Knows the buyer and the mechanism, not the epoch. What goes wrong on our side is held against nobody.
 """
@@ -6,6 +6,7 @@ Knows the buyer and the mechanism, not the epoch. What goes wrong on our side is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -18,14 +19,14 @@ from tercet.errors import (
     MinerMisbehaved,
     MinerRefused,
     SubnetError,
-    TercetError,
 )
 from tercet.market import Price, Task, Usage, Verdict
 from tercet.nodes.audit_log import build_package
-from tercet.nodes.buyer import Buyer, Transcript
+from tercet.nodes.buyer import Buyer
 from tercet.nodes.directory import MinerEntry
+from tercet.nodes.response import Response
 from tercet.nodes.scores import Finding, Kind
-from tercet.subnets import Mechanism, Piece, Submission
+from tercet.subnets import Mechanism, Piece, Stocked, Submission
 
 __all__ = ["Examiner", "Question"]
 
@@ -47,75 +48,54 @@ class Question:
     """The most it can cost, credit units."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    kind: Kind
-    submission: Submission
-    charged: int
-    usage: Usage = Usage()  # noqa: RUF009 - frozen
-    transcript: Transcript | None = None
-
-
 class Examiner:
-    """Asks and judges, at most `concurrency` questions at a time and one judgement at a time."""
+    """Asks and judges; one judgement at a time."""
 
     def __init__(
-        self,
-        mechanism: Mechanism,
-        buyer: Buyer,
-        *,
-        answer_seconds: float,
-        judge_seconds: float,
-        concurrency: int,
-        keep: bool = False,
+        self, mechanism: Mechanism, buyer: Buyer, *, answer_seconds: float, judge_seconds: float, keep: bool = False
     ) -> None:
         """Nothing is asked yet. `keep` keeps with each finding what an auditor needs to run it again."""
         self._keep = keep
         self._mechanism, self._buyer = mechanism, buyer
         self._answer_seconds, self._judge_seconds = answer_seconds, judge_seconds
-        self._asking = asyncio.Semaphore(concurrency)
         # One model, one thread: two judgements at once would only slow each other.
         self._judging = asyncio.Lock()
 
     def draw(self, miner: MinerEntry, price: Price) -> Question:
         """A question to `miner` that nobody could have prepared, at the price that any buyer pays it."""
-        task = self._mechanism.challenge(os.urandom(32))
+        beacon = self._mechanism.beacon() if isinstance(self._mechanism, Stocked) else os.urandom(32)
+        return self.pose(miner, price, self._mechanism.challenge(beacon))
+
+    def pose(self, miner: MinerEntry, price: Price, task: Task) -> Question:
+        """A given task as a question to `miner`."""
         limit = self._mechanism.limit(task)
         return Question(miner, task, limit, price, price.charge(limit))
 
-    async def examine(self, question: Question) -> Finding | None:
-        """What the answer is worth, for epoch 0 until the caller says which; None when the fault is ours."""
-        miner = question.miner
-        try:
-            async with self._asking:
-                reply = await self._ask(question)
-            verdict = await self._judge(question.task, reply)
-        except TimeoutError:
-            log.warning("challenge.unjudged uid=%d judge_seconds=%g", miner.uid, self._judge_seconds)
-            return None
-        except (BudgetError, ChainError, SubnetError) as error:
-            log.warning("challenge.skipped uid=%d why=%r", miner.uid, str(error))
-            return None
-        package = build_package(reply.transcript, reply.submission, verdict) if self._keep else b""
-        return Finding(0, miner.uid, miner.generation, reply.kind, verdict, reply.charged, time.time(), package)
+    async def meet(self, miner: MinerEntry) -> None:
+        """Open the channel to `miner` unless it is open. When that fails, asking fails too, and says why."""
+        with contextlib.suppress(ChainError, BudgetError):
+            await self._buyer.channels.ready(miner)
 
-    async def _ask(self, question: Question) -> _Reply:
-        """Buy the answer. A miner's failure is a reply too."""
+    async def ask(self, question: Question) -> Response | None:
+        """Buy the answer; a miner's failure is a response too. None when the fault is ours."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._answer_seconds * PATIENCE):
                 return await self._buy(question)
         except MinerMisbehaved as error:
             # Without the miner's signature under it, anybody on the way may have done it.
-            return _failed(question, "forged" if error.evidence else "missed", error, began)
+            return _failed(question, "forged" if error.evidence else "missed", str(error), began)
         except MinerRefused as error:
-            return _failed(question, "missed", error, began, f"refused: {error.code}")
+            return _failed(question, "missed", f"refused: {error.code}", began)
         except MinerError as error:
-            return _failed(question, "missed", error, began)
-        except TimeoutError as error:
-            return _failed(question, "missed", error, began, f"no answer in {self._answer_seconds:g} s")
+            return _failed(question, "missed", str(error), began)
+        except TimeoutError:
+            return _failed(question, "missed", f"no answer in {self._answer_seconds:g} s", began)
+        except (BudgetError, ChainError, SubnetError) as error:
+            log.warning("challenge.skipped uid=%d why=%r", question.miner.uid, str(error))
+            return None
 
-    async def _buy(self, question: Question) -> _Reply:
+    async def _buy(self, question: Question) -> Response:
         pieces: list[Piece] = []
         async with self._buyer.ask(
             question.miner,
@@ -135,23 +115,36 @@ class Examiner:
             evidence=exchange.answer.signature,
         )
         transcript = exchange.transcript if self._keep else None
-        return _Reply("judged", submission, exchange.charged, exchange.answer.usage, transcript)
+        return Response("judged", question.task, submission, exchange.charged, exchange.answer.usage, transcript)
 
-    async def _judge(self, task: Task, reply: _Reply) -> Verdict:
-        if reply.kind != "judged":
-            return Verdict(0.0, reply.submission.failure)
-        async with self._judging, asyncio.timeout(self._judge_seconds):
-            (verdict,) = await self._mechanism.judge(task, [reply.submission])
-        # What every answer has, whether the judge got as far as measuring it or not.
-        bill = {
-            "first_seconds": reply.submission.first_seconds,
-            "total_seconds": reply.submission.total_seconds,
-            "completion": float(reply.usage.completion),
-        }
-        return replace(verdict, measures={**bill, **(verdict.measures or {})})
+    async def judge(self, miner: MinerEntry, response: Response) -> Finding | None:
+        """What the answer is worth, for epoch 0 until the caller says which; None when the fault is ours."""
+        verdict = Verdict(0.0, response.submission.failure)
+        try:
+            if response.kind == "judged":
+                async with self._judging, asyncio.timeout(self._judge_seconds):
+                    (verdict,) = await self._mechanism.judge(response.task, [response.submission])
+        except TimeoutError:
+            log.warning("challenge.unjudged uid=%d judge_seconds=%g", miner.uid, self._judge_seconds)
+            return None
+        except SubnetError as error:
+            log.warning("challenge.skipped uid=%d why=%r", miner.uid, str(error))
+            return None
+        return self.find((miner.uid, miner.generation), response, verdict)
+
+    def find(self, tenant: tuple[int, int], response: Response, verdict: Verdict) -> Finding:
+        """A verdict as a finding, for epoch 0 until the caller says which."""
+        if response.kind == "judged":
+            # What every answer has, whether the judge got as far as measuring it or not.
+            bill = {
+                "first_seconds": response.submission.first_seconds,
+                "total_seconds": response.submission.total_seconds,
+                "completion": float(response.usage.completion),
+            }
+            verdict = replace(verdict, measures={**bill, **(verdict.measures or {})})
+        package = build_package(response.transcript, response.submission, verdict) if self._keep else b""
+        return Finding(0, *tenant, response.kind, verdict, response.charged, time.time(), package)
 
 
-def _failed(question: Question, kind: Kind, error: Exception, began: float, failure: str = "") -> _Reply:
-    seconds = time.monotonic() - began
-    why = failure or (str(error) if isinstance(error, TercetError) else repr(error))
-    return _Reply(kind, Submission(question.miner.uid, [], seconds, seconds, b"", why), 0)
+def _failed(question: Question, kind: Kind, why: str, began: float) -> Response:
+    return Response.failed(kind, question.task, question.miner.uid, why, time.monotonic() - began)

@@ -6,13 +6,12 @@ phase and badly in the other would not be seen otherwise. What it sees after its
 
 from __future__ import annotations
 
-import bisect
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["Agenda", "ChainClock", "EpochFacts", "Moments", "Phase", "Step", "next_step"]
+__all__ = ["Agenda", "ChainClock", "EpochFacts", "Moments", "Phase", "Step", "Window", "next_step"]
 
 
 class Phase(Enum):
@@ -100,50 +99,86 @@ def next_step(facts: EpochFacts, moments: Moments) -> Step:
     return Step.WAIT
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of the chain's time in which miners can be asked."""
+
+    start: float
+    end: float
+    """The last moment to ask; a window that ends before it starts is over."""
+    gap: float = 0.0
+    """Seconds that an answer takes: two moments lie so far apart where there is room, so that bursts do not meet."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody can be asked any more."""
+        return self.start >= self.end
+
+    def draw(self, count: int, draws: random.Random) -> list[float]:
+        """`count` moments, soonest first: evenly at random, no two closer than the gap or half of an even share."""
+        length = self.end - self.start
+        gap = min(self.gap, length / (2 * max(1, count)))
+        room = length - gap * max(0, count - 1)
+        return [
+            self.start + draw * room + n * gap for n, draw in enumerate(sorted(draws.random() for _ in range(count)))
+        ]
+
+
 @dataclass(slots=True)
 class Agenda:
-    """Whom to ask when, for one epoch's weights. Grows as miners register; never asks one tenant twice too often."""
+    """Whom to ask when, for one epoch's weights: everybody at once, at a few moments that are drawn once.
+
+    Names that share a machine are asked while it is busy with all of them (docs/decisions/0063-ask-everybody-at-once.md).
+    Miners that register later join at the moments that are left. Nobody is asked more often than it may be.
+    """
 
     target: int
     """The epoch whose weights the answers count for."""
-    moments: list[tuple[float, tuple[int, int]]] = field(default_factory=list)
-    """(when, (uid, generation)), soonest first."""
-    planned: set[tuple[int, int]] = field(default_factory=set)
+    moments: list[float] = field(default_factory=list)
+    """Soonest first; drawn when there is somebody to ask."""
+    left: dict[tuple[int, int], int] = field(default_factory=dict)
+    """How often each (uid, generation) that was planned will still be asked: at the last moments, so that whoever
+    misses as much is asked together."""
 
     def plan(
         self,
         miners: Iterable[tuple[int, int]],
         taken: Mapping[tuple[int, int], int],
         count: int,
-        window: tuple[float, float],
+        window: Window,
         draws: random.Random,
     ) -> list[tuple[int, int]]:
-        """Spread what is missing of `count` questions to each miner not yet planned evenly at random over `window`.
+        """Take in miners that were not planned yet. The first ones have the moments drawn.
 
         Args:
             miners: (uid, generation) of every registered miner.
             taken: how often each was asked already, before a restart.
             count: questions a miner in one epoch.
-            window: from when to when; a window that is over plans nothing.
+            window: what is left of the time; one that is over plans nothing.
             draws: where the randomness comes from.
 
         Returns:
             Who is new.
 
         """
-        start, end = window
-        new = sorted(set(miners) - self.planned) if start < end else []
-        for miner in new:
-            self.planned.add(miner)
-            for _ in range(count - taken.get(miner, 0)):
-                bisect.insort(self.moments, (draws.uniform(start, end), miner))
+        new = [] if window.over else sorted(set(miners) - self.left.keys())
+        missing = {miner: max(0, count - taken.get(miner, 0)) for miner in new}
+        if new and not self.left:
+            self.moments = window.draw(max(missing.values()), draws)
+        self.left |= {miner: min(due, len(self.moments)) for miner, due in missing.items()}
         return new
 
     def due(self, now: float) -> list[tuple[int, int]]:
-        """Take out whose moment has come."""
-        cut = bisect.bisect_right(self.moments, now, key=lambda moment: moment[0])
-        taken, self.moments = self.moments[:cut], self.moments[cut:]
-        return [miner for _, miner in taken]
+        """Whom to ask at once, now: take out one moment that has come.
+
+        One at a time: after a turn that came late, what was slept through is not asked in one heap.
+        """
+        if not self.moments or self.moments[0] > now:
+            return []
+        asked = sorted(miner for miner, left in self.left.items() if left >= len(self.moments))
+        self.moments.pop(0)
+        self.left |= {miner: self.left[miner] - 1 for miner in asked}
+        return asked
 
 
 @dataclass(slots=True)

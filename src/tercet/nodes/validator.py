@@ -199,7 +199,6 @@ def _examiner(config: ValidatorConfig, buyer: Buyer, *, keep: bool) -> Examiner:
         buyer,
         answer_seconds=policy.answer_seconds,
         judge_seconds=policy.judge_seconds,
-        concurrency=policy.concurrency,
         keep=keep,
     )
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from tercet.subnets.mechanism import (
     Auditable,
+    Contender,
+    Contest,
     Mechanism,
     Piece,
+    Prepared,
     Recheck,
     Role,
+    Stocked,
     Submission,
     UnknownSubnetError,
     load_mechanism,
@@ -16,10 +20,14 @@ from tercet.subnets.mechanism import (
 
 __all__ = [
     "Auditable",
+    "Contender",
+    "Contest",
     "Mechanism",
     "Piece",
+    "Prepared",
     "Recheck",
     "Role",
+    "Stocked",
     "Submission",
     "UnknownSubnetError",
     "load_mechanism",

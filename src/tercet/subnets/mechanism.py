@@ -13,10 +13,14 @@ from tercet.market import Price, Task, Usage, Verdict
 
 __all__ = [
     "Auditable",
+    "Contender",
+    "Contest",
     "Mechanism",
     "Piece",
+    "Prepared",
     "Recheck",
     "Role",
+    "Stocked",
     "Submission",
     "UnknownSubnetError",
     "load_mechanism",
@@ -105,6 +109,71 @@ class Auditable(Protocol):
             task: what was asked.
             submission: what came, with the times that the other validator says it took.
             claimed: its score, and the `opening` that its verdict carried.
+
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One miner in a round: what it was asked, and what came of it."""
+
+    uid: int
+    generation: int
+    """Of its slot when it was asked: a later tenant of the same uid is another miner."""
+    task: Task
+    submission: Submission
+    """What it sent, signed before anybody could know the seed of `judge_round`; `failure` says why there is nothing."""
+
+
+@runtime_checkable
+class Stocked(Protocol):
+    """A mechanism whose challenges take work to make: it makes some ahead, so that asking waits for none."""
+
+    def beacon(self) -> bytes:
+        """32 random bytes that nobody saw before, for a `challenge` that is ready or soon will be."""
+
+
+@runtime_checkable
+class Contest(Protocol):
+    """A mechanism whose miners compete over one piece of work, asked and judged together once in an epoch.
+
+    Beside `Mechanism`, whose `challenge` and `judge` still work for a single answer: for buyers. A validator asks
+    every miner in the same moment of epoch T - 1, and judges all answers when T has begun; the verdicts count for the
+    weights of T (docs/decisions/0064-rounds.md).
+    """
+
+    def assign(self, seed: bytes, uid: int) -> Task:
+        """What the miner `uid` is asked in this round.
+
+        Args:
+            seed: 32 bytes that nobody knew an epoch ago, the same for every validator of the market.
+            uid: the miner's slot. Take no notice of it where all do the same work.
+
+        """
+
+    async def judge_round(self, seed: bytes, contenders: Sequence[Contender]) -> Sequence[Verdict]:
+        """One verdict per contender, in order; never raises for what a miner sent.
+
+        Args:
+            seed: 32 bytes that nobody knew when the answers were signed, the same for every validator: draw the
+                sample from it that all are measured on.
+            contenders: every miner that was asked and is still there, by uid; also those that did not answer.
+
+        """
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A contest with something to do before its miners are asked, such as publishing what they start from."""
+
+    async def begin(self, epoch: int) -> None:
+        """Get ready to ask; called before the miners are asked, and once more when a restart comes in between.
+
+        Args:
+            epoch: the one whose weights the round counts for: it names the round.
+
+        Raises:
+            SubnetError: it cannot be done, so nobody is asked in this round.
 
         """
 

@@ -27,7 +27,7 @@ def play(_scenario: str, lab: Lab) -> Mapping[str, Trial]:
 ATTACK = Attack(
     name="sybil",
     about="One machine answers under three miners' names and hopes for three shares.",
-    stopped_by="miners are asked in one window, so names share a machine's throughput; each name pays the rising price",
+    stopped_by="all are asked at the same moment, so names share a machine's throughput; each name pays the rising price",
     twin="the same machine under one name",
     play=play,
     epochs=8,

@@ -52,7 +52,8 @@ class Pace:
     challenges: int
     """To each miner, by each validator, in each epoch."""
     answer_seconds: float
-    """How long validators wait for an answer."""
+    """How long validators wait for an answer: all miners of the cast write at once on this one machine, also when two
+    validators happen to ask in the same moment."""
     buyers: int
     """Requests in flight through the gateway."""
     throttle: float
@@ -78,9 +79,9 @@ class Pace:
 
 
 PACES: Mapping[str, Pace] = {
-    "smol": Pace(28, 6, 12, 1, 20.0, 2, 0.5, 120.0),
-    "small": Pace(32, 7, 14, 1, 40.0, 2, 1.0, 180.0),
-    "large": Pace(90, 12, 40, 1, 60.0, 2, 2.0, 300.0),
+    "smol": Pace(28, 6, 12, 1, 30.0, 2, 0.5, 120.0),
+    "small": Pace(32, 7, 14, 1, 60.0, 2, 1.0, 180.0),
+    "large": Pace(90, 12, 40, 1, 90.0, 2, 2.0, 300.0),
 }
 
 

@@ -156,8 +156,6 @@ class Director:
             str(pace.challenges),
             "--answer-seconds",
             str(pace.answer_seconds),
-            "--concurrency",
-            "2",
             "-o",
             f"positions={CHECKED_TOKENS}",
         ]

@@ -135,6 +135,27 @@ class ModelServer:
         rendered = await self._call("POST", "/apply-template", {"messages": list(messages)})
         return await self.encode(rendered["prompt"])
 
+    async def chat(
+        self, messages: Sequence[Mapping[str, str]], *, max_tokens: int, temperature: float, seed: int
+    ) -> tuple[str, int, int]:
+        """An answer by the server's own draw, for a user of the model rather than a market in it.
+
+        Returns:
+            The text, and the tokens of prompt and answer.
+
+        """
+        request = {
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "seed": seed,
+            "cache_prompt": True,
+        }
+        reply = await self._call("POST", "/v1/chat/completions", request)
+        usage = reply["usage"]
+        text = reply["choices"][0]["message"]["content"] or ""
+        return str(text), int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+
     async def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Tokens of `text`. `special`: a first token where the model has one, and special tokens written out count as such."""
         reply = await self._call(

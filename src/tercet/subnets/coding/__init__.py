@@ -1,0 +1,36 @@
+"""The competition in mending programs: failing tests go out, a diff comes back, hidden tests decide."""
+
+from __future__ import annotations
+
+from tercet.subnets.coding.bench import Bench, Report
+from tercet.subnets.coding.diffs import DiffError, apply_diff, build_diff, is_protected
+from tercet.subnets.coding.mechanism import SOLVERS, Coding
+from tercet.subnets.coding.rogues import BEHAVIOURS
+from tercet.subnets.coding.tasks import (
+    MAX_FILES,
+    MAX_TASK_BYTES,
+    RepositoryTask,
+    parse_task,
+    read_answer,
+    repository_work,
+)
+from tercet.subnets.coding.vet import find_tricks
+
+__all__ = [
+    "BEHAVIOURS",
+    "MAX_FILES",
+    "MAX_TASK_BYTES",
+    "SOLVERS",
+    "Bench",
+    "Coding",
+    "DiffError",
+    "Report",
+    "RepositoryTask",
+    "apply_diff",
+    "build_diff",
+    "find_tricks",
+    "is_protected",
+    "parse_task",
+    "read_answer",
+    "repository_work",
+]

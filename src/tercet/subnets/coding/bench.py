@@ -1,0 +1,309 @@
+"""The workbench: run a program's tests in the sandbox, and say how each of them ended. Judges and miners share it.
+
+How a run of pytest ended is told by a plugin of ours over a channel that the code under test cannot write: it does not
+know the nonce. A single function is called with arguments, and what it returned is compared out here.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import secrets
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tercet.subnets.kit import Limits, Outcome, Sandbox
+
+__all__ = ["TEST_LIMITS", "Bench", "Report", "same_value", "write_files"]
+
+_INSIDE = Path(__file__).parent / "inside"
+_LENT = "/tercet"
+"""Where `inside` is in the sandbox."""
+TEST_LIMITS = Limits(cpu_seconds=30, wall_seconds=60.0, memory_bytes=1 << 30)
+_PROBE_LIMITS = Limits(cpu_seconds=10, wall_seconds=20.0)
+_PROBE_SECONDS = 2.0
+_MAX_NAME = 1000
+_TESTS = frozenset({"passed", "failed", "skipped", "xfailed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a test run ended."""
+
+    tests: Mapping[str, str]
+    """Test id to passed, failed, skipped or xfailed."""
+    messages: Mapping[str, str]
+    """Test id to the first words of its failure."""
+    errors: Mapping[str, str]
+    """Modules that could not be loaded, and why."""
+    exit: int | None
+    """Of the runner; None when it did not end by itself."""
+    problem: str = ""
+    """Why there is no report at all; empty when there is one."""
+    output: str = ""
+    """The end of what was printed."""
+    lines: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
+    """Test id to the (file, line) pairs that it ran, when asked for."""
+    cpu_seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[str]:
+        """Ids of failing tests, and modules that cannot be loaded."""
+        return sorted([name for name, how in self.tests.items() if how == "failed"] + list(self.errors))
+
+    @property
+    def good(self) -> bool:
+        """All tests that ran passed, there are some, and the runner agrees."""
+        passed = any(how == "passed" for how in self.tests.values())
+        return not self.problem and self.exit == 0 and not self.errors and not self.failed and passed
+
+    def words(self, most: int = 40) -> str:
+        """The failures as text, the same on every machine."""
+        if self.problem:
+            return self.problem
+        told = {**self.errors, **self.messages}
+        lines = [f"FAILED {name}: {told.get(name, '')}".rstrip(": ") for name in self.failed]
+        more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
+        return "\n".join([*lines[:most], *more])
+
+
+class Bench:
+    """Runs code that nobody trusts."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self.cpu_seconds = 0.0
+        """Used by all runs so far."""
+        self.runs = 0
+
+    async def run_tests(
+        self,
+        files: Mapping[str, str],
+        *,
+        chosen: Sequence[str] = (),
+        first_only: bool = False,
+        trace: bool = False,
+        limits: Limits = TEST_LIMITS,
+    ) -> Report:
+        """Run pytest over a program.
+
+        Args:
+            files: all of it, tests included.
+            chosen: test modules or ids; everything when empty.
+            first_only: stop at the first failure.
+            trace: tell which lines each test ran; slower.
+            limits: of the run.
+
+        """
+        command = [
+            "python3",
+            "-B",
+            "-m",
+            "pytest",
+            "-p",
+            "tercet_outcomes",
+            "-p",
+            "no:cacheprovider",
+            "-q",
+            "--tb=short",
+        ]
+        command += ["-c", f"{_LENT}/pytest.ini", "--rootdir=/w", *(["-x"] if first_only else []), *chosen]
+        environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        return await self._pytest(files, {}, command, environment, trace=trace, limits=limits)
+
+    async def run_command(
+        self,
+        files: Mapping[str, str],
+        binary: Mapping[str, bytes],
+        command: Sequence[str],
+        *,
+        trace: bool = False,
+        limits: Limits = TEST_LIMITS,
+    ) -> Report:
+        """Run a user's own test command in its repository. What runs no pytest is known by its exit code alone."""
+        environment = {"PYTEST_ADDOPTS": "-p tercet_outcomes -p no:cacheprovider"}
+        report = await self._pytest(files, binary, _ours(command), environment, trace=trace, limits=limits)
+        if report.problem and report.exit is not None and not _runs_pytest(command):
+            name = shlex.join(command)
+            how = "passed" if report.exit == 0 else "failed"
+            return replace(report, problem="", tests={name: how}, messages={name: report.output[-300:]})
+        return report
+
+    async def _pytest(
+        self,
+        files: Mapping[str, str],
+        binary: Mapping[str, bytes],
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        trace: bool,
+        limits: Limits,
+    ) -> Report:
+        nonce = secrets.token_hex(16)
+        order = json.dumps({"nonce": nonce, "trace": trace}) + "\n"
+        environment = {
+            "PYTHONPATH": f"{_LENT}:/w",
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LC_ALL": "C.UTF-8",
+            **environment,
+        }
+        outcome = await self._run(files, binary, command, order.encode(), environment, limits)
+        return _read_report(outcome, nonce)
+
+    async def run_batch(
+        self,
+        files: Mapping[str, str],
+        candidates: Sequence[Mapping[str, str]],
+        tests: Sequence[str],
+        binary: Mapping[str, bytes],
+        *,
+        seconds: float = 5.0,
+    ) -> list[tuple[int, int]]:
+        """Try changes of our own making: how many of `tests` fail and pass after each, (-1, -1) where they never end.
+
+        Args:
+            files: the whole program, tests included.
+            candidates: changed files by path, each on its own.
+            tests: ids.
+            binary: its other files.
+            seconds: for each candidate.
+
+        """
+        nonce = secrets.token_hex(16)
+        order = {"nonce": nonce, "tests": list(tests), "seconds": seconds, "candidates": list(candidates)}
+        wall = 5 + seconds * len(candidates)
+        outcome = await self._run(
+            files,
+            binary,
+            ["python3", "-B", f"{_LENT}/batch.py"],
+            json.dumps(order).encode(),
+            {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": "/w"},
+            replace(TEST_LIMITS, wall_seconds=wall, cpu_seconds=int(wall)),
+        )
+        counts = [(-1, -1)] * len(candidates)
+        for line in outcome.stdout.decode(errors="replace").splitlines():
+            words = line.split(" ")
+            if len(words) == 4 and words[0] == nonce and int(words[1]) < len(counts):
+                counts[int(words[1])] = (int(words[2]), int(words[3]))
+        return counts
+
+    async def run_probes(self, source: str, entry: str, calls: Sequence[Sequence[Any]]) -> list[str]:
+        """Call a function of a module: for each call `= LITERAL` or `! NAME`; `! Nothing` where the process ended early."""
+        order = json.dumps({"path": "solution.py", "entry": entry, "seconds": _PROBE_SECONDS})
+        lines = "\n".join([order, *(repr(tuple(call)) for call in calls)])
+        outcome = await self._run(
+            {"solution.py": source},
+            {},
+            ["python3", "-I", "-B", f"{_LENT}/probe.py"],
+            lines.encode(),
+            {"PYTHONHASHSEED": "0"},
+            _PROBE_LIMITS,
+        )
+        told = outcome.stdout.decode(errors="replace").splitlines()
+        told = [line for line in told if line.startswith(("= ", "! "))][: len(calls)]
+        return told + ["! Nothing"] * (len(calls) - len(told))
+
+    async def shell(self, command: str, folder: Path, limits: Limits = TEST_LIMITS) -> Outcome:
+        """Run a shell command in a folder; what it changes there stays."""
+        environment = {"PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8", "PAGER": "cat"}
+        outcome = await self._sandbox.run(["sh", "-c", command], folder, limits=limits, environment=environment)
+        self.cpu_seconds += outcome.cpu_seconds
+        return outcome
+
+    async def _run(
+        self,
+        files: Mapping[str, str],
+        binary: Mapping[str, bytes],
+        command: Sequence[str],
+        stdin: bytes,
+        environment: Mapping[str, str],
+        limits: Limits,
+    ) -> Outcome:
+        with tempfile.TemporaryDirectory(prefix="tercet-bench-") as name:
+            folder = Path(name)
+            write_files(folder, files, binary)
+            outcome = await self._sandbox.run(
+                command,
+                folder,
+                limits=limits,
+                stdin=stdin,
+                readonly={_LENT: _INSIDE},
+                environment=environment,
+                writable=False,
+            )
+        self.cpu_seconds += outcome.cpu_seconds
+        self.runs += 1
+        return outcome
+
+
+def write_files(folder: Path, files: Mapping[str, str], binary: Mapping[str, bytes]) -> None:
+    """Lay a program out in a folder."""
+    for path, content in {**{path: text.encode() for path, text in files.items()}, **binary}.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+def same_value(expected: str, found: str) -> bool:
+    """Whether two `= LITERAL` lines say the same value: lists and tuples are alike, floats to a millionth."""
+    if expected == found:
+        return True
+    if not (expected.startswith("= ") and found.startswith("= ")):
+        return False
+    try:
+        return _alike(ast.literal_eval(expected[2:]), ast.literal_eval(found[2:]))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(_alike(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, float) or isinstance(other, float):
+        numbers = isinstance(one, (int, float)) and isinstance(other, (int, float))
+        return numbers and (one == other or math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9))
+    return bool(one == other)
+
+
+def _ours(command: Sequence[str]) -> list[str]:
+    """The command by names that the sandbox knows."""
+    first, rest = command[0], list(command[1:])
+    if first in {"pytest", "py.test"}:
+        return ["python3", "-m", "pytest", *rest]
+    return ["python3" if first == "python" else first, *rest]
+
+
+def _runs_pytest(command: Sequence[str]) -> bool:
+    return any(Path(word).name in {"pytest", "py.test"} for word in command)
+
+
+def _read_report(outcome: Outcome, nonce: str) -> Report:
+    output = (outcome.stdout + outcome.stderr).decode(errors="replace")
+    lines = [line for line in outcome.stdout.decode(errors="replace").split("\n") if line.startswith(f"{nonce} ")]
+    shown = "\n".join(line for line in output.split("\n") if not line.startswith(nonce))[-4000:]
+    spent = outcome.cpu_seconds
+    if outcome.stopped:
+        why = f"the tests were stopped: they exceeded their limit of {outcome.stopped}"
+        return Report({}, {}, {}, None, why, shown, cpu_seconds=spent)
+    if len(lines) != 1:
+        why = "the test run ended before it was over"
+        return Report({}, {}, {}, outcome.returncode, why, shown, cpu_seconds=spent)
+    try:
+        found = json.loads(lines[0][len(nonce) + 1 :])
+        tests = {str(name)[:_MAX_NAME]: str(how) for name, how in found["tests"].items() if how in _TESTS}
+        traced = {
+            name: [(str(file), int(line)) for file, line in pairs] for name, pairs in found.get("lines", {}).items()
+        }
+        return Report(
+            tests, found["messages"], found["errors"], outcome.returncode, "", shown, lines=traced, cpu_seconds=spent
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Report({}, {}, {}, outcome.returncode, "the report of the tests is damaged", shown, cpu_seconds=spent)

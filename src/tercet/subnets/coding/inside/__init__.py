@@ -1,0 +1,1 @@
+"""Scripts that run inside the sandbox, with nothing of ours beside them."""

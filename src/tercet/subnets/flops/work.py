@@ -1,0 +1,95 @@
+"""A miner's side of a task: work until the window is nearly over, then promise what was done. Blocks; runs in a thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tercet.subnets.flops.chain import Array, shuffle
+from tercet.subnets.flops.commitment import MAX_LINKS, hash_leaves
+from tercet.subnets.flops.engines import Engine
+from tercet.subnets.flops.memory import LANES, run_lane
+from tercet.subnets.flops.tasks import Dtype, Probe
+
+__all__ = ["Done", "Stop", "describe_machine", "run_chain", "run_memory"]
+
+Stop = Callable[[float], bool]
+"""From seconds that the next unit takes to whether it would come too late."""
+
+_ASLEEP_LINKS = 8
+"""Links handed to an accelerator before it is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was computed."""
+
+    count: int
+    """Links, or lanes."""
+    rows: Array
+    """All leaves of the result."""
+    hashes: bytes
+
+
+def stop_after(began: float, seconds: float) -> Stop:
+    """Stop where the next unit would end more than `seconds` after `began`, by the monotonic clock."""
+    return lambda unit: time.monotonic() + unit > began + seconds
+
+
+def run_chain(engine: Engine, probe: Probe, dtype: Dtype, stop: Stop) -> Done:
+    """As many links as there is time for, at least one."""
+    chain = engine.start(dtype, probe.n)
+    count, unit = 0, 0.0
+    while count == 0 or (count < MAX_LINKS and not stop(unit)):
+        began, batch = time.monotonic(), 1 if count < _ASLEEP_LINKS else min(_ASLEEP_LINKS, MAX_LINKS - count)
+        batch = 1 if unit > 0.02 else batch
+        for link in range(count + 1, count + batch + 1):
+            chain.step(shuffle(probe.nonce, link, probe.n))
+        chain.wait()
+        count += batch
+        unit = (time.monotonic() - began) / batch
+    rows = chain.finish()
+    return Done(count, rows, hash_leaves(rows))
+
+
+def run_memory(probe: Probe, stop: Stop) -> Done:
+    """As many lanes as there is time for, at least one."""
+    spare = np.empty(probe.n, np.uint64)
+    lanes: list[Array] = []
+    hashes, unit = b"", 0.0
+    while not lanes or (len(lanes) < LANES and not stop(unit)):
+        began = time.monotonic()
+        lane = run_lane(probe.nonce, len(lanes), probe.n, np.empty(probe.n, np.uint64), spare)
+        lanes.append(lane)
+        hashes += hash_leaves(lane)
+        unit = time.monotonic() - began
+    return Done(len(lanes), np.concatenate(lanes), hashes)
+
+
+def describe_machine(engine: str, steal_before: float) -> dict[str, Any]:
+    """What a miner says of its machine beside an answer: nobody's word but its own.
+
+    Args:
+        engine: that did the work.
+        steal_before: `read_steal` when the work began.
+
+    """
+    claims: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "engine": engine}
+    claims["load"] = round(os.getloadavg()[0], 2)
+    claims["steal"] = round(max(0.0, read_steal() - steal_before), 2)
+    return claims
+
+
+def read_steal() -> float:
+    """Seconds that the host took from this machine's processors since it started; 0 where it does not say."""
+    try:
+        with open("/proc/stat", encoding="ascii") as table:  # noqa: PTH123 - one line of a virtual file
+            fields = table.readline().split()
+        return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0

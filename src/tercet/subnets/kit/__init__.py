@@ -1,0 +1,31 @@
+"""What mechanisms share that pay strangers for work: chance, bounds, copies, spot checks, arrays, and the sandbox.
+
+docs/explanation/verification.md says why each rule is there.
+"""
+
+from __future__ import annotations
+
+from tercet.subnets.kit.arrays import decode_array, encode_array, inflate
+from tercet.subnets.kit.beacon import derive, lottery
+from tercet.subnets.kit.copies import Entry, find_copies
+from tercet.subnets.kit.paired import Bound, bound_gain
+from tercet.subnets.kit.sandbox import Limits, Outcome, Sandbox, read_result
+from tercet.subnets.kit.spotcheck import check_probability, picks
+
+__all__ = [
+    "Bound",
+    "Entry",
+    "Limits",
+    "Outcome",
+    "Sandbox",
+    "bound_gain",
+    "check_probability",
+    "decode_array",
+    "derive",
+    "encode_array",
+    "find_copies",
+    "inflate",
+    "lottery",
+    "picks",
+    "read_result",
+]

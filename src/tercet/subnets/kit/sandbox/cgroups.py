@@ -1,0 +1,125 @@
+"""Control groups, where this machine lets us make some: exact bounds on the memory and processes of a whole run."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Group", "Place", "find_places"]
+
+_MOUNT = Path("/sys/fs/cgroup")
+_PREFIX = "tercet-"
+_STALE_SECONDS = 3600
+_serial = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder below which groups can be made, and which file of a group holds which bound."""
+
+    folder: Path
+    bounds: tuple[tuple[str, str], ...]
+    """Pairs of "memory" or "processes", and a file."""
+    events: str
+    """The file with a line `oom_kill N`."""
+
+
+_VERSION_2 = (("memory", "memory.max"), ("processes", "pids.max"))
+_VERSION_1 = {"memory": (("memory", "memory.limit_in_bytes"),), "pids": (("processes", "pids.max"),)}
+
+
+def find_places(mount: Path = _MOUNT) -> Sequence[Place]:
+    """Where groups can be made: tried by making one, since permissions alone do not tell."""
+    return [place for place in _candidates(mount) if _works(place)]
+
+
+class Group:
+    """One run's group, in one place for each hierarchy. The first process joins by writing itself into `joins`."""
+
+    def __init__(self, places: Sequence[Place], *, memory: int, processes: int) -> None:
+        self._places = places
+        self._folders: list[Path] = []
+        wanted = {"memory": memory, "processes": processes}
+        name = f"{_PREFIX}{os.getpid()}-{next(_serial)}"
+        try:
+            for place in places:
+                folder = place.folder / name
+                folder.mkdir()
+                self._folders.append(folder)
+                for kind, file in place.bounds:
+                    (folder / file).write_text(str(wanted[kind]))
+        except OSError:
+            self.remove()
+            raise
+
+    @property
+    def joins(self) -> list[str]:
+        """The files to write a process id into."""
+        return [str(folder / "cgroup.procs") for folder in self._folders]
+
+    def ran_out_of_memory(self) -> bool:
+        """The kernel ended a process of this group for its memory."""
+        for place, folder in zip(self._places, self._folders, strict=False):
+            if place.events:
+                with contextlib.suppress(OSError):
+                    lines = (folder / place.events).read_text().splitlines()
+                    if any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines):
+                        return True
+        return False
+
+    def remove(self) -> None:
+        """Forget the group; its processes have ended, though the kernel may take a moment to notice."""
+        for folder in self._folders:
+            for _ in range(50):
+                try:
+                    folder.rmdir()
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.002)
+                else:
+                    break
+        self._folders = []
+
+
+def _candidates(mount: Path) -> Iterator[Place]:
+    for line in _own_groups():
+        _, controllers, path = line.split(":", 2)
+        inside = path.lstrip("/")
+        if not controllers:
+            for folder in (mount / inside, mount):
+                if (folder / "cgroup.controllers").exists():
+                    yield Place(folder, _VERSION_2, "memory.events")
+                    break
+        for name in controllers.split(","):
+            if name in _VERSION_1:
+                folder = mount / controllers / inside
+                folder = folder if folder.is_dir() else mount / controllers
+                yield Place(folder, _VERSION_1[name], "memory.oom_control" if name == "memory" else "")
+
+
+def _own_groups() -> Sequence[str]:
+    try:
+        return Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _works(place: Place) -> bool:
+    """A group can be made here and takes its bounds. Sweeps away what a killed process left, too."""
+    with contextlib.suppress(OSError):
+        for stale in place.folder.glob(f"{_PREFIX}*"):
+            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                with contextlib.suppress(OSError):
+                    stale.rmdir()
+    try:
+        group = Group([place], memory=1 << 30, processes=64)
+    except OSError:
+        return False
+    group.remove()
+    return True
