@@ -321,17 +321,17 @@ async def test_a_false_accuser_loses_its_bond(market_town: Town, stage: Stage, t
 @pytest.mark.slow
 async def test_the_last_round_of_a_market_is_settled_too(market_town: Town, stage: Stage, tmp_path: Path) -> None:
     """The market's clock stands, so time ends the stages; the auditors stop when nothing is left to do."""
-    async with build_site(market_town, stage, tmp_path, "first", "second", "third") as site:
+    async with build_site(market_town, stage, tmp_path, "first", "second", "third", "fourth") as site:
         await site.market.wind_down(site.stage.faucet)
         epoch = await site.play()
         assert (await site.market.status()).phase == Phase.ENDED.value
         held = [await site.held(judge, epoch) for judge in site.judges]
         assert min(held) > 0
         before = [await site.claimable(judge) for judge in site.judges]
-        assert [await judge.auditor.turn() for judge in site.judges] == [False] * 3
+        assert [await judge.auditor.turn() for judge in site.judges] == [False] * 4
         await site.ledger.rpc.call("evm_increaseTime", hex(COMMIT + REVEAL))
         await site.ledger.rpc.call("evm_mine")
-        assert [await judge.auditor.turn() for judge in site.judges] == [True] * 3
+        assert [await judge.auditor.turn() for judge in site.judges] == [True] * 4
         assert [await site.claimable(judge) for judge in site.judges] == [
             had + part for had, part in zip(before, held, strict=True)
         ]

@@ -12,9 +12,8 @@ from typing import Literal
 from tercet.chain.registry import MarketParams
 
 TCT = 10**18
-RULES = MarketParams("attack", audit_share_bps=3_000, min_price=5 * TCT)
-"""A market's defaults, but for two that no default can know: it has several validators, so that they can audit each
-other, and a place costs at least half of what it earns in one epoch of `Economy.reward`, here with eight miners."""
+RULES = MarketParams("attack")
+"""A new market's own."""
 Probing = Literal["together", "apart"]
 
 

@@ -51,7 +51,7 @@ class MarketParams:
     immunity_epochs: int = 2
     """Epochs in which a new miner cannot be evicted; at least 2."""
     min_price: int = 10**18
-    """The least that a miner's registration costs, stake token base units."""
+    """The least that a miner's registration costs, stake token base units; see `market.registration.place_floor`."""
     max_price: int = 1_000 * 10**18
     price_half_life: int = 24 * 3_600
     """Seconds in which the price of a registration halves when nobody comes."""
@@ -59,8 +59,8 @@ class MarketParams:
     """Part of that price which comes back to a miner that leaves; the rest is burned."""
     floor_miners: int = usual_floor(255)
     """Eviction leaves at least so many miners that are not immune: `usual_floor` of the places by default."""
-    audit_share_bps: int = 0
-    """Part of a validator's reward that is paid only when its work was audited."""
+    audit_share_bps: int = 3_000
+    """Part of a validator's reward that is paid only when its work was audited, where enough others earned to judge it."""
     slash_bps: int = 1_000
     """Part of a pool that a confirmed mismatch costs."""
 

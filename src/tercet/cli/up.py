@@ -59,7 +59,14 @@ def command(state: State, model: str, port: int, chain_port: int, commit: int, r
     home, models = settings.home.absolute(), settings.path("models")
     find_model(model, models, pull_progress(model))
     stage = Stage(home, models, Crew(home / "up"))
-    rules = MarketParams("inference", commit_seconds=commit, reveal_seconds=reveal, min_price=PRICE, min_stake=STAKE)
+    rules = MarketParams(
+        "inference",
+        commit_seconds=commit,
+        reveal_seconds=reveal,
+        min_price=PRICE,
+        min_stake=STAKE,
+        audit_share_bps=0,  # a lone validator has nobody to audit it
+    )
     click.get_current_context().exit(asyncio.run(_Up(stage, model, port, chain_port, rules).run()))
 
 

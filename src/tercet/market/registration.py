@@ -1,6 +1,6 @@
 """The way in and out of a miner's slot, in integers: what it costs, and who gives way to whom.
 
-The exact twin of the price and of the eviction in `Market.vy`. Knows nothing of chains, files or clocks.
+The exact twin of the price in `Rules.vy` and of the eviction in `Market.vy`. Knows nothing of chains, files or clocks.
 """
 
 from __future__ import annotations
@@ -27,12 +27,29 @@ class PriceRules:
     """Part of a price that is a deposit and comes back, ten-thousandths; the rest is burned."""
 
 
-def price_after(last_price: int, seconds: int, rules: PriceRules) -> int:
-    """The price some time after it was set: halved for each half-life, on a straight line within one, within bounds."""
+def place_floor(pot: int, validator_share_bps: int, places: int) -> int:
+    """The least that a slot costs because of what it earns: half of a place's part in a full market.
+
+    For less, worthless newcomers, who are immune at first, could be bought only to be rid of a rival's share.
+
+    Args:
+        pot: what the running epoch pays in stake token, base units: emission, and the reward pot where it is in that token.
+        validator_share_bps: validators' part of it, ten-thousandths.
+        places: `max_miners`.
+
+    """
+    return pot * (10_000 - validator_share_bps) // 10_000 // (2 * places)
+
+
+def price_after(last_price: int, seconds: int, rules: PriceRules, floor: int = 0) -> int:
+    """The price some time after it was set: halved for each half-life, on a straight line within one, within bounds.
+
+    `floor` is `place_floor`; `max_price` stands above it.
+    """
     halves, rest = divmod(seconds, rules.half_life)
     price = last_price >> halves
     price -= price * rest // (2 * rules.half_life)
-    return min(max(price, rules.min_price), rules.max_price)
+    return min(max(price, rules.min_price, floor), rules.max_price)
 
 
 def raise_price(price: int, rules: PriceRules) -> int:

@@ -24,6 +24,10 @@ MAX_DEPTH = 24
 MAX_REWARDS = 2**112
 """Unclaimed rewards of one token stay below this in all pools of a market together."""
 
+AUDITED_UP_TO_BPS = 3_000
+"""A seat that earned more of an epoch's pot than this, ten-thousandths, is paid without an audit: its others would weigh
+so little that any stranger with a few seats could withhold its pay by not vouching."""
+
 REWARD, STAKE = 0, 1
 """The two tokens of a reward, as indexes."""
 
@@ -185,7 +189,7 @@ class Pool:
         return self.epoch
 
     def reward(self, token: int, amount: int, audit_share_bps: int) -> None:
-        """Hold the audit share of a reward of the running epoch, and share out the rest."""
+        """Hold this share (see `audit_share`) of a reward of the running epoch, and share out the rest."""
         kept = amount * audit_share_bps // 10_000
         if kept:
             self.held.setdefault(self.epoch, [0, 0])[token] += kept
@@ -249,6 +253,11 @@ class Pool:
         for token in (REWARD, STAKE):
             self.take[token] += self.pot[token]
             self.pot[token] = self.dust[token] = 0
+
+
+def audit_share(amount: int, earned: int, audit_share_bps: int) -> int:
+    """What is held of a seat's amount, ten-thousandths: nothing if it is too large a part of what all seats earned."""
+    return audit_share_bps if amount * 10_000 <= earned * AUDITED_UP_TO_BPS else 0
 
 
 def _require(condition: bool, reason: str) -> None:

@@ -80,6 +80,7 @@ class Arena:
         audits: who may slash; nobody when left out.
         sink: who gets the last carry; nobody when left out.
         samples: entries of a log that the real Audits checks; 0 for `audits` as it is said.
+        one_token: rewards come in stake token.
     """
 
     def __init__(
@@ -90,13 +91,14 @@ class Arena:
         sink: str = ZERO,
         samples: int = 0,
         supply: int = SUPPLY,
+        one_token: bool = False,
     ) -> None:
         self.params = params or Params()
         self.ledger = Ledger()
         self.bank = self.ledger.account("bank")
         self.opener = self.ledger.account("opener")
         self.token = self.ledger.deploy("Token", self.bank, supply, sender=self.bank)
-        self.credit = self.ledger.deploy("Credit", self.bank)
+        self.credit = self.token if one_token else self.ledger.deploy("Credit", self.bank)
         if samples:
             self.audits = self.ledger.deploy("Audits", self.token.address, samples, sender=self.bank)
             audits = self.audits.address

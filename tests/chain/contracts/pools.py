@@ -82,14 +82,15 @@ class Pools:
     def wind_down(self) -> None:
         self.market.send(self.bank, "wind_down")
 
-    def reward(self, amounts: dict[int, int], token: Contract | None = None) -> Receipt:
-        """Pay pools for the running epoch, as the treasury does."""
+    def reward(self, amounts: dict[int, int] | list[tuple[int, int]], token: Contract | None = None) -> Receipt:
+        """Pay pools for the running epoch, as the treasury does; a pool may stand there more than once."""
         token = token or self.credit
+        seats = list(amounts.items() if isinstance(amounts, dict) else amounts)
+        pools, paid = [pool for pool, _ in seats], [amount for _, amount in seats]
         if token is self.token:
-            token.send(self.bank, "transfer", self.stakes.address, sum(amounts.values()))
+            token.send(self.bank, "transfer", self.stakes.address, sum(paid))
         else:
-            token.send(self.bank, "mint", self.stakes.address, sum(amounts.values()))
-        pools, paid = list(amounts), list(amounts.values())
+            token.send(self.bank, "mint", self.stakes.address, sum(paid))
         return self.stakes.send(self.market.address, "reward", self.epoch, token.address, pools, paid)
 
     def effective(self, pool: int, min_own: int | None = None) -> int:

@@ -17,6 +17,7 @@ from tercet.market.epoch import FULL, MarketOutcome
 from tercet.market.registration import (
     MinerStanding,
     place_applicants,
+    place_floor,
     price_after,
     raise_price,
     split_price,
@@ -200,6 +201,33 @@ def test_twins_agree_on_prices(least: int, spread: int, half_life: int, refund_b
         (event,) = pick(receipt.logs, "MinerRegistered")
         assert (event["deposit"], event["burned"]) == split_price(price, rules)
         last, since = raise_price(price, rules), arena.ledger.now
+
+
+@given(
+    reward=st.integers(1, 10**24),
+    emission=st.integers(1, 10**24),
+    share=st.integers(0, 10_000),
+    places=st.integers(1, 255),
+    one_token=st.booleans(),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+def test_twins_agree_on_what_a_place_costs_at_least(
+    reward: int, emission: int, share: int, places: int, one_token: bool
+) -> None:
+    """Half of its part of what the epoch pays in stake token; a reward in another token has no price here."""
+    params = Params(min_price=7, max_price=10**23, validator_share_bps=share, max_miners=places)
+    arena = Arena(params, one_token=one_token)
+    if not one_token:
+        arena.credit.send(arena.bank, "mint", arena.bank, 10**24)
+    for name, token, amount in (("fund", arena.credit, reward), ("fund_emission", arena.token, emission)):
+        token.send(arena.bank, "approve", arena.treasury.address, amount)
+        arena.treasury.send(arena.bank, name, amount)
+    assert arena.market.call("price") == 7, "it is for the next epoch"
+    arena.skip_epoch()
+    pot = emission + reward * one_token
+    expected = price_after(0, 0, params.price_rules(), place_floor(pot, share, places))
+    assert arena.market.call("price") == expected
+    assert arena.market.call("status")["price"] == expected
 
 
 def buy_slot(arena: Arena, price: int) -> tuple[Any, ...]:

@@ -146,9 +146,6 @@ struct EpochTerms:
 struct MinerTerms:
     max_miners: uint256
     immunity_epochs: uint256
-    min_price: uint256
-    max_price: uint256
-    price_half_life: uint256
     refund_bps: uint256
     floor_miners: uint256
 
@@ -158,6 +155,7 @@ interface Rules:
     def phase_terms() -> PhaseTerms: view
     def epoch_terms() -> EpochTerms: view
     def miner_terms() -> MinerTerms: view
+    def price(last_price: uint256) -> (uint256, uint256): view
     def due() -> bool: view
     def take_effect(): nonpayable
 
@@ -302,8 +300,6 @@ STAKE_UNIT: constant(uint256) = 10 ** 12
 # The sum of a weight row.
 ROW_SUM: constant(uint256) = 65_535
 PRECISE: constant(uint256) = 10 ** 18
-# Each registration raises the price by so many ten-thousandths.
-PRICE_STEP_BPS: constant(uint256) = 1_250
 MAX_APPLICANTS: constant(uint256) = 16
 
 # One in every 64-bit lane.
@@ -786,7 +782,7 @@ def price() -> uint256:
     @notice What a miner's registration costs now.
     @return uint256 Stake token base units.
     """
-    return self._price()
+    return self._price()[0]
 
 
 @external
@@ -813,7 +809,7 @@ def status() -> Status:
         reward=staticcall Treasury(treasury).reward(),
         total_weight=clock.total_weight,
         last_epoch=self.last_epoch,
-        price=self._price(),
+        price=self._price()[0],
     )
 
 
@@ -1531,15 +1527,11 @@ def _pools(count: uint256) -> DynArray[uint256, 64]:
 
 @internal
 @view
-def _price() -> uint256:
+def _price() -> (uint256, uint256):
     """
-    @dev The last price, halved for each half-life since; on a straight line within one.
+    @return What a slot costs now, and what the next one would cost at once.
     """
-    terms: MinerTerms = self._miner_terms()
-    age: uint256 = block.timestamp - (self.last_price >> 112)
-    price: uint256 = (self.last_price & (2 ** 112 - 1)) >> (age // terms.price_half_life)
-    price -= price * (age % terms.price_half_life) // (2 * terms.price_half_life)
-    return min(max(price, terms.min_price), terms.max_price)
+    return staticcall Rules(rules).price(self.last_price)
 
 
 @internal
@@ -1547,10 +1539,11 @@ def _charge(max_price: uint256) -> uint256:
     """
     @dev Takes the price into the books and raises it; the caller of this pulls it.
     """
-    price: uint256 = self._price()
+    price: uint256 = 0
+    raised: uint256 = 0
+    price, raised = self._price()
     assert price <= max_price, "market: price above the limit"
-    raised: uint256 = price + (price * PRICE_STEP_BPS + 9_999) // 10_000
-    self.last_price = min(raised, self._miner_terms().max_price) | (block.timestamp << 112)
+    self.last_price = raised | (block.timestamp << 112)
     self.deposits += price
     return price
 

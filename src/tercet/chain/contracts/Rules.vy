@@ -33,9 +33,6 @@ struct EpochTerms:
 struct MinerTerms:
     max_miners: uint256
     immunity_epochs: uint256
-    min_price: uint256
-    max_price: uint256
-    price_half_life: uint256
     refund_bps: uint256
     floor_miners: uint256
 
@@ -44,6 +41,17 @@ struct StakeTerms:
     min_stake: uint256
     unbonding_epochs: uint256
     audit_share_bps: uint256
+
+
+interface Market:
+    def treasury() -> address: view
+
+
+interface Treasury:
+    def stake_token() -> address: view
+    def reward_token() -> address: view
+    def reward() -> uint256: view
+    def emission() -> uint256: view
 
 
 event ParamsProposed:
@@ -71,6 +79,8 @@ event OwnershipTransferred:
 
 
 MAX_TIMELOCK: constant(uint256) = 365 * 24 * 3_600
+# Each registration raises the price by so many ten-thousandths.
+PRICE_STEP_BPS: constant(uint256) = 1_250
 LOW_32: constant(uint256) = 2 ** 32 - 1
 LOW_60: constant(uint256) = 2 ** 60 - 1
 LOW_88: constant(uint256) = 2 ** 88 - 1
@@ -233,12 +243,33 @@ def miner_terms() -> MinerTerms:
     return MinerTerms(
         max_miners=(prices >> 224) & 255,
         immunity_epochs=word >> 166,
-        min_price=prices & LOW_112,
-        max_price=(prices >> 112) & LOW_112,
-        price_half_life=(word >> 120) & LOW_32,
         refund_bps=(word >> 152) & 16_383,
         floor_miners=prices >> 232,
     )
+
+
+@external
+@view
+def price(last_price: uint256) -> (uint256, uint256):
+    """
+    @notice What a miner's slot costs.
+    @dev The last price, halved for each half-life since, on a straight line within one; but at
+         least half of what a place earns in a full market, as far as that is paid in stake token.
+         For less than that, worthless newcomers, immune at first, could be bought only to be
+         rid of a rival's share. Income in another token has no price here: there `min_price` says it.
+         `max_price` stands above all.
+    @param last_price 112 bits; above them the Unix seconds it was set at.
+    @return (price, raised) Now, and what the next one would cost at once; stake token base units.
+    """
+    prices: uint256 = self._price_word
+    half_life: uint256 = (self._stake_word >> 120) & LOW_32
+    most: uint256 = (prices >> 112) & LOW_112
+    age: uint256 = block.timestamp - (last_price >> 112)
+    price: uint256 = (last_price & LOW_112) >> (age // half_life)
+    price -= price * (age % half_life) // (2 * half_life)
+    price = min(max(max(price, prices & LOW_112), self._place_floor()), most)
+    raised: uint256 = price + (price * PRICE_STEP_BPS + 9_999) // 10_000
+    return price, min(raised, most)
 
 
 @external
@@ -289,6 +320,21 @@ def accept_ownership():
 @view
 def _require_owner():
     assert msg.sender == self.owner, "rules: caller is not the owner"
+
+
+@internal
+@view
+def _place_floor() -> uint256:
+    """
+    @dev Half of the miners' part of the running epoch's pots in stake token, for one of all places.
+    """
+    treasury: address = staticcall Market(self.market).treasury()
+    pot: uint256 = staticcall Treasury(treasury).emission()
+    if staticcall Treasury(treasury).reward_token() == staticcall Treasury(treasury).stake_token():
+        pot += staticcall Treasury(treasury).reward()
+    for_miners: uint256 = 10_000 - ((self._epoch_word >> 218) & 16_383)
+    places: uint256 = (self._price_word >> 224) & 255
+    return pot * for_miners // 10_000 // (2 * places)
 
 
 @internal

@@ -192,6 +192,8 @@ event Slashed:
 STAKE_UNIT: constant(uint256) = 10 ** 12
 MAX_UNITS: constant(uint256) = 2 ** 48
 MAX_TAKE_BPS: public(constant(uint256)) = 2_000
+# A seat that earned more of an epoch than that, ten-thousandths, has too few others to judge it.
+AUDITED_UP_TO_BPS: constant(uint256) = 3_000
 # Rewards per share are kept over 10**27: rewards (112 bits) x 2**90 x epochs (32 bits) fits.
 PRECISION: constant(uint256) = 10 ** 27
 # Unclaimed rewards of one token stay below this.
@@ -498,8 +500,10 @@ def reward(
 ):
     """
     @notice Shares out what seats earned in the running epoch. Only the treasury may, and has sent the sum before.
-    @dev Of each amount the audit share is held for an audit of that epoch. Of the rest the owner
-         gets the take, floored; the active shares get what remains.
+    @dev Of each amount the audit share is held for an audit of that epoch, unless the seat earned
+         more than three tenths of the sum: its others would weigh so little that any stranger with
+         a few seats could withhold its pay by not vouching. Of the rest the owner gets the take,
+         floored; the active shares get what remains.
          A closing must never fail here: more than the books can hold (2**112 - 1 unclaimed base
          units) is left lying, owed to nobody, instead of freezing everybody's stake.
     @param epoch The running epoch.
@@ -516,6 +520,9 @@ def reward(
     audit_share: uint256 = 0
     if audits != empty(address):
         audit_share = self._stake_terms().audit_share_bps
+    earned: uint256 = 0
+    for amount: uint256 in amounts:
+        earned += amount
     total: uint256 = self.total_rewards[kind]
     k: uint256 = 0
     for pool: uint256 in pools:
@@ -524,7 +531,9 @@ def reward(
         if amount == 0 or amount >= MAX_REWARDS - total:
             continue
         total += amount
-        kept: uint256 = amount * audit_share // 10_000
+        kept: uint256 = 0
+        if amount * 10_000 <= earned * AUDITED_UP_TO_BPS:
+            kept = amount * audit_share // 10_000
         if kept != 0:
             self.held[2 * pool + kind][epoch // 2] += kept << self._held_at(epoch)
         take: uint256 = self._share_out(pool, kind, amount - kept, epoch)

@@ -101,6 +101,7 @@ class Director:
                 min_price=PRICE,
                 max_price=PRICE_ROOM * PRICE,
                 min_stake=STAKE_EACH,
+                audit_share_bps=0,  # of three equal seats nothing would be held, and two cores have enough to do
             )
             address = await client.open_market(client.sender(self.stage.keys["owner"]), "inference", rules)
             say(f"The market 'inference' is open at {address}: {self.model} is promised.")
