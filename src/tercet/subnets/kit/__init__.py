@@ -8,6 +8,7 @@ from __future__ import annotations
 from tercet.subnets.kit.arrays import decode_array, encode_array, inflate
 from tercet.subnets.kit.beacon import derive, lottery
 from tercet.subnets.kit.copies import Entry, find_copies
+from tercet.subnets.kit.log import JudgeLog
 from tercet.subnets.kit.paired import Bound, bound_gain
 from tercet.subnets.kit.sandbox import Limits, Outcome, Sandbox, read_result
 from tercet.subnets.kit.spotcheck import check_probability, picks
@@ -16,6 +17,7 @@ from tercet.subnets.kit.winner import Ranking, settle_ranking
 __all__ = [
     "Bound",
     "Entry",
+    "JudgeLog",
     "Limits",
     "Outcome",
     "Ranking",
