@@ -10,6 +10,7 @@ from tercet.subnets.kit.beacon import derive, lottery
 from tercet.subnets.kit.copies import Entry, find_copies
 from tercet.subnets.kit.log import JudgeLog
 from tercet.subnets.kit.paired import Bound, bound_gain
+from tercet.subnets.kit.rating import Ladder
 from tercet.subnets.kit.sandbox import Limits, Outcome, Sandbox, read_result
 from tercet.subnets.kit.spotcheck import check_probability, picks
 from tercet.subnets.kit.winner import Ranking, settle_ranking
@@ -18,6 +19,7 @@ __all__ = [
     "Bound",
     "Entry",
     "JudgeLog",
+    "Ladder",
     "Limits",
     "Outcome",
     "Ranking",
