@@ -40,6 +40,8 @@ _CAPABILITIES = (
     "CAP_SETPCAP",
 )
 """Enough to become another uid, and to end what that one started; given up with root."""
+_PROC = ("--proc", "/proc", "--perms", "0555", "--size", "4096", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1")
+"""The shell inside is out of sight: where it has the work's uid, the work could write to its memory."""
 _FEWEST_UIDS = 10_000
 """Below stand the uids of people and services."""
 
@@ -72,7 +74,7 @@ class Launch:
         """The whole command line: bubblewrap, its walls, and `bounded` behind them."""
         line = [*(_become_other() if self.dropped else ()), _which("bwrap"), *self._namespaces()]
         line += ["--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox", "--clearenv"]
-        line += [*_system(), *(("--proc", "/proc") if self.proc else ("--dir", "/proc")), "--dev", "/dev"]
+        line += [*_system(), *(_PROC if self.proc else ("--dir", "/proc")), "--dev", "/dev"]
         line += ["--perms", "0755", "--dir", "/opt", "--perms", "0755", "--dir", NAMES]
         line += _scratch("/dev/shm", SHARED_MEMORY) + _scratch("/tmp", limits.disk_bytes)  # noqa: S108
         line += _scratch(WORK, limits.disk_bytes)
