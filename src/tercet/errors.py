@@ -19,6 +19,7 @@ Callers catch the base of what they did; people read the leaf.
         ├── SubmissionError      what a miner sent is not what was asked for
         ├── SandboxError         work cannot be run in the sandbox
         │   └── SandboxMissingError     this machine cannot contain strangers' code
+        ├── DamagedLogError      a judge's log was changed after it was written
         └── ModelError           a model file cannot be had, trusted or loaded
             └── ModelUnreachableError   not in the cache, and nowhere to fetch it from  exit 4
 
@@ -333,6 +334,15 @@ class SandboxError(SubnetError):
 
 class SandboxMissingError(SandboxError):
     """The machine cannot contain strangers' code."""
+
+
+class DamagedLogError(SubnetError):
+    """A judge's log was changed after it was written."""
+
+    def __init__(self, message: str, *, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+        """The first line that is wrong, counted from 1; 0 when it is the end that is missing."""
 
 
 class ModelError(SubnetError):

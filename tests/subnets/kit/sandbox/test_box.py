@@ -303,6 +303,28 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert outcome.returncode == 137
 
 
+async def test_the_shell_inside_is_out_of_reach(sandbox: Sandbox, tmp_path: Path) -> None:
+    """It says how the command ended, and where it has the same uid its memory could be written to."""
+    code = """
+import os
+for path in ("/proc/1/mem", "/proc/1/task/1/mem", "/proc/1/root", "/proc/1/environ"):
+    try:
+        os.open(path, os.O_RDONLY if path.endswith("root") else os.O_RDWR)
+        print("opened", path)
+    except OSError:
+        pass
+print(os.getpid() > 1)
+"""
+    assert (await python(sandbox, tmp_path, code)).stdout == b"True\n"
+
+
+async def test_empty_files_are_counted(sandbox: Sandbox, tmp_path: Path) -> None:
+    """They cost no disk, and the kernel's memory all the same."""
+    code = "import itertools\nfor n in itertools.count():\n    open(f'/tmp/{n}', 'w').close()"
+    outcome = await python(sandbox, tmp_path, code, limits=Limits(cpu_seconds=60, wall_seconds=60))
+    assert outcome.stopped in {"disk", "memory"}
+
+
 async def test_nothing_outlives_a_run(sandbox: Sandbox, tmp_path: Path) -> None:
     """A process that went its own way ends with the command, and cannot write to the result afterwards."""
     code = """
@@ -383,6 +405,8 @@ async def test_without_bubblewrap_nothing_runs_unless_said(
     outcome = await unsafe.run(["sh", "-c", "pwd > out; echo $TERCET_SECRET"], tmp_path, limits=Limits(wall_seconds=5))
     assert outcome.ok, outcome
     assert (tmp_path / "out").exists()
+    with pytest.raises(SandboxError, match="copy it into the folder"):
+        await unsafe.run(["true"], tmp_path, readonly={"/lent": tmp_path})
     outcome = await unsafe.run(["sh", "-c", "sleep 60 & sleep 60"], tmp_path, limits=Limits(wall_seconds=0.5))
     assert outcome.stopped == "time"
     assert no_descendants()

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -15,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from tercet.errors import SandboxError, SandboxMissingError
+from tercet.errors import SandboxError, SandboxMissingError, SubmissionError
 from tercet.subnets.kit.sandbox.cgroups import Group, Place, find_places
 from tercet.subnets.kit.sandbox.interpreter import Interpreter, find_interpreter
 from tercet.subnets.kit.sandbox.launch import (
     FILTER,
     OWN_BYTES,
+    SCRATCH,
     SHARED_MEMORY,
     WORK,
     Launch,
@@ -29,7 +31,7 @@ from tercet.subnets.kit.sandbox.launch import (
     variables,
 )
 from tercet.subnets.kit.sandbox.limits import Limits, Outcome, Stopped
-from tercet.subnets.kit.sandbox.parcel import pack, unpack
+from tercet.subnets.kit.sandbox.parcel import MAX_ENTRIES, pack, unpack
 from tercet.subnets.kit.sandbox.process import Process, sealed
 from tercet.subnets.kit.sandbox.seccomp import build_filter
 
@@ -44,16 +46,16 @@ _STARTED = b"+"
 """Comes out before the command runs: what follows is its doing, what comes before is ours."""
 
 _JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 126; shift; done; shift; exec "$@"'
-_INSIDE = """cd "$1" && tar -xf - <&3 && printf + >&4 || exit 125
+_INSIDE = """cd "$1" && {guest} tar -xf - <&3 && printf + >&4 || exit 125
 shift
-"$@" 3<&- 4>&-
+{guest} "$@" 3<&- 4>&-
 code=$?
 {after}
 exit $code"""
 _KILL_OTHERS = "[ $$ = 1 ] && kill -9 -1 2>/dev/null"
 _RETURN = """{kill}
-tar -cf - --format=gnu --owner=0 --group=0 --numeric-owner --hard-dereference --one-file-system . >&4 2>/dev/null ||
-printf ! >&4"""
+{guest} tar -cf - {options} . >&4 2>/dev/null || printf ! >&4"""
+_OPTIONS = "--format=gnu --owner=0 --group=0 --numeric-owner --hard-dereference --one-file-system"
 
 
 class Sandbox:
@@ -107,7 +109,7 @@ class Sandbox:
         """What holds on this machine, for a log: a judge's verdicts are worth no more than this."""
         if self._launch.kind == "unsafe":
             return ()
-        kinds = {kind for place in self._places for kind, _ in place.bounds}
+        kinds = {kind for place in self._places for kind, _ in place.bounds} - {"swap"}
         groups = tuple(f"{kind} cgroup" for kind in sorted(kinds))
         return ("bubblewrap", self._launch.kind, *(("seccomp",) if build_filter() else ()), *groups)
 
@@ -137,7 +139,8 @@ class Sandbox:
             writable: False throws away what the run changes.
 
         Raises:
-            SandboxError: it could not be started: the folder is too large, a path inside is taken.
+            SandboxError: it could not be started: the folder is too large, a path inside is taken. Never for what the
+                command did.
 
         """
         _check(command, readonly, environment)
@@ -170,17 +173,24 @@ class Sandbox:
         if not writable:
             return outcome
         lent_inside = [str(PurePosixPath(path).relative_to(WORK)) for path in readonly if path.startswith(WORK + "/")]
-        left_out = await asyncio.to_thread(unpack, returned[len(_STARTED) :], folder, lent=lent_inside)
+        try:
+            left_out = await asyncio.to_thread(unpack, returned[len(_STARTED) :], folder, lent=lent_inside)
+        except SubmissionError as error:
+            log.info("sandbox.discarded why=%r", str(error))
+            return replace(outcome, returncode=None, stopped="disk")
         return replace(outcome, left_out=left_out)
 
     def _watch(self, limits: Limits, group: Group | None) -> Callable[[Process], Stopped]:
-        """What no kernel bound ends by itself: a run out of CPU time over all its processes, or out of memory."""
+        """What no bound of the kernel's ends: CPU time of all processes, their memory, and files beyond counting."""
         counted = any(kind == "memory" for place in self._places for kind, _ in place.bounds)
 
         def look(process: Process) -> Stopped:
             cpu, held = process.usage(memory=not counted)
             if cpu > limits.cpu_seconds:
                 return "time"
+            begun = process.streams[_PARCEL_OUT].data and self.walls
+            if begun and process.inodes(SCRATCH) > MAX_ENTRIES:
+                return "disk"
             over = held > limits.memory_bytes + OWN_BYTES or (group is not None and group.ran_out_of_memory())
             return "memory" if over else ""
 
@@ -207,10 +217,11 @@ class Sandbox:
     ) -> Process:
         unsafe = self._launch.kind == "unsafe"
         work = stack.enter_context(tempfile.TemporaryDirectory(prefix="tercet-")) if unsafe else WORK
-        after = _RETURN.format(kill="" if unsafe else _KILL_OTHERS) if writable else ""
+        guest = shlex.join(self._launch.guest())
+        after = _RETURN.format(kill="" if unsafe else _KILL_OTHERS, guest=guest, options=_OPTIONS) if writable else ""
         bounded = [
             *bounds(limits),
-            *("/bin/sh", "-c", _INSIDE.format(after=after), "sh", work, *command),
+            *("/bin/sh", "-c", _INSIDE.format(guest=guest, after=after), "sh", work, *command),
         ]
         own = {**variables(self._interpreter), **environment}
         if unsafe:
@@ -223,7 +234,8 @@ class Sandbox:
         if group:
             line = ["/bin/sh", "-c", _JOIN, "sh", *group.joins, "--", *line]
         inputs = {0: sealed(stdin), _PARCEL_IN: sealed(parcel)}
-        if program := build_filter():
+        program = None if unsafe else build_filter()
+        if program:
             inputs[FILTER] = sealed(program)
         outputs: dict[int, tuple[int, Stopped]] = {
             1: (limits.output_bytes, "output"),

@@ -25,17 +25,26 @@ class Place:
     folder: Path
     bounds: tuple[tuple[str, str], ...]
     """Pairs of "memory" or "processes", and a file."""
-    events: str
-    """The file with a line `oom_kill N`."""
+    events: str = ""
+    """The file with a line `oom_kill N`, where memory is bounded."""
+    optional: frozenset[str] = frozenset({"memory.swap.max", "memory.memsw.limit_in_bytes"})
 
 
-_VERSION_2 = (("memory", "memory.max"), ("processes", "pids.max"))
-_VERSION_1 = {"memory": (("memory", "memory.limit_in_bytes"),), "pids": (("processes", "pids.max"),)}
+_FILES = {
+    "memory": (("memory", "memory.max"), ("swap", "memory.swap.max")),
+    "pids": (("processes", "pids.max"),),
+}
+_OLD_FILES = {
+    "memory": (("memory", "memory.limit_in_bytes"), ("memory", "memory.memsw.limit_in_bytes")),
+    "pids": (("processes", "pids.max"),),
+}
+"""By controller: what is bounded, and the file that says so; the ones after the first are not on every machine."""
 
 
-def find_places(mount: Path = _MOUNT) -> Sequence[Place]:
+def find_places(mount: Path = _MOUNT, own: Path = Path("/proc/self/cgroup")) -> Sequence[Place]:
     """Where groups can be made: tried by making one, since permissions alone do not tell."""
-    return [place for place in _candidates(mount) if _works(place)]
+    found = (next(filter(_works, alternatives), None) for alternatives in _candidates(mount, own))
+    return [place for place in found if place]
 
 
 class Group:
@@ -44,7 +53,7 @@ class Group:
     def __init__(self, places: Sequence[Place], *, memory: int, processes: int) -> None:
         self._places = places
         self._folders: list[Path] = []
-        wanted = {"memory": memory, "processes": processes}
+        wanted = {"memory": memory, "swap": 0, "processes": processes}
         name = f"{_PREFIX}{os.getpid()}-{next(_serial)}"
         try:
             for place in places:
@@ -52,7 +61,8 @@ class Group:
                 folder.mkdir()
                 self._folders.append(folder)
                 for kind, file in place.bounds:
-                    (folder / file).write_text(str(wanted[kind]))
+                    if file not in place.optional or (folder / file).exists():
+                        (folder / file).write_text(str(wanted[kind]))
         except OSError:
             self.remove()
             raise
@@ -87,27 +97,31 @@ class Group:
         self._folders = []
 
 
-def _candidates(mount: Path) -> Iterator[Place]:
-    for line in _own_groups():
-        _, controllers, path = line.split(":", 2)
-        inside = path.lstrip("/")
-        if not controllers:
-            for folder in (mount / inside, mount):
-                if (folder / "cgroup.controllers").exists():
-                    yield Place(folder, _VERSION_2, "memory.events")
-                    break
-        for name in controllers.split(","):
-            if name in _VERSION_1:
-                folder = mount / controllers / inside
-                folder = folder if folder.is_dir() else mount / controllers
-                yield Place(folder, _VERSION_1[name], "memory.oom_control" if name == "memory" else "")
-
-
-def _own_groups() -> Sequence[str]:
+def _candidates(mount: Path, own: Path) -> Iterator[Sequence[Place]]:
+    """For each hierarchy the places to try in turn: below our own group, and below the first one."""
     try:
-        return Path("/proc/self/cgroup").read_text().splitlines()
+        lines = own.read_text().splitlines()
     except OSError:
-        return []
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield [_place(folder) for folder in (mount / path.lstrip("/"), mount)]
+        for name in controllers.split(","):
+            if name in _OLD_FILES:
+                events = "memory.oom_control" if name == "memory" else ""
+                folders = (mount / controllers / path.lstrip("/"), mount / controllers)
+                yield [Place(folder, _OLD_FILES[name], events) for folder in folders]
+
+
+def _place(folder: Path) -> Place:
+    """A place of version 2, with the bounds that its groups are given the files for."""
+    try:
+        given = (folder / "cgroup.subtree_control").read_text().split()
+    except OSError:
+        given = []
+    bounds = tuple(bound for name in _FILES if name in given for bound in _FILES[name])
+    return Place(folder, bounds, "memory.events" if "memory" in given else "")
 
 
 def _works(place: Place) -> bool:
@@ -117,6 +131,8 @@ def _works(place: Place) -> bool:
             if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
                 with contextlib.suppress(OSError):
                     stale.rmdir()
+    if not place.bounds or not place.folder.is_dir():
+        return False
     try:
         group = Group([place], memory=1 << 30, processes=64)
     except OSError:

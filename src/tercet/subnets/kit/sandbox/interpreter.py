@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tercet.errors import SandboxError
 
-__all__ = ["Interpreter", "find_interpreter"]
+__all__ = ["NAMES", "Interpreter", "find_interpreter"]
 
 _HOME = "/opt/python"
-_NAMES = "/opt/bin"
+NAMES = "/opt/bin"
+"""Where `python3` leads to it."""
 _SYSTEM = ("/usr", "/usr/local")
 _SITES = ("lib/python3*/dist-packages", "lib/python3*/site-packages", "local/lib/python3*/*-packages")
 
@@ -40,7 +41,7 @@ def find_interpreter(packages: Sequence[str] = (), *, prefix: Path | None = None
     name = (found / "bin/python3").resolve().name
     mounts = [] if home != _HOME else ["--ro-bind", str(found), _HOME]
     for link in ("python3", "python", *(() if name in {"python3", "python"} else (name,))):
-        mounts += ["--symlink", f"{home}/bin/{name}", f"{_NAMES}/{link}"]
+        mounts += ["--symlink", f"{home}/bin/{name}", f"{NAMES}/{link}"]
     places = sorted(place for pattern in _SITES for place in found.glob(pattern) if not place.is_symlink())
     for number, place in enumerate(f"{home}/{place.relative_to(found)}" for place in places):
         mounts += ["--size", str(1 << 20), "--tmpfs", place]
@@ -48,7 +49,7 @@ def find_interpreter(packages: Sequence[str] = (), *, prefix: Path | None = None
             mounts += ["--ro-bind", str(entry), f"{place}/{entry.name}"]
         mounts += ["--remount-ro", place]
     environment = (("LD_LIBRARY_PATH", f"{_HOME}/lib"),) if home == _HOME else ()
-    return Interpreter(tuple(mounts), (_NAMES, f"{home}/bin"), environment)
+    return Interpreter(tuple(mounts), (NAMES, f"{home}/bin"), environment)
 
 
 def _entries(packages: Sequence[str]) -> Iterator[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import random
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tercet.errors import SandboxMissingError
-from tercet.subnets.kit.sandbox.interpreter import Interpreter
+from tercet.subnets.kit.sandbox.interpreter import NAMES, Interpreter
 from tercet.subnets.kit.sandbox.limits import Limits
 from tercet.subnets.kit.sandbox.process import sealed
 from tercet.subnets.kit.sandbox.seccomp import build_filter
 
-__all__ = ["FILTER", "OWN_BYTES", "SHARED_MEMORY", "WORK", "Launch", "bounds", "launches", "variables"]
+__all__ = ["FILTER", "OWN_BYTES", "SCRATCH", "SHARED_MEMORY", "WORK", "Launch", "bounds", "launches", "variables"]
 
 WORK = "/w"
 FILTER = 5
@@ -26,8 +27,21 @@ OWN_BYTES = 64 << 20
 """Memory of the sandbox's own shell and tar, on top of what the work may hold."""
 SHARED_MEMORY = 16 << 20
 """Size of /dev/shm."""
-_CAPABILITIES = ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
-"""Enough to become another uid, and given up with it."""
+SCRATCH = ("/dev/shm", "/tmp", WORK)  # noqa: S108 - inside
+"""All places that can be written to; each is a file system of its own."""
+_CAPABILITIES = (
+    "--cap-add",
+    "CAP_KILL",
+    "--cap-add",
+    "CAP_SETUID",
+    "--cap-add",
+    "CAP_SETGID",
+    "--cap-add",
+    "CAP_SETPCAP",
+)
+"""Enough to become another uid, and to end what that one started; given up with root."""
+_PROC = ("--proc", "/proc", "--perms", "0555", "--size", "4096", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1")
+"""The shell inside is out of sight: where it has the work's uid, the work could write to its memory."""
 _FEWEST_UIDS = 10_000
 """Below stand the uids of people and services."""
 
@@ -58,12 +72,10 @@ class Launch:
         bounded: Sequence[str],
     ) -> list[str]:
         """The whole command line: bubblewrap, its walls, and `bounded` behind them."""
-        uid = _free_uid() if self.other_uid else 0
-        become = _become(uid)
-        line = [*(become if self.dropped else ()), _which("bwrap"), *self._namespaces()]
+        line = [*(_become_other() if self.dropped else ()), _which("bwrap"), *self._namespaces()]
         line += ["--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox", "--clearenv"]
-        line += [*_system(), *(("--proc", "/proc") if self.proc else ("--dir", "/proc")), "--dev", "/dev"]
-        line += ["--perms", "0755", "--dir", "/opt"]
+        line += [*_system(), *(_PROC if self.proc else ("--dir", "/proc")), "--dev", "/dev"]
+        line += ["--perms", "0755", "--dir", "/opt", "--perms", "0755", "--dir", NAMES]
         line += _scratch("/dev/shm", SHARED_MEMORY) + _scratch("/tmp", limits.disk_bytes)  # noqa: S108
         line += _scratch(WORK, limits.disk_bytes)
         line += interpreter.mounts
@@ -74,7 +86,14 @@ class Launch:
             line += ["--setenv", name, value]
         if build_filter():
             line += ["--seccomp", str(FILTER)]
-        return [*line, "--", *(become if self.kind == "another uid" else ()), *bounded]
+        return [*line, "--", *bounded]
+
+    def guest(self) -> list[str]:
+        """What the command is started with, behind the walls. The shell that starts it stays root, without reach.
+
+        So the work cannot touch it, while bubblewrap, which has given up all rights, can still end it: both are root.
+        """
+        return _become_other() if self.kind == "another uid" else []
 
     def _namespaces(self) -> list[str]:
         shared = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
@@ -84,7 +103,8 @@ class Launch:
 
     def complaint(self, interpreter: Interpreter) -> str:
         """What is wrong with this way of starting, by trying it; empty when nothing is."""
-        bounded = [*bounds(Limits()), "/bin/sh", "-c", "command -v tar && python3 -c pass"]
+        script = "command -v tar && " + shlex.join([*self.guest(), "python3", "-c", "pass"])
+        bounded = [*bounds(Limits()), "/bin/sh", "-c", script]
         line = self.line(interpreter, Limits(), {}, variables(interpreter), bounded)
         program = build_filter()
         filters = [sealed(program)] if program else []
@@ -160,10 +180,11 @@ def _scratch(path: str, size: int) -> list[str]:
     return ["--perms", "1777", "--size", str(size), "--tmpfs", path]
 
 
-def _become(uid: int) -> list[str]:
-    """The command that turns root into `uid` for good. Ends with whoever started it."""
+def _become_other() -> list[str]:
+    """The command that turns root into a uid that nobody has, for good. Ends with whoever started it."""
+    uid = str(_free_uid())
     return [
-        *(_which("setpriv"), "--reuid", str(uid), "--regid", str(uid), "--clear-groups", "--no-new-privs"),
+        *(_which("setpriv"), "--reuid", uid, "--regid", uid, "--clear-groups", "--no-new-privs"),
         *("--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL"),
     ]
 

@@ -35,10 +35,12 @@ def pack(folder: Path, limit: int) -> bytes:
         SandboxError: it holds more than `limit` bytes, or cannot be read.
 
     """
-    sink = io.BytesIO()
+    sink, held = io.BytesIO(), 0
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        if sink.tell() + entry.size > limit + _BLOCK * MAX_ENTRIES:
+        nonlocal held
+        held += entry.size
+        if held > limit:
             raise SandboxError(f"{folder} holds more than {limit} bytes. Raise disk_bytes of the limits.")
         if not (entry.isfile() or entry.isdir() or entry.issym()):
             return None
@@ -149,7 +151,7 @@ def _write(stream: bytes, folder: Path, lent: frozenset[str]) -> int:
                 path.chmod(0o755 if entry.mode & 0o100 else 0o644)
             else:
                 left_out += 1
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise SubmissionError(f"The work folder cannot be brought back: {error}.") from error
     return left_out
 

@@ -9,7 +9,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tercet.subnets.kit.sandbox.limits import Stopped
@@ -19,7 +19,7 @@ __all__ = ["Process", "sealed"]
 _CHUNK = 1 << 16
 _FIRST_FREE = 64
 """Descriptors are kept from here up until they are given out, so that none is in the way of another."""
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_MILLISECONDS = 5000
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -57,6 +57,7 @@ class _Stream:
         self.data += chunk[:room]
         if len(chunk) > room:
             self.truncated = True
+            asyncio.get_running_loop().remove_reader(self._descriptor)
             self._over()
             return False
         return True
@@ -147,6 +148,16 @@ class Process:
         family = self.family()
         return sum(map(_cpu_seconds, family)), sum(map(_memory_bytes, family)) if memory else 0
 
+    def inodes(self, paths: Iterable[str]) -> int:
+        """Files and folders on the file systems at `paths` inside; 0 where we may not look."""
+        used = 0
+        for first in _children(self.pid):
+            for path in paths:
+                with contextlib.suppress(OSError):
+                    found = os.statvfs(f"/proc/{first}/root{path}")
+                    used += found.f_files - found.f_ffree
+        return used
+
     def _stopper(self, why: Stopped) -> Callable[[], None]:
         return lambda: self.stop(why)
 
@@ -186,7 +197,9 @@ class Process:
         """Leave nothing behind, also when the waiting was cancelled: then this blocks until the kernel is done."""
         if not self._reaped:
             self._kill()
-            if not select.select([self._handle], [], [], _PATIENCE_SECONDS)[0]:
+            ending = select.poll()
+            ending.register(self._handle, select.POLLIN)
+            if not ending.poll(_PATIENCE_MILLISECONDS):
                 os.killpg(self.pid, signal.SIGKILL)
             self._reap()
         for stream in self.streams.values():
