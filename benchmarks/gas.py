@@ -9,9 +9,11 @@ python benchmarks/gas.py --docs      write docs/reference/gas.md, with dollars a
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import random
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +25,10 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 from tests.chain.contracts.arena import CREDIT, FOREVER, TCT, Arena, Member, Params
 from tests.chain.contracts.evm import Contract
+from tests.chain.contracts.test_audited_market import AuditedArena
 
+from tercet.chain import Key, Rpc, Sender, deploy
+from tercet.chain.devnet import serve
 from tercet.market.epoch import FULL
 
 SIZES = ((4, 8), (16, 64), (64, 255))
@@ -35,8 +40,12 @@ GWEI = (0.01, 0.1, 1.0)
 """Gas prices that the page gives dollars for."""
 ENDPOINT = "http://203.0.113.7:8091"
 PAGE = Path(__file__).resolve().parents[1] / "docs/reference/gas.md"
+TESTNET = PAGE.parents[1] / "how-to/deploy-to-a-testnet.md"
+COSTS = "<!-- costs: written by `python benchmarks/gas.py --docs` -->", "<!-- end of costs -->"
 
 Gas = dict[str, int]
+Others = dict[str, Gas]
+"""By title: transactions that do not depend on a market's size."""
 
 
 @dataclass
@@ -65,15 +74,19 @@ def main() -> None:
     parser.add_argument("--eth-usd", type=float, default=3_000.0, help="price of an ether for --docs (default: 3000)")
     options = parser.parse_args()
     sizes = [measure_market(*size) for size in (SIZES[:2] if options.small else SIZES)]
-    others = measure_escrow()
+    others = {"deployment": measure_deployment()}
+    others |= {"payment channels": measure_escrow(), "held jobs, five validators": measure_jobs()}
+    others |= {"fees and emission": measure_fees(), "audits, 5 validators": measure_audits(5)}
     if not options.small:
-        others = measure_dearest() | others
+        others = {"the dearest payout": measure_dearest()} | others | {"audits, 64 validators": measure_audits(64)}
     if options.json:
         epochs = {size.name: size.epochs for size in sizes}
         transactions = {size.name: size.transactions for size in sizes}
         print(json.dumps({"benchmark": "gas", "epochs": epochs, "transactions": transactions, "others": others}))
     elif options.docs:
         PAGE.write_text(build_page(sizes, others, options.eth_usd))
+        before, rest = TESTNET.read_text().split(COSTS[0])
+        TESTNET.write_text(before + "\n".join([COSTS[0], *build_costs(sizes[0], others), rest[rest.index(COSTS[1]) :]]))
     else:
         print("\n".join(build_tables(sizes, others)))
 
@@ -158,10 +171,9 @@ def measure_moves(arena: Arena, gas: Gas, *, pool: int, staker: str, sponsor: st
     measure("claim a refund", sponsor, arena.treasury, "claim_refund", number)
     measure("propose rules", arena.opener, arena.rules, "propose", arena.params.tuple())
     arena.stakes.send(delegator, "unstake", pool, FOREVER)
-    for _ in range(arena.params.unbonding_epochs if len(arena.validators) <= 4 else 0):
+    for _ in range(arena.params.unbonding_epochs):
         arena.skip_epoch()
-    if len(arena.validators) <= 4:
-        measure("withdraw stake", delegator, arena.stakes, "withdraw", pool)
+    measure("withdraw stake", delegator, arena.stakes, "withdraw", pool)
 
 
 def vote(arena: Arena, columns: int, epoch: int) -> Gas:
@@ -208,6 +220,21 @@ def measure_dearest() -> Gas:
     return {"pay 255 new miners, both pots": receipts[-2].gas, "finish, 64 new pools, 16 evicted": receipts[-1].gas}
 
 
+def measure_deployment() -> Gas:
+    """Gas of putting all fourteen contracts on a chain, and telling them of each other: seventeen transactions."""
+
+    async def play(folder: Path) -> int:
+        async with serve(folder) as server, Rpc(server.url) as rpc:
+            faucet = Sender(rpc, Key.from_hex((folder / "faucet.key").read_text()))
+            await deploy(faucet)
+            head = (await rpc.head()).number
+            blocks = [await rpc.call("eth_getBlockByNumber", hex(number), False) for number in range(1, head + 1)]
+        return sum(int(block["gasUsed"], 16) for block in blocks)
+
+    with tempfile.TemporaryDirectory() as folder:
+        return {"put all contracts on a chain": asyncio.run(play(Path(folder)))}
+
+
 def measure_escrow() -> Gas:
     """Gas of a payment channel's life."""
     arena = Arena()
@@ -236,17 +263,124 @@ def measure_escrow() -> Gas:
     return gas
 
 
+@dataclass
+class Network:
+    """A market of five validators with the contracts that jobs and fees go through, all of them real."""
+
+    there: AuditedArena = field(default_factory=AuditedArena)
+    fees: Contract = field(init=False)
+    jobs: Contract = field(init=False)
+    buyer: str = field(init=False)
+    worker: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        arena = self.there.arena
+        ledger, bank = arena.ledger, arena.bank
+        terms = 5_000, 3_600, TCT, 604_800
+        self.fees = ledger.deploy("Fees", arena.token.address, arena.registry.address, *terms, sender=bank)
+        escrow = ledger.deploy("Escrow", 60, 100, self.fees.address, bank)
+        self.jobs = ledger.deploy("Jobs", escrow.address, arena.registry.address, 60)
+        self.fees.send(bank, "set_sources", escrow.address, self.jobs.address)
+        self.there.play()  # the validators have weight from their first closing on
+        self.buyer, self.worker = ledger.account("buyer"), ledger.account("worker")
+        arena.give_credit(self.buyer, 10**12, self.jobs)
+        arena.give_credit(self.worker, 1)
+
+    def job(self, salt: int) -> tuple[Any, ...]:
+        """Terms: 1,000 credits in the market."""
+        arena = self.there.arena
+        ends = self.buyer, self.worker, arena.market.address, arena.credit.address
+        return (*ends, 1_000 * CREDIT, b"w" * 32, arena.ledger.now + 86_400, 3_600, 7_200, bytes([salt]) * 32)
+
+    def sell_work(self, salt: int) -> Gas:
+        """A job that is delivered and accepted."""
+        job, jobs = self.job(salt), self.jobs
+        return {
+            "fund": jobs.send(self.buyer, "fund", job).gas,
+            "deliver": jobs.send(self.worker, "deliver", job, b"r" * 32).gas,
+            "release": jobs.send(self.buyer, "release", job, 1_000 * CREDIT).gas,
+        }
+
+
+def measure_jobs() -> Gas:
+    """Gas of a held job: accepted, disputed and judged by three of five validators, refunded."""
+    town = Network()
+    jobs, ledger = town.jobs, town.there.arena.ledger
+    gas = {f"{name}, first": spent for name, spent in town.sell_work(1).items()}
+    gas |= {f"{name}, steady": spent for name, spent in town.sell_work(2).items()}
+    job = town.job(3)
+    jobs.send(town.buyer, "fund", job)
+    jobs.send(town.worker, "deliver", job, b"r" * 32)
+    gas["dispute"] = jobs.send(town.buyer, "dispute", job).gas
+    for juror in town.there.jurors[:3]:
+        gas["verdict"] = jobs.send(juror.operator, "vote", job, 5_000).gas
+    ledger.now += 7_201
+    gas["settle, 3 verdicts"] = jobs.send(town.worker, "settle", job).gas
+    job = town.job(4)
+    jobs.send(town.buyer, "fund", job)
+    gas["refund"] = jobs.send(town.worker, "refund", job).gas
+    return gas
+
+
+def measure_fees() -> Gas:
+    """Gas of what happens to a fee, and of an award from the burn to the market."""
+    town = Network()
+    arena, fees = town.there.arena, town.fees
+    ledger, market = arena.ledger, arena.market.address
+    bidder, gas = ledger.account("bidder"), {}
+    arena.give_stake_token(bidder, 1_000_000 * TCT, fees)
+    arena.give_credit(bidder, 1)
+    for round_, kind in enumerate(("first", "steady"), 1):
+        town.sell_work(round_)
+        gas[f"forward fees, {kind}"] = fees.send(bidder, "forward", market).gas
+        ledger.now += 80 * 3_600  # the first price is beyond what anybody would pay
+        gas[f"buy fees, {kind}"] = fees.send(bidder, "buy", arena.credit.address, market, 0, FOREVER).gas
+    gas["burn for a market"] = fees.send(bidder, "burn_for", market, 100 * TCT).gas
+    allocator = ledger.deploy("Allocator", fees.address, 5_000)
+    schedule = 10**6 * TCT, 5 * 10**15, 5_000, 8
+    emission = ledger.deploy("Emission", fees.address, allocator.address, arena.bank, *schedule)
+    arena.token.send(arena.bank, "set_minter", emission.address)
+    period = fees.call("period")
+    for share, kind in ((2, "first"), (3, "steady")):
+        ledger.now = fees.call("start") + (period + 2) * 604_800 - 604_800 // share
+        gas[f"collect emission, {kind}"] = emission.send(bidder, "collect", market, period).gas
+    return gas
+
+
+def measure_audits(validators: int) -> Gas:
+    """Gas of a round in which everybody attests and one is accused, without a majority."""
+    there = AuditedArena(validators)
+    epoch, bank, market = there.play(), there.arena.bank, there.market.address
+    gas = {"open a round": there.audits.send(bank, "open_round", market).gas}
+    accused = there.jurors[-1]
+    gas["accuse"] = there.accuse(there.jurors[0], accused, epoch).gas
+    vote = there.audits.send(there.jurors[1].operator, "vote", market, epoch, accused.slot, 0, False)
+    gas["vote"] = vote.gas
+    gas["attest"] = max(there.attest(juror, epoch, range(validators)).gas for juror in there.jurors)
+    there.play()
+    there.play()
+    gas["rule on an accusation"] = there.audits.send(bank, "resolve", market, epoch, accused.slot, 0).gas
+    gas["settle the round"] = there.audits.send(bank, "settle", market, epoch, 2**64 - 1).gas
+    return gas
+
+
 # --- How it is shown ---
 
 
-def largest(sizes: list[Size], others: Gas) -> tuple[str, int]:
+def largest(sizes: list[Size], others: Others) -> tuple[str, int]:
     """The dearest transaction of all."""
     found = [(f"{name} ({size.name})", gas) for size in sizes for name, gas in size.transactions.items()]
     found += [
         (f"close the epoch in one transaction ({size.name})", size.epochs.get("in one transaction", 0))
         for size in sizes
     ]
-    return max([*found, *others.items()], key=lambda item: item[1])
+    found += [
+        (f"{name} ({title})", gas)
+        for title, table in others.items()
+        for name, gas in table.items()
+        if title != "deployment"  # many transactions
+    ]
+    return max(found, key=lambda item: item[1])
 
 
 def names_of(tables: list[Mapping[str, int]]) -> list[str]:
@@ -263,7 +397,7 @@ def names_of(tables: list[Mapping[str, int]]) -> list[str]:
     return names
 
 
-def build_tables(sizes: list[Size], others: Gas) -> list[str]:
+def build_tables(sizes: list[Size], others: Others) -> list[str]:
     """Plain text."""
     lines = []
     for title, tables in (
@@ -274,8 +408,9 @@ def build_tables(sizes: list[Size], others: Gas) -> list[str]:
         lines += [
             f"{name:<34}" + "".join(f"{shown(table.get(name)):>14}" for table in tables) for name in names_of([*tables])
         ]
-    lines.append(f"\n{'other transactions':<34}")
-    lines += [f"{name:<34}{gas:>14,}" for name, gas in others.items()]
+    for title, gases in others.items():
+        lines.append(f"\n{title:<34}")
+        lines += [f"{name:<34}{gas:>14,}" for name, gas in gases.items()]
     name, gas = largest(sizes, others)
     lines.append(f"\nlargest: {name}, {gas:,} gas, {gas / LIMIT:.0%} of 2**24")
     return lines
@@ -292,7 +427,26 @@ def dollars(gas: int, gwei: float, eth_usd: float) -> str:
     return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
 
 
-def build_page(sizes: list[Size], others: Gas, eth_usd: float) -> str:
+def build_costs(size: Size, others: Others) -> list[str]:
+    """A table of what a small market costs from its first contract to its tenth epoch, in the chain's coin."""
+    gas = size.transactions
+    vote = gas["commit, steady"] + gas["reveal, steady"]
+    rows = {
+        "all contracts": others["deployment"]["put all contracts on a chain"],
+        "open a market": gas["open a market"],
+        "a miner, a validator, a sponsor": gas["register a miner"] + gas["register a validator"] + gas["sponsor"],
+        "the judge's channel with a miner": others["payment channels"]["open a channel"],
+        f"ten epochs, {size.validators} validators and {size.miners} miners": 10
+        * (size.epochs["in one transaction"] + size.validators * vote),
+    }
+    rows["together"] = sum(rows.values())
+    lines = ["| what | gas | " + " | ".join(f"at {gwei:g} gwei" for gwei in GWEI) + " |", "|---|---:|---:|---:|---:|"]
+    for name, spent in rows.items():
+        lines.append(f"| {name} | {spent:,} | " + " | ".join(f"{spent * gwei * 1e-9:.5f}" for gwei in GWEI) + " |")
+    return lines
+
+
+def build_page(sizes: list[Size], others: Others, eth_usd: float) -> str:
     """docs/reference/gas.md."""
     name, most = largest(sizes, others)
     prices = " | ".join(f"at {gwei:g} gwei" for gwei in GWEI)
@@ -333,15 +487,16 @@ def build_page(sizes: list[Size], others: Gas, eth_usd: float) -> str:
         row = [size.transactions.get(name) for size in sizes]
         costs = " | ".join(dollars(max(gas or 0 for gas in row), gwei, eth_usd) for gwei in GWEI)
         lines.append(f"| {name} | " + " | ".join(shown(gas) for gas in row) + f" | {costs} |")
-    lines += [
-        "",
-        "## The dearest payout, and payment channels",
-        "",
-        f"| transaction | gas | {prices} |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, gas in others.items():
-        lines.append(f"| {name} | {gas:,} | " + " | ".join(dollars(gas, gwei, eth_usd) for gwei in GWEI) + " |")
+    for title, table in others.items():
+        lines += [
+            "",
+            f"## {title[0].upper()}{title[1:]}",
+            "",
+            f"| transaction | gas | {prices} |",
+            "|---|---:|---:|---:|---:|",
+        ]
+        for name, gas in table.items():
+            lines.append(f"| {name} | {gas:,} | " + " | ".join(dollars(gas, gwei, eth_usd) for gwei in GWEI) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,7 @@ from tercet.chain.market import MarketContract, MinerSlot, ValidatorSlot
 from tercet.chain.registry import Listing, MarketParams
 from tercet.chain.rpc import Rpc
 from tercet.chain.sender import Sender
+from tercet.chain.tokens import TokenContract
 from tercet.errors import InvalidKeyError, UsageError
 from tercet.market.epoch import unpack_row
 
@@ -198,9 +199,9 @@ class Client:
         return await ledger.registry.open_market(sender, ledger.token.address, name, params)
 
     async def sponsor(self, sender: Sender, market: MarketContract, budget: int, epochs: int) -> int:
-        """Pay `budget` stake units into the next `epochs`, the running one included; the sponsorship's number."""
-        treasury = await market.treasury()
-        await self.ledger.token.ensure_allowance(sender, treasury.address, budget)
+        """Pay `budget` of the market's reward token into `epochs`, the running one included; the sponsorship's number."""
+        treasury, (_, reward) = await market.treasury(), await market.tokens()
+        await TokenContract(self.ledger.rpc, reward).ensure_allowance(sender, treasury.address, budget)
         return await treasury.sponsor(sender, budget, epochs)
 
     async def stake(self, sender: Sender, market: MarketContract, pool: int, amount: int) -> None:

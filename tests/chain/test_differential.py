@@ -22,6 +22,7 @@ from tercet.chain.rpc import poll_delays
 from tercet.chain.transaction import Transaction, contract_address, sign_transaction
 from tercet.chain.voucher import EscrowDomain
 from tercet.market import ChannelConfig, build_row
+from tercet.market.audit import Evaluation, EvaluationLog
 from tercet.market.epoch import pack_row
 
 from .conftest import Node, run_anvil, run_embedded
@@ -50,12 +51,21 @@ def created_by(key: Key, nonce: int) -> str:
     return checksum_address(contract_address(key.address, nonce))
 
 
-TOKEN, CREDIT, ESCROW, *BLUEPRINT_ADDRESSES, REGISTRY = (created_by(OWNER, nonce) for nonce in range(8))
+TOKEN, CREDIT, ESCROW, *BLUEPRINT_ADDRESSES, AUDITS, REGISTRY = (created_by(OWNER, nonce) for nonce in range(9))
 RULES, STAKES, TREASURY, MARKET = (checksum_address(contract_address(REGISTRY, nonce)) for nonce in range(1, 5))
+AUDITED = dict(
+    zip(
+        ("Rules", "Stakes", "Treasury", "Market"),
+        (checksum_address(contract_address(REGISTRY, nonce)) for nonce in range(5, 9)),
+        strict=True,
+    )
+)
+"""The second market, whose validators are audited."""
 ADDRESS_OF: dict[str, str] = {
     "Token": TOKEN,
     "Credit": CREDIT,
     "Escrow": ESCROW,
+    "Audits": AUDITS,
     "Registry": REGISTRY,
     "Rules": RULES,
     "Stakes": STAKES,
@@ -63,12 +73,15 @@ ADDRESS_OF: dict[str, str] = {
     "Market": MARKET,
 }
 NOBODY = "0x" + "0" * 40
+SALT = b"\x2a" * 32
 
 
-def call(key: Key, contract: ContractName, function: str, *arguments: Any, gas: int = 400_000, wait: int = 1) -> Step:
-    """A transaction to one of our contracts."""
+def call(
+    key: Key, contract: ContractName, function: str, *arguments: Any, gas: int = 400_000, wait: int = 1, at: str = ""
+) -> Step:
+    """A transaction to one of our contracts, the usual one of its kind unless it says which."""
     found = load_interface(contract).functions[function]
-    return Step(key, ADDRESS_OF[contract], found.selector + encode(found.inputs, arguments), gas, wait=wait)
+    return Step(key, at or ADDRESS_OF[contract], found.selector + encode(found.inputs, arguments), gas, wait=wait)
 
 
 def creation(name: ContractName, *arguments: Any) -> bytes:
@@ -85,8 +98,12 @@ def deployments() -> Iterator[Step]:
         blueprint = load_artifact(name).blueprint
         assert blueprint is not None
         yield Step(OWNER, None, blueprint, 16_000_000)
-    shared = (TOKEN, tuple(BLUEPRINT_ADDRESSES), 5 * TCT, 3_000, NOBODY, NOBODY)
+    yield Step(OWNER, None, creation("Audits", TOKEN, 4), 7_000_000)
+    shared = (TOKEN, tuple(BLUEPRINT_ADDRESSES), 5 * TCT, 3_000, AUDITS, NOBODY)
     yield Step(OWNER, None, creation("Registry", *shared), 5_000_000)
+    yield call(MINER, "Audits", "attach", REGISTRY)  # not the deployer
+    yield call(OWNER, "Audits", "attach", REGISTRY)
+    yield call(OWNER, "Audits", "attach", REGISTRY)  # twice
 
 
 def odd_deployments() -> Iterator[Step]:
@@ -243,10 +260,82 @@ def going_home() -> Iterator[Step]:
     yield call(OWNER, "Treasury", "claim_refund", 0)
 
 
+JURY = (VALIDATOR, BUYER, OWNER)
+
+
+def evaluations(vid: int) -> EvaluationLog:
+    """What a validator claims to have measured; its pool is the number of its registration."""
+    place = AUDITED["Market"], 1, vid + 1
+    claims = (Evaluation(*place, k, 1, 4, "judged", 10**9, bytes([vid, k]) * 16) for k in range(4))
+    return EvaluationLog([claim.leaf for claim in claims])
+
+
+def in_audited(key: Key, contract: ContractName, function: str, *arguments: Any, **how: Any) -> Step:
+    """A transaction to a contract of the second market."""
+    return call(key, contract, function, *arguments, at=AUDITED[contract], **how)
+
+
+def audited_market() -> Iterator[Step]:
+    """Three validators and a miner; an epoch without stake, and one in which each validator reveals a log."""
+    rules = MarketParams("echo", commit_seconds=1_000, reveal_seconds=1_000, audit_share_bps=5_000)
+    yield call(OWNER, "Registry", "open_market", CREDIT, "Audited", astuple(rules), gas=16_000_000)
+    for key in JURY:
+        for spender in (AUDITED["Stakes"], AUDITS):
+            yield call(key, "Token", "approve", spender, 2**256 - 1)
+        yield in_audited(key, "Market", "register_validator", key.address, 50 * TCT, 0, gas=700_000)
+    yield call(MINER, "Token", "approve", AUDITED["Market"], 2**256 - 1)
+    yield in_audited(MINER, "Market", "register_miner", MINER.address, "http://127.0.0.1:8091", 2 * TCT)
+    yield call(OWNER, "Credit", "approve", AUDITED["Treasury"], 2**256 - 1)
+    yield in_audited(OWNER, "Treasury", "sponsor", 9_000_001, 9)
+    yield call(VALIDATOR, "Audits", "set_endpoint", AUDITED["Market"], "http://127.0.0.1:8095")
+    yield call(MINER, "Audits", "set_endpoint", AUDITED["Market"], "http://127.0.0.1:8096")  # no validator
+    yield call(OWNER, "Audits", "open_round", AUDITED["Market"])  # no epoch was closed
+    yield in_audited(OWNER, "Market", "close_epoch", (0,), gas=3_000_000, wait=2_000)
+    row, logs = tuple(pack_row(build_row({1: 1.0}, 2))), [evaluations(vid) for vid in range(3)]
+    for key, log in zip(JURY, logs, strict=True):
+        digest = build_commit_digest(
+            DEFAULT_CHAIN_ID, AUDITED["Market"], 1, key.address, SALT, 4, row, evidence=log.evidence
+        )
+        yield in_audited(key, "Market", "commit", digest)
+    for key, log in zip(JURY, logs, strict=True):
+        wait = 1_000 if key is VALIDATOR else 1
+        yield in_audited(key, "Market", "reveal", 4, 1, SALT, log.evidence, row, gas=600_000, wait=wait)
+    yield in_audited(OWNER, "Market", "close_epoch", row, gas=3_000_000, wait=1_000)
+
+
+def audit() -> Iterator[Step]:
+    """A round: attestations, accusations of each entry (the beacon picked one), a verdict, a slash, the settlement."""
+    market, log, everybody = AUDITED["Market"], evaluations(1), 0b111
+    evidence = [evaluations(vid).evidence for vid in range(3)]
+    yield call(VALIDATOR, "Audits", "attest", market, 0, everybody)  # an epoch without a round
+    yield call(MINER, "Audits", "open_round", market, gas=600_000)
+    yield call(MINER, "Audits", "open_round", market)  # is open
+    yield call(VALIDATOR, "Audits", "attest", market, 1, 0b101)
+    yield call(VALIDATOR, "Audits", "attest", market, 1, everybody)  # twice
+    yield call(MINER, "Audits", "attest", market, 1, everybody)  # no validator
+    for k in range(4):
+        proof = log.count, log.root, log.levels[0][k], log.proof(k), evidence
+        yield call(VALIDATOR, "Audits", "accuse", market, 1, 1, 0, *proof, gas=600_000)
+    yield call(VALIDATOR, "Audits", "accuse", market, 1, 1, 9, *proof)  # no such sample
+    yield call(BUYER, "Audits", "vote", market, 1, 1, 0, False)  # the accused
+    yield call(MINER, "Audits", "vote", market, 1, 1, 0, True)
+    yield call(VALIDATOR, "Audits", "vote", market, 1, 1, 0, True)  # voted by accusing
+    yield call(OWNER, "Audits", "settle", market, 1, everybody)  # too early
+    yield call(OWNER, "Audits", "vote", market, 1, 1, 0, True, gas=600_000)
+    yield call(OWNER, "Audits", "vote", market, 1, 1, 0, True)  # decided
+    yield call(OWNER, "Audits", "attest", market, 1, 0b001)
+    yield in_audited(OWNER, "Market", "close_epoch", (0,), gas=3_000_000, wait=2_000)
+    yield call(OWNER, "Audits", "attest", market, 1, 0b001)  # too late
+    yield call(MINER, "Audits", "settle", market, 1, everybody, gas=900_000)
+    yield call(MINER, "Audits", "settle", market, 1, everybody, gas=900_000)  # nothing is left
+    for pool, key in enumerate(JURY, 1):
+        yield in_audited(key, "Stakes", "claim", pool)
+
+
 def steps() -> list[Step]:
     """Everything, in order."""
     market = [*opening(), *registrations(), *epochs(), *going_home()]
-    return [*deployments(), *odd_deployments(), *transfers(), *channels(), *market]
+    return [*deployments(), *odd_deployments(), *transfers(), *channels(), *market, *audited_market(), *audit()]
 
 
 async def play(node: Node, script: list[Step]) -> list[Receipt]:
@@ -285,7 +374,7 @@ def facts(receipt: Receipt) -> dict[str, Any]:
 
 @pytest.mark.anvil
 async def test_both_nodes_agree_on_every_transaction(tmp_path: Path) -> None:
-    """Well over two hundred transactions, many of them refused, give equal receipts and balances on both."""
+    """Three hundred transactions, many of them refused, a slash among them, give equal receipts and balances on both."""
     script = steps()
     async with run_embedded(tmp_path) as ours, run_anvil() as theirs:
         mine, peer = await play(ours, script), await play(theirs, script)
@@ -298,7 +387,13 @@ async def test_both_nodes_agree_on_every_transaction(tmp_path: Path) -> None:
         for key in ACTORS:
             assert await ours.rpc.balance(key.address) == await theirs.rpc.balance(key.address)
     statuses = [receipt.status for receipt in mine]
-    assert statuses[-len(list(going_home())) :].count(0) == 6
-    assert len(statuses) > 240
+    last = len(list(audit()))
+    before = last + len(list(audited_market()))
+    assert statuses[-len(list(going_home())) - before : -before].count(0) == 6
+    assert statuses[-before:-last].count(0) == 2
+    assert statuses[-last:].count(0) == 14
+    (slashed,) = (topic for topic, kind in load_interface("Stakes").events.items() if kind.name == "Slashed")
+    assert sum(log.topics[0] == slashed for receipt in mine for log in receipt.logs) == 1
+    assert len(statuses) > 290
     assert statuses.count(0) > 60
-    assert sum(len(receipt.logs) for receipt in mine) > 80
+    assert sum(len(receipt.logs) for receipt in mine) > 120

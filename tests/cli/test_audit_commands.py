@@ -26,14 +26,16 @@ pytestmark = pytest.mark.slow
 
 
 async def play_epoch(shell: Shell, *, accuse: bool) -> None:
-    """The judges reveal a log of three entries each, and the epoch is closed; `first` may accuse `second`."""
+    """In the newest market the judges reveal a log of three entries each, and the epoch is closed; `first` may accuse
+    `second`.
+    """
     home = shell.folder / "home"
     url = json.loads((home / "chain" / "endpoint.json").read_text())["url"]
     (file,) = (home / "deployments").glob("*.json")
     keys = Keystore(home / "keystore")
     async with Rpc(url) as rpc:
         ledger = Ledger(rpc, Deployment.load(file))
-        (listing,) = await ledger.registry.list_markets()
+        listing = (await ledger.registry.list_markets())[-1]
         market, client, logs, reveals = ledger.market(listing.market), Client(ledger), [], []
         status, row = await market.status(), tuple(pack_row(build_row({}, 1)))
         senders = [Sender(rpc, keys.load(name, "correct horse")) for name in JUDGES]

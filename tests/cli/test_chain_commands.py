@@ -29,6 +29,7 @@ def schema_of(words: list[str]) -> set[str]:
 
 READING = [
     ["chain", "show"],
+    ["chain", "verify"],
     ["market", "list"],
     ["market", "show", "--market", "echo"],
     ["market", "params", "--market", "echo"],
@@ -259,3 +260,23 @@ def test_a_floor_goes_by_the_places_unless_one_is_named(tmp_path: Path) -> None:
     assert take_opening_options(base, {"max_miners": "200", "floor_miners": "191"}, None).floor_miners == 191
     assert take_opening_options(base, {"max_miners": "200"}, str(file)).floor_miners == 191
     assert take_opening_options(base, {}, None) == base
+
+
+def test_money_is_sent_and_test_credit_made(town: Shell) -> None:
+    """Shown first; only who deployed the credit makes more of it."""
+    address = town.wallet("receiver")
+
+    def row() -> dict[str, object]:
+        rows = town.run("ledger", "balances", "--json").json["balances"]
+        return next(row for row in rows if row["address"] == address)
+
+    words = ("wallet", "send", "receiver", "--stake", "3", "--gas", "0.5")
+    asked, dry = town.spend(*words), town.spend(*words, "--dry-run")
+    assert (asked.code, dry.code, row()["stake"]) == (3, 0, "0")
+    assert f"send 3 TCT, 0.5 of the chain's coin to {address}" in asked.err
+    assert town.spend(*words, "--yes").code == 0
+    assert (row()["stake"], row()["gas"]) == (str(3 * TCT), str(TCT // 2))
+    assert town.spend("wallet", "send", "receiver", "--yes").code == 2
+    assert town.spend("wallet", "send", "nobody", "--stake", "1", "--yes").code == 2
+    refused = town.spend("wallet", "mint", "10", "--yes")
+    assert (refused.code, "deployed the test credit" in refused.err) == (1, True), refused.err

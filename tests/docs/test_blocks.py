@@ -5,6 +5,7 @@ A fence says what it is:
 - ```` ```sh ```` runs, and must succeed.
 - ```` ```sh background ```` is a command that stays up: the page goes on once it printed its `ready` line.
 - ```` ```sh skip ```` cannot run here (it sets up the machine itself); what it names is checked elsewhere.
+  ```` ```sh skip testnet ```` runs against a foreign chain, in `test_testnet.py`.
 - ```` ```python ```` runs as a script; ```` ```python file=NAME ```` is written to NAME instead.
 - any other name (`text`, `json`, `toml`, ...) is for reading. A fence without a name fails.
 """
@@ -68,7 +69,7 @@ class Reader:
         kind, _, rest = block.info.partition(" ")
         if kind == "sh" and rest == "background":
             self.start(block)
-        elif kind == "sh" and rest != "skip":
+        elif kind == "sh" and rest.split()[:1] != ["skip"]:
             self.run(["bash", "-euo", "pipefail", "-c", block.text], block)
         elif kind == "python" and rest.startswith("file="):
             (self.folder / rest.removeprefix("file=")).write_text(block.text)

@@ -20,6 +20,7 @@ from tercet.nodes.audit_log import (
     EvidenceError,
     build_entries,
     build_package,
+    check_age,
     check_row,
     list_entries,
     parse_entries,
@@ -110,6 +111,25 @@ def test_only_a_judged_answer_has_a_score() -> None:
     with pytest.raises(EvidenceError) as caught:
         read_package(package, entry(package, 0.5), {MINER.address})
     assert caught.value.certain
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (999_999, ""),
+        (2_000_000, ""),
+        (1_000_000 - 180_000, ""),
+        (1_000_000 - 180_001, "180 s before"),
+        (0, "1000 s before"),
+        (2_060_000, ""),
+        (2_060_001, "60 s from now"),
+    ],
+)
+def test_an_exchange_belongs_to_its_epoch(made: int, words: str) -> None:
+    """From the begin of the epoch before, less what answers and honest clocks take, up to now."""
+    found = check_age(made, 1_000_000, 2_000_000)
+    assert words in found
+    assert bool(found) is bool(words)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=50).map(str.encode))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ class Inventor:
     """Asks nobody, and signs the answers itself."""
 
     def __init__(self) -> None:
-        self._key = Key.generate()
+        self._key, self._made_ms = Key.generate(), 10**12
 
     def draw(self, miner: MinerEntry, price: Price) -> Question:
         return self.pose(miner, price, {"text": "never asked"})
@@ -63,7 +64,7 @@ class Inventor:
 
     async def ask(self, question: Question, seconds: float | None = None) -> Response:
         body = wire.encode_json({"task": question.task})
-        head = wire.build_head("/tercet/v1/echo", self._key.address, Key.generate().address, body, now_ms=10**12)
+        head = wire.build_head("/tercet/v1/echo", self._key.address, Key.generate().address, body, now_ms=self._made_ms)
         lines = wire.encode_json({"text": "never asked", "usage": {"prompt": 11, "completion": 11}}) + b"\n"
         request, digest = hashlib.sha256(head.text).digest(), hashlib.sha256(lines).digest()
         answer = wire.sign_answer(self._key, request, digest, Usage(11, 11), 0, 0)
@@ -76,6 +77,13 @@ class Inventor:
     def find(self, tenant: tuple[int, int], response: Response, verdict: Verdict) -> Finding:
         package = build_package(response.transcript, response.submission, verdict)
         return Finding(0, *tenant, "judged", verdict, 0, 0.0, package)
+
+
+class Hoarder(Inventor):
+    """Shows an exchange that the miner did sign, a day ago: one good answer for ever."""
+
+    def __init__(self, miner: Key) -> None:
+        self._key, self._made_ms = miner, int(1000 * (time.time() - 86_400))
 
 
 class Slanderer(Examiner):
@@ -157,9 +165,13 @@ class Site:
         return int((await stakes.read("get_pool", judge.pool))[5])
 
 
+def draw_asking(kind: str, examiner: Examiner, miner: Key) -> Asking:
+    return Inventor() if kind == "inventor" else Hoarder(miner) if kind == "hoarder" else examiner
+
+
 @contextlib.asynccontextmanager
 async def build_judge(
-    stage: Stage, market: MarketContract, directory: Directory, folder: Path, name: str, mechanism: Echo
+    stage: Stage, market: MarketContract, directory: Directory, folder: Path, name: str, mechanism: Echo, miner: Key
 ) -> AsyncIterator[Judge]:
     key = await stage.key(stake=2 * STAKE)
     ledger, sender = stage.ledger, Sender(stage.ledger.rpc, key)
@@ -174,7 +186,7 @@ async def build_judge(
         stack.push_async_callback(buyer.close)
         examiner = EXAMINERS.get(name, Examiner)(mechanism, buyer, answer_seconds=5, judge_seconds=5, keep=True)
         chain_seat = ChainSeat(ledger, market, sender)
-        asking: Asking = Inventor() if name == "inventor" else examiner
+        asking = draw_asking(name, examiner, miner)
         measured: object = mechanism
         contest = measured if isinstance(measured, Contest) else None
         validator = Validator(policy, chain_seat, directory, asking, book, chain_seat.identity, contest)
@@ -212,7 +224,7 @@ async def build_site(
         stack.push_async_callback(directory.close)
         await directory.refresh()
         judges = [
-            await stack.enter_async_context(build_judge(there, market, directory, folder, name, mechanism()))
+            await stack.enter_async_context(build_judge(there, market, directory, folder, name, mechanism(), miner_key))
             for name in names
         ]
         site = Site(there, ledger, market, judges)
@@ -282,6 +294,33 @@ async def test_who_asks_a_contender_something_else_is_found(market_town: Town, s
             had + part for had, part in zip(earned, held, strict=True)
         ]
         assert before <= earned
+
+
+@pytest.mark.slow
+async def test_an_old_answer_is_vouched_for_by_nobody(
+    market_town: Town, stage: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The miner's signature is true and the score is right, but it happened in another epoch: paid to others, not slashed."""
+    caplog.set_level(logging.INFO)
+    async with build_site(market_town, stage, tmp_path, "first", "second", "third", "hoarder") as site:
+        *honest, hoarder = site.judges
+        epoch = await site.play()
+        held = [await site.held(judge, epoch) for judge in site.judges]
+        assert min(held) > 0
+        await site.audit(*honest)
+        assert "before anything could count for this epoch" in caplog.text
+        for sample in range(4):
+            assert await site.ledger.audits.accusation(site.market.address, epoch, hoarder.vid, sample) is None
+        before = [await site.claimable(judge) for judge in site.judges]
+        await site.play()
+        earned = [await site.claimable(judge) - had for judge, had in zip(site.judges, before, strict=True)]
+        await site.audit(honest[0])
+        released = [
+            await site.claimable(judge) - had - got for judge, had, got in zip(site.judges, before, earned, strict=True)
+        ]
+        assert released == [*held[:-1], 0]
+        assert await site.held(hoarder, epoch) == 0
+        assert await site.bonded(hoarder) == STAKE
 
 
 @pytest.mark.slow

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tercet.chain.closing import Closing, close_epoch, read_state
     from tercet.chain.devnet.server import Server, serve
-    from tercet.chain.emission import Award, EmissionContract, FeesContract, Sale
+    from tercet.chain.emission import Award, EmissionContract, FeesContract, Sale, live_awards
     from tercet.chain.escrow import Authorization, Channel, Claim, EscrowContract
-    from tercet.chain.history import History, PastEpoch, recompute_epochs
+    from tercet.chain.history import History, PastEpoch, find_epoch_start, recompute_epochs
     from tercet.chain.holdings import Holdings, bring_home, read_holdings
     from tercet.chain.jobs import HeldJob, JobEnd, JobRecord, JobsContract, job_id
     from tercet.chain.keys import Key, address_from_public, keccak, recover, text_digest
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "closing": ("Closing", "close_epoch", "read_state"),
     "devnet.server": ("Server", "serve"),
-    "emission": ("Award", "EmissionContract", "FeesContract", "Sale"),
+    "emission": ("Award", "EmissionContract", "FeesContract", "Sale", "live_awards"),
     "escrow": ("Authorization", "Channel", "Claim", "EscrowContract"),
-    "history": ("History", "PastEpoch", "recompute_epochs"),
+    "history": ("History", "PastEpoch", "find_epoch_start", "recompute_epochs"),
     "holdings": ("Holdings", "bring_home", "read_holdings"),
     "jobs": ("HeldJob", "JobEnd", "JobRecord", "JobsContract", "job_id"),
     "keys": ("Key", "address_from_public", "keccak", "recover", "text_digest"),
@@ -127,8 +127,10 @@ __all__ = [
     "channel_id",
     "close_epoch",
     "deploy",
+    "find_epoch_start",
     "job_id",
     "keccak",
+    "live_awards",
     "read_events",
     "read_holdings",
     "read_state",

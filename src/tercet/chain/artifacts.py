@@ -46,6 +46,8 @@ class Artifact:
     """Such as `vyper 0.4.3`."""
     source_sha256: str
     """Hash of the source files it was built from."""
+    code_bytes: int = 0
+    """Length of the code that it leaves on the chain, without the immutables behind it."""
 
 
 @cache
@@ -68,4 +70,5 @@ def load_artifact(name: ContractName) -> Artifact:
         blueprint=bytes.fromhex(blueprint.removeprefix("0x")) if blueprint else None,
         compiler=fields["compiler"],
         source_sha256=fields["source_sha256"],
+        code_bytes=int(fields["code_bytes"]),
     )

@@ -87,6 +87,10 @@ class EmissionContract(BoundContract):
         """The running period."""
         return int(await self.read("period"))
 
+    async def expiry(self) -> int:
+        """Periods after which a claim is lost."""
+        return int(await self.read("expiry"))
+
     async def budget(self, period: int) -> int:
         """The most that all markets together get for a period."""
         return int(await self.read("budget", period))
@@ -103,3 +107,10 @@ class EmissionContract(BoundContract):
         """Mint what is due of a market's award into its next epoch; how much that was."""
         receipt = await self.write(sender, "collect", market, period)
         return int(self.find_event(receipt, "Collected")["amount"])
+
+
+async def live_awards(emission: EmissionContract, market: str) -> dict[int, Award]:
+    """What a market gets for each finished period whose claims live; periods without an award are left out."""
+    running, expiry = await emission.period(), await emission.expiry()
+    found = {number: await emission.award(market, number) for number in range(max(0, running - expiry), running)}
+    return {number: award for number, award in found.items() if award.amount}

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tercet.chain.logs import Event, read_events
+from tercet.chain.logs import DEFAULT_SPAN, Event, read_events
 from tercet.chain.market import MarketContract
 from tercet.chain.registry import MarketParams
 from tercet.market.epoch import MarketOutcome, MarketState, Seat, close_market_epoch, unpack_row
@@ -18,6 +18,8 @@ from tercet.market.stakes import REWARD, STAKE, Pool
 from tercet.market.treasury import pay_poke
 
 _COLUMNS = 256
+_NOBODY = "0x" + "0" * 40
+"""Owned a market before it was opened."""
 _OF_STAKES = frozenset({"PoolOpened", "PoolClosed", "Staked", "Unstaked", "TakeSet", "Slashed", "Rewarded", "Released"})
 
 
@@ -223,3 +225,24 @@ async def recompute_epochs(market: MarketContract, first: int) -> AsyncIterator[
             found = history.take(event)
             if found is not None:
                 yield found
+
+
+async def find_epoch_start(market: MarketContract, epoch: int, first: int) -> int:
+    """When an epoch began, Unix seconds by the chain's clock; 0 where the logs do not say.
+
+    Args:
+        market: whose.
+        epoch: a recent one: the search goes back from the newest block.
+        first: a block before the market's.
+
+    """
+    contracts, last = (market, await market.rules()), (await market.rpc.head()).number
+    while last >= first:
+        since = max(first, last - DEFAULT_SPAN + 1)
+        names = ["EpochClosed" if epoch else "OwnershipTransferred"]
+        async for batch in read_events(market.rpc, contracts, since, last, events=names):
+            for event in batch.events:
+                if event.fields.get("epoch") == epoch - 1 or event.fields.get("old_owner") == _NOBODY:
+                    return (await market.rpc.block(event.block)).timestamp
+        last = since - 1
+    return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -157,81 +157,108 @@ class Ledger:
             )
 
 
-async def deploy(
-    sender: Sender,
-    *,
-    bond: int = 10**21,
-    min_withdraw_delay: int = 60,
-    fee_bps: int = FEE_BPS,
-    timelock_seconds: int = 604_800,
-    period_seconds: int = 604_800,
-) -> Deployment:
+DEPLOY_GAS = 31_000_000
+"""What putting all contracts on a chain takes, measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployTerms:
+    """What a deployment is made with; none of it can be changed later, but for the fee, by its owner and with notice."""
+
+    bond: int = 10**21
+    """What opening a market takes, refundable, stake token base units."""
+    min_withdraw_delay: int = 60
+    """Shortest notice of a payment channel, and shortest review or dispute of a held job, seconds; 60 or more where
+    money is real.
+    """
+    fee_bps: int = FEE_BPS
+    """The network's part of what miners redeem, ten-thousandths, 0 to 500."""
+    timelock_seconds: int = 604_800
+    """How long a change of a market's rules is announced before it can come into force."""
+    period_seconds: int = 604_800
+    """Length of an emission period, 60 or more."""
+
+
+async def deploy(sender: Sender, **terms: int) -> Deployment:
     """Put all contracts on a chain; the sender gets the first stake supply and may mint test credit.
 
     Args:
-        sender: who pays the gas, about 45 million in all.
-        bond: what opening a market takes, refundable, stake token base units.
-        min_withdraw_delay: shortest notice of a payment channel, and shortest review or dispute of a held job,
-            seconds; 60 or more where money is real.
-        fee_bps: the network's part of what miners redeem, ten-thousandths, 0 to 500.
-        timelock_seconds: how long a change of a market's rules is announced before it can come into force.
-        period_seconds: length of an emission period, 60 or more.
+        sender: who pays the gas, `DEPLOY_GAS` in all.
+        terms: fields of `DeployTerms`.
     """
-    chain_id, head = await sender.rpc.chain_id(), await sender.rpc.head()
-    token = await _create(sender, "Token", sender.address, TOKEN_SUPPLY)
-    credit = await _create(sender, "Credit", sender.address)
-    market, stakes, treasury, rules = [await _create_blueprint(sender, name) for name in BLUEPRINTS]
-    blueprints = market, stakes, treasury, rules
-    audits = await _create(sender, "Audits", token, SAMPLES)
-    # What nobody can be owed after the last epoch joins the last refunds.
-    registry = await _create(sender, "Registry", token, blueprints, bond, timelock_seconds, audits, NOBODY)
-    await AuditsContract(sender.rpc, audits).attach(sender, registry)
-    fees = await _create(sender, "Fees", token, registry, FORWARD_BPS, HALF_LIFE, MIN_REFERENCE, period_seconds)
-    escrow = await _create(sender, "Escrow", min_withdraw_delay, fee_bps, fees, sender.address)
-    jobs = await _create(sender, "Jobs", escrow, registry, min_withdraw_delay)
-    await BoundContract(sender.rpc, "Fees", fees).write(sender, "set_sources", escrow, jobs)
-    allocator, emission = await _create_emission(sender, token, fees)
-    return Deployment(
-        chain_id=chain_id,
-        block=head.number,
-        token=token,
-        credit=credit,
-        escrow=escrow,
-        market_blueprint=market,
-        stakes_blueprint=stakes,
-        treasury_blueprint=treasury,
-        rules_blueprint=rules,
-        registry=registry,
-        audits=audits,
-        jobs=jobs,
-        fees=fees,
-        allocator=allocator,
-        emission=emission,
-    )
+    return await Builder(sender, DeployTerms(**terms)).build()
 
 
-async def _create_emission(sender: Sender, token: str, fees: str) -> tuple[str, str]:
-    """The default allocator, and the emission as the token's minter; the sender owns it."""
-    allocator = await _create(sender, "Allocator", fees, BETA_BPS)
-    schedule = TOKEN_CAP - TOKEN_SUPPLY, EMISSION_RATE, BETA_BPS, EXPIRY
-    emission = await _create(sender, "Emission", fees, allocator, sender.address, *schedule)
-    await BoundContract(sender.rpc, "Token", token).write(sender, "set_minter", emission)
-    return allocator, emission
+class Builder:
+    """Puts the contracts on a chain one after the other, and goes on where it was cut off.
 
+    On a public chain a node may fail or a purse run dry half-way; what lies there already is paid for.
+    """
 
-async def _create(sender: Sender, name: ContractName, *arguments: Any) -> str:
-    data = load_artifact(name).bytecode + encode(load_interface(name).constructor, arguments)
-    return await _created(sender, name, data)
+    def __init__(
+        self,
+        sender: Sender,
+        terms: DeployTerms,
+        made: Mapping[str, str] | None = None,
+        note: Callable[[Mapping[str, str]], None] = lambda _: None,
+    ) -> None:
+        """Nothing is sent yet.
 
+        Args:
+            sender: who pays, and owns.
+            terms: the same as before, when something was made before.
+            made: what earlier attempts put there, by the names of `Deployment`, and `block`.
+            note: told everything that was made so far, after each contract.
+        """
+        self._sender, self._terms, self._note = sender, terms, note
+        self._made = dict(made or {})
 
-async def _create_blueprint(sender: Sender, name: ContractName) -> str:
-    blueprint = load_artifact(name).blueprint
-    assert blueprint is not None
-    return await _created(sender, name, blueprint)
+    async def build(self) -> Deployment:
+        """All that is missing, and the deployment."""
+        sender, terms, made = self._sender, self._terms, self._made
+        chain_id, head = await sender.rpc.chain_id(), await sender.rpc.head()
+        made.setdefault("block", str(head.number))
+        token = await self._create("token", "Token", sender.address, TOKEN_SUPPLY)
+        await self._create("credit", "Credit", sender.address)
+        blueprints = tuple([await self._create_blueprint(name) for name in BLUEPRINTS])
+        audits = await self._create("audits", "Audits", token, SAMPLES)
+        # What nobody can be owed after the last epoch joins the last refunds.
+        shared = token, blueprints, terms.bond, terms.timelock_seconds, audits, NOBODY
+        registry = await self._create("registry", "Registry", *shared)
+        await self._tie("Audits", audits, "registry", "attach", registry)
+        auction = FORWARD_BPS, HALF_LIFE, MIN_REFERENCE, terms.period_seconds
+        fees = await self._create("fees", "Fees", token, registry, *auction)
+        delay = terms.min_withdraw_delay
+        escrow = await self._create("escrow", "Escrow", delay, terms.fee_bps, fees, sender.address)
+        jobs = await self._create("jobs", "Jobs", escrow, registry, delay)
+        await self._tie("Fees", fees, "escrow", "set_sources", escrow, jobs)
+        allocator = await self._create("allocator", "Allocator", fees, BETA_BPS)
+        schedule = TOKEN_CAP - TOKEN_SUPPLY, EMISSION_RATE, BETA_BPS, EXPIRY
+        emission = await self._create("emission", "Emission", fees, allocator, sender.address, *schedule)
+        await self._tie("Token", token, "minter", "set_minter", emission)
+        return Deployment.from_json({"chain_id": chain_id, **made}, "just made")
 
+    async def _create(self, field: str, name: ContractName, *arguments: Any) -> str:
+        return await self._put(
+            field, load_artifact(name).bytecode + encode(load_interface(name).constructor, arguments)
+        )
 
-async def _created(sender: Sender, name: str, data: bytes) -> str:
-    receipt = await sender.send(None, data)
-    if receipt.contract is None:
-        raise DeploymentError(f"The chain gave no address for {name}. Is it an EVM chain?")
-    return receipt.contract
+    async def _create_blueprint(self, name: ContractName) -> str:
+        blueprint = load_artifact(name).blueprint
+        assert blueprint is not None
+        return await self._put(f"{name.lower()}_blueprint", blueprint)
+
+    async def _put(self, field: str, data: bytes) -> str:
+        if field not in self._made or not await self._sender.rpc.code(self._made[field]):
+            receipt = await self._sender.send(None, data)
+            if receipt.contract is None:
+                raise DeploymentError(f"The chain gave no address for the {field}. Is it an EVM chain?")
+            self._made[field] = receipt.contract
+            self._note(self._made)
+        return self._made[field]
+
+    async def _tie(self, name: ContractName, address: str, view: str, function: str, *arguments: str) -> None:
+        """Name one contract to another, unless that was done: it can be done once."""
+        contract = BoundContract(self._sender.rpc, name, address)
+        if str(await contract.read(view)) == NOBODY:
+            await contract.write(self._sender, function, *arguments)

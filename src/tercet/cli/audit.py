@@ -11,6 +11,7 @@ from tercet.chain.audits import Accusation, AccusationState, AuditRound, AuditsC
 from tercet.chain.market import MarketContract
 from tercet.cli.connection import open_market
 from tercet.cli.frame import State, group, pass_state
+from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
 from tercet.cli.settings import Settings
@@ -269,7 +270,8 @@ async def _settle(settings: Settings, epoch: int | None, *, yes: bool, dry_run: 
         seats = await audits.seats(market.address, wanted)
         stakes = await market.stakes()
         held = [await stakes.read("get_held", seat.pool, wanted) for seat in seats]
-        reward, minted = (Amount(sum(pair[kind] for pair in held), STAKE) for kind in (0, 1))
+        units = await reward_unit(client, market), STAKE
+        reward, minted = (Amount(sum(pair[kind] for pair in held), unit) for kind, unit in enumerate(units))
         what = f"settle {reward} and {minted} of emission held in epoch {wanted} of {await market.title()!r}"
         if not confirm(what, yes=yes, dry_run=dry_run):
             return

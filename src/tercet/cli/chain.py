@@ -11,18 +11,20 @@ from pathlib import Path
 
 import click
 
+from tercet.chain.files import make_folder, write_atomic
 from tercet.chain.keys import Key
-from tercet.chain.ledger import Deployment, deploy
+from tercet.chain.ledger import DEPLOY_GAS, Builder, Deployment, DeployTerms, deploy
 from tercet.chain.rpc import Rpc
 from tercet.chain.sender import Sender
-from tercet.cli.connection import ENDPOINT, chain_url, deployment_path, open_client
+from tercet.chain.verify import verify
+from tercet.cli.connection import ENDPOINT, chain_url, deployment_path, find_deployment, open_client
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
 from tercet.cli.serving import run_role
 from tercet.cli.settings import Settings
 from tercet.cli.unlock import unlock
-from tercet.errors import RefusedError
+from tercet.errors import RefusedError, RpcError, WrongChainError
 from tercet.market import STAKE, Amount
 from tercet.nodes.role import announce, told_to_stop
 
@@ -30,6 +32,8 @@ __all__ = ["command"]
 
 BOND = 10**21
 """Opening a market takes 1000 TCT, refundable."""
+MINED_SECONDS = 300.0
+"""How long a public chain may take to mine a contract."""
 TIMELOCK_SECONDS = 60
 """On a development chain, where nobody needs a week to leave."""
 
@@ -119,19 +123,19 @@ def deploy_contracts(
 ) -> None:
     """Put all contracts on a chain and keep their addresses in home/deployments.
 
-    The wallet pays the gas, about 50 million, gets the first supply of the stake token, half of all there can be,
-    owns the emission, and may mint test credit.
+    The wallet pays the gas, about 31 million, gets the first supply of the stake token, half of all there can be,
+    owns the emission, and may mint test credit. Cut off, the same command goes on where it was.
     """
-    terms = {
-        "bond": Amount.parse(bond, STAKE).units,
-        "min_withdraw_delay": notice,
-        "timelock_seconds": timelock,
-        "period_seconds": period,
-    }
+    terms = DeployTerms(
+        bond=Amount.parse(bond, STAKE).units,
+        min_withdraw_delay=notice,
+        timelock_seconds=timelock,
+        period_seconds=period,
+    )
     asyncio.run(_deploy(state.settings, terms, replace=replace, yes=yes, dry_run=dry_run))
 
 
-async def _deploy(settings: Settings, terms: Mapping[str, int], *, replace: bool, yes: bool, dry_run: bool) -> None:
+async def _deploy(settings: Settings, terms: DeployTerms, *, replace: bool, yes: bool, dry_run: bool) -> None:
     async with Rpc(chain_url(settings)) as rpc:
         chain_id = await rpc.chain_id()
         path = deployment_path(settings, chain_id)
@@ -139,15 +143,89 @@ async def _deploy(settings: Settings, terms: Mapping[str, int], *, replace: bool
             raise RefusedError(
                 f"Contracts are known for chain {chain_id} already ({path}). Say --replace for new ones."
             )
-        if not confirm(
-            f"put fourteen contracts on chain {chain_id} at {rpc.url}, for about 50 million gas",
-            yes=yes,
-            dry_run=dry_run,
-        ):
+        begun = path.with_name(f"{path.name}.begun")
+        made = _read_begun(begun, terms)
+        rest = f"the rest of fourteen contracts, {len(made)} are there," if made else "fourteen contracts"
+        cost = await _tell_cost(rpc, DEPLOY_GAS)
+        if not confirm(f"put {rest} on chain {chain_id} at {rpc.url}, {cost}", yes=yes, dry_run=dry_run):
             return
-        deployment = await deploy(Sender(rpc, unlock(settings)), **terms)
+        make_folder(begun.parent)
+        sender = Sender(rpc, unlock(settings), deadline=MINED_SECONDS)
+
+        def note(addresses: Mapping[str, str]) -> None:
+            content = {"terms": asdict(terms), "made": dict(addresses)}
+            write_atomic(begun, json.dumps(content, indent=1).encode() + b"\n")
+            field, address = list(addresses.items())[-1]
+            say(f"  {len(addresses) - 1:>2} of {len(Deployment.__slots__) - 2}  {address}  {field}")
+
+        deployment = await Builder(sender, terms, made, note).build()
     deployment.save(path)
+    begun.unlink(missing_ok=True)
     click.echo(path)
+
+
+def _read_begun(path: Path, terms: DeployTerms) -> dict[str, str]:
+    """What an earlier attempt left behind; nothing when there was none.
+
+    Raises:
+        RefusedError: it was made on other terms.
+
+    """
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text())
+    if content["terms"] != asdict(terms):
+        raise RefusedError(
+            f"A deployment on other terms was cut off here: {content['terms']}. Say the same options to go on with it, "
+            f"or remove {path} to begin anew."
+        )
+    return dict(content["made"])
+
+
+async def _tell_cost(rpc: Rpc, gas: int) -> str:
+    """Gas in the chain's own coin, at the price of now."""
+    price = (await rpc.head()).base_fee
+    with contextlib.suppress(RpcError):  # a node without a suggestion
+        price += await rpc.tip()
+    return (
+        f"for about {gas / 1e6:.0f} million gas, {gas * price / 10**18:.3g} of its coin at {price / 10**9:.3g} gwei now"
+    )
+
+
+@command.command(
+    "verify",
+    examples=("tercet chain verify", "tercet chain verify --deployment deployment.json --json"),
+    schema={
+        "passed": "whether all contracts are ours, and trust only each other",
+        "contracts[].contract": "as the deployment file calls it",
+        "contracts[].address": "where it is",
+        "contracts[].code": "ours, other or missing: what lies there, compared with what this package ships",
+        "contracts[].wrong[]": "in words: whom it trusts that is not of this deployment",
+    },
+)
+@pass_state
+def verify_contracts(state: State, as_json: bool) -> int:
+    """Compare the code at every address with what this package ships, and whom each contract trusts. Fails if anything is off."""
+    return asyncio.run(_verify(state.settings, as_json))
+
+
+async def _verify(settings: Settings, as_json: bool) -> int:
+    url = chain_url(settings)
+    deployment = await find_deployment(settings, url)
+    async with Rpc(url) as rpc:
+        if (found := await rpc.chain_id()) != deployment.chain_id:
+            raise WrongChainError(
+                f"The chain at {url} has id {found}, the deployment was made on {deployment.chain_id}."
+            )
+        checks = await verify(rpc, deployment)
+    passed = all(check.passed for check in checks)
+    if as_json:
+        print_json({"passed": passed, "contracts": [{**asdict(check), "wrong": list(check.wrong)} for check in checks]})
+    else:
+        rows = [[check.contract, check.address, check.code, "; ".join(check.wrong)] for check in checks]
+        print_table(["contract", "address", "code", ""], rows, "")
+        say("All are ours, and trust each other." if passed else "Something is off: send no money there.")
+    return 0 if passed else 1
 
 
 @command.command(

@@ -7,18 +7,18 @@ from typing import Any
 
 import click
 
-from tercet.chain.emission import Award, EmissionContract
-from tercet.chain.market import MarketContract
+from tercet.chain.emission import live_awards
 from tercet.chain.registry import Listing
 from tercet.cli.connection import open_client, open_market
 from tercet.cli.frame import State, group, pass_state
+from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
 from tercet.cli.settings import Settings
 from tercet.cli.unlock import unlock
 from tercet.client import Client
 from tercet.errors import RefusedError, UsageError
-from tercet.market import CREDIT, STAKE, Amount, Token
+from tercet.market import CREDIT, STAKE, Amount
 
 __all__ = ["command"]
 
@@ -112,7 +112,7 @@ async def _market_row(client: Client, listing: Listing, period: int) -> dict[str
             "paid": str(award.paid),
             "due": str(award.due),
         }
-        for number, award in await _live_awards(client.ledger.emission, market, period)
+        for number, award in (await live_awards(client.ledger.emission, market)).items()
     ]
     return {
         "name": listing.name,
@@ -122,13 +122,6 @@ async def _market_row(client: Client, listing: Listing, period: int) -> dict[str
         "for_sale": {"amount": str(sale.amount), "price": str(sale.price)},
         "awards": awards,
     }
-
-
-async def _live_awards(emission: EmissionContract, market: str, period: int) -> list[tuple[int, Award]]:
-    """What a market gets for each finished period whose claims live; periods without an award are left out."""
-    expiry = (await emission.schedule()).expiry
-    found = [(number, await emission.award(market, number)) for number in range(max(0, period - expiry), period)]
-    return [(number, award) for number, award in found if award.amount]
 
 
 def _tct(units: Any) -> Amount:
@@ -160,13 +153,13 @@ async def _collect(settings: Settings, *, yes: bool, dry_run: bool) -> None:
     async with open_market(settings) as (client, market):
         ledger, address = client.ledger, market.address
         pending = await ledger.fees.pending(address)
-        awards = await _live_awards(ledger.emission, address, await ledger.emission.period())
-        due = [(number, award.due) for number, award in awards if award.due]
+        awards = await live_awards(ledger.emission, address)
+        due = [(number, award.due) for number, award in awards.items() if award.due]
         if not (pending or due):
             say("Nothing is due now. An award falls due over the period that follows.")
             return
         minted = Amount(sum(amount for _, amount in due), STAKE)
-        forwarded = Amount(pending, await _reward_unit(client, market))
+        forwarded = Amount(pending, await reward_unit(client, market))
         what = f"bring {minted} of emission and {forwarded} of fees into {await market.title()!r}, for the gas alone"
         if not confirm(what, yes=yes, dry_run=dry_run):
             return
@@ -175,13 +168,6 @@ async def _collect(settings: Settings, *, yes: bool, dry_run: bool) -> None:
             await ledger.fees.forward(sender, address)
         total = sum([await ledger.emission.collect(sender, address, number) for number, _ in due])
         click.echo(Amount(total, STAKE))
-
-
-async def _reward_unit(client: Client, market: MarketContract) -> Token:
-    """How to write amounts of a market's reward token."""
-    _, reward = await market.tokens()
-    known = {client.ledger.token.address: STAKE, client.ledger.credit.address: CREDIT}
-    return known.get(reward, Token(f"units of {reward}", 0))
 
 
 @command.command(

@@ -11,12 +11,13 @@ from tercet.chain.closing import close_epoch
 from tercet.cli.connection import open_market
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.market import status_row
+from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, wallet_option
 from tercet.cli.output import print_json, print_table, say
 from tercet.cli.settings import Settings
 from tercet.cli.unlock import unlock
 from tercet.client import ClosedEpoch
-from tercet.market import STAKE, Amount
+from tercet.market import Amount
 from tercet.market.replay import CaseReport, ReplayReport, replay_file
 
 __all__ = ["command"]
@@ -116,7 +117,7 @@ def _print_replay(report: ReplayReport) -> None:
         "now.*": "the running epoch, as in `tercet market show`",
         "closed[].epoch": "number",
         "closed[].block": "in which it was closed",
-        "closed[].reward": "TCT base units, as text, as are all amounts here",
+        "closed[].reward": "base units of the token it pays in, as text, as are all amounts here",
         "closed[].to_miners": "paid to miners",
         "closed[].to_validators": "paid to validators",
         "closed[].pokes": "paid to whoever closed it",
@@ -139,7 +140,7 @@ def show(state: State, last: int, as_json: bool) -> None:
 async def _show(settings: Settings, last: int, as_json: bool) -> None:
     async with open_market(settings) as (client, market):
         now = await status_row(market)
-        closed = (await client.closed_epochs(market))[-last:]
+        closed, unit = (await client.closed_epochs(market))[-last:], await reward_unit(client, market)
     if as_json:
         print_json({"now": now, "closed": [_epoch_row(epoch) for epoch in closed]})
         return
@@ -147,7 +148,7 @@ async def _show(settings: Settings, last: int, as_json: bool) -> None:
     rows = [
         [
             e.number,
-            *(Amount(units, STAKE) for units in (e.to_miners, e.to_validators, e.pokes, e.refunded)),
+            *(Amount(units, unit) for units in (e.to_miners, e.to_validators, e.pokes, e.refunded)),
             _weights(e),
         ]
         for e in closed

@@ -13,16 +13,16 @@ from tercet.chain.history import PastEpoch, recompute_epochs
 from tercet.chain.market import MarketContract
 from tercet.cli.connection import open_market
 from tercet.cli.frame import State, group, pass_state
+from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option
 from tercet.cli.output import print_json, say
 from tercet.cli.pay import Explanation, MinerPay, SeatPay, StakePay, explain_pay, of_row, percent
-from tercet.cli.pools import read_address
+from tercet.cli.pools import find_address
 from tercet.cli.settings import Settings
-from tercet.cli.unlock import keystore
-from tercet.cli.withdraw import describe_holdings
+from tercet.cli.withdraw import describe_holdings, sum_up
 from tercet.client import Client
 from tercet.errors import UsageError
-from tercet.market import STAKE, Amount
+from tercet.market import STAKE, Amount, Token
 
 __all__ = ["command"]
 
@@ -69,13 +69,7 @@ def pay(state: State, *, address: str, epoch: int | None, as_json: bool) -> None
 
     Nothing but the contracts' events is asked for: the epoch is computed again from them, and compared.
     """
-    asyncio.run(_pay(state.settings, _find_address(state.settings, address), epoch, as_json))
-
-
-def _find_address(settings: Settings, name: str) -> str:
-    """An address, or that of a wallet here."""
-    known = {entry.name: entry.address for entry in keystore(settings).list()}
-    return known.get(name) or read_address(name)
+    asyncio.run(_pay(state.settings, find_address(state.settings, address), epoch, as_json))
 
 
 async def _pay(settings: Settings, address: str, epoch: int | None, as_json: bool) -> None:
@@ -83,11 +77,11 @@ async def _pay(settings: Settings, address: str, epoch: int | None, as_json: boo
         past = await _find_epoch(client, market, epoch)
         _, reward_token = await market.tokens()
         found = explain_pay(past, address, reward_token, await _find_grants(market, past.number))
-        title = await market.title()
+        title, unit = await market.title(), await reward_unit(client, market)
     if as_json:
         print_json({"market": market.address, "total": str(found.total), **_to_json(asdict(found))})
         return
-    for line in tell(found, past, title):
+    for line in tell(found, past, title, unit):
         click.echo(line)
     if not found.exact:
         say(
@@ -134,12 +128,12 @@ def _field(name: str, value: Any) -> Any:
 # words
 
 
-def tell(found: Explanation, past: PastEpoch, title: str) -> Iterator[str]:
-    """The explanation, a line each."""
+def tell(found: Explanation, past: PastEpoch, title: str, unit: Token) -> Iterator[str]:
+    """The explanation, a line each; `unit` is what the market pays in."""
     pots = found.pots
-    yield f"{found.address} earned {_tct(found.total)} in epoch {found.epoch} of {title!r}."
+    yield f"{found.address} earned {_round(found.total, unit)} in epoch {found.epoch} of {title!r}."
     yield ""
-    yield f"The epoch had {_tct(pots.reward)} to pay: {_tct(pots.pokes)} of it for closing the epoch."
+    yield f"The epoch had {_round(pots.reward, unit)} to pay: {_round(pots.pokes, unit)} of it for closing the epoch."
     if past.outcome.total_weight == 0:
         yield "No validator's stake counted in it, so there was no consensus and nobody else was paid."
     elif not pots.for_miners:
@@ -147,34 +141,34 @@ def tell(found: Explanation, past: PastEpoch, title: str) -> Iterator[str]:
     else:
         yield (
             f"Of all votes (stake times weight) {percent(pots.agreed, pots.votes)} agreed on a miner, and so much of the rest "
-            f"is paid: {_tct(pots.for_miners)} to miners, {_tct(pots.for_validators)} to validators and their delegators."
+            f"is paid: {_round(pots.for_miners, unit)} to miners, {_round(pots.for_validators, unit)} to validators and their delegators."
         )
-    yield f"{_tct(pots.returned)} were earned by nobody and went back to the sponsors or into the next epoch."
+    yield f"{_round(pots.returned, unit)} were earned by nobody and went back to the sponsors or into the next epoch."
     if pots.emission:
         yield f"Emission on top: {_tct(pots.emission)}, of which {_tct(pots.emission_burned)} were earned by nobody and burned."
     for miner in found.miners:
-        yield from _tell_miner(miner, past)
+        yield from _tell_miner(miner, past, unit)
     for seat in found.seats:
-        yield from _tell_seat(seat)
+        yield from _tell_seat(seat, unit)
     for stake in found.stakes:
-        yield from _tell_stake(stake)
+        yield from _tell_stake(stake, unit)
     if found.steps:
         yield ""
-        yield f"For closing the epoch ({found.steps} steps): {_tct(found.poked)}."
+        yield f"For closing the epoch ({found.steps} steps): {_round(found.poked, unit)}."
     for refund in found.refunds:
         yield ""
         yield (
-            f"Sponsorship {refund.number} paid {_tct(refund.rate)} in, {percent(refund.rate, refund.rates)} of what sponsors "
-            f"paid: {_tct(refund.pay)} of it come back. Take them with: tercet withdraw."
+            f"Sponsorship {refund.number} paid {_round(refund.rate, unit)} in, {percent(refund.rate, refund.rates)} of what sponsors "
+            f"paid: {_round(refund.pay, unit)} of it come back. Take them with: tercet withdraw."
         )
     if not (found.miners or found.seats or found.stakes or found.steps or found.refunds):
         yield ""
         yield "The address had no slot, no seat and no stake that counted in this epoch, and closed no part of it."
 
 
-def _tell_miner(miner: MinerPay, past: PastEpoch) -> Iterator[str]:
+def _tell_miner(miner: MinerPay, past: PastEpoch, unit: Token) -> Iterator[str]:
     yield ""
-    yield f"As miner {miner.uid}: {_tct(miner.pay)}{_and_emission(miner.emission)}."
+    yield f"As miner {miner.uid}: {_round(miner.pay, unit)}{_and_emission(miner.emission)}."
     for vote in miner.votes:
         if not vote.revealed:
             yield f"  Validator {vote.vid}, {vote.units:,} units of stake, revealed nothing, which counts as 0."
@@ -199,9 +193,9 @@ def _tell_miner(miner: MinerPay, past: PastEpoch) -> Iterator[str]:
         )
 
 
-def _tell_seat(seat: SeatPay) -> Iterator[str]:
+def _tell_seat(seat: SeatPay, unit: Token) -> Iterator[str]:
     yield ""
-    yield f"As validator {seat.vid}: {_tct(seat.kept)} of the {_tct(seat.pay)} that it earned{_and_emission(seat.emission)}."
+    yield f"As validator {seat.vid}: {_round(seat.kept, unit)} of the {_round(seat.pay, unit)} that it earned{_and_emission(seat.emission)}."
     if not seat.units:
         yield "  No stake of it counted: it must be held since before the epoch, and the owner's own reach the minimum."
         return
@@ -222,23 +216,27 @@ def _tell_seat(seat: SeatPay) -> Iterator[str]:
     )
     if seat.pay > seat.kept + seat.held:
         rest = seat.pay - seat.kept - seat.held
-        yield f"  Delegators got {_tct(rest)} of it, after its take of {seat.take_bps / 100:g} %."
+        yield f"  Delegators got {_round(rest, unit)} of it, after its take of {seat.take_bps / 100:g} %."
     if seat.held:
-        yield f"  {_tct(seat.held)} are held until its work was audited."
+        yield f"  {_round(seat.held, unit)} are held until its work was audited."
 
 
-def _tell_stake(stake: StakePay) -> Iterator[str]:
+def _tell_stake(stake: StakePay, unit: Token) -> Iterator[str]:
     yield ""
     yield (
-        f"With validator {stake.vid}: {_tct(stake.pay)}{_and_emission(stake.emission)}. {_tct(stake.active)} of the "
+        f"With validator {stake.vid}: {_round(stake.pay, unit)}{_and_emission(stake.emission)}. {_tct(stake.active)} of the "
         f"{_tct(stake.whole)} that counted there were this address's, {percent(stake.active, stake.whole)}, and the "
         f"validator keeps {stake.take_bps / 100:g} %."
     )
 
 
-def _tct(units: int) -> str:
+def _round(units: int, unit: Token) -> str:
     """Rounded down to a millionth; `--json` has every unit."""
-    return str(Amount(units - units % 10**12, STAKE))
+    return str(Amount(units - units % 10 ** max(0, unit.decimals - 6), unit))
+
+
+def _tct(units: int) -> str:
+    return _round(units, STAKE)
 
 
 def _and_emission(units: int) -> str:
@@ -274,7 +272,7 @@ def _and_emission(units: int) -> str:
 @pass_state
 def stake(state: State, *, address: str, as_json: bool) -> None:
     """Show what ADDRESS has at stake in a market, what that has earned, and what can be taken home when."""
-    asyncio.run(_stake(state.settings, _find_address(state.settings, address), as_json))
+    asyncio.run(_stake(state.settings, find_address(state.settings, address), as_json))
 
 
 async def _stake(settings: Settings, address: str, as_json: bool) -> None:
@@ -282,6 +280,7 @@ async def _stake(settings: Settings, address: str, as_json: bool) -> None:
         found, epoch = await client.holdings(market, address), (await market.status()).epoch
         stakes = await market.stakes()
         owners = {pool: (await stakes.pool(pool)).owner for pool in found.positions}
+        unit = await reward_unit(client, market)
     if as_json:
         positions = [
             {"pool": pool, "owner": owners[pool], **{k: v if k == "release_epoch" else str(v) for k, v in row.items()}}
@@ -305,6 +304,6 @@ async def _stake(settings: Settings, address: str, as_json: bool) -> None:
             f"Pool {pool} of {owners[pool]}: {_tct(position.active)} count in epoch {epoch}, {_tct(position.pending)} "
             f"from the next one on, {_tct(position.unbonding)} unbond."
         )
-    click.echo(f"Ready to be taken home with tercet withdraw: {_tct(sum(found.due))}.")
-    for line in describe_holdings(found):
+    click.echo(f"Ready to be taken home with tercet withdraw: {sum_up(found.due, unit)}.")
+    for line in describe_holdings(found, unit):
         click.echo(line)

@@ -39,6 +39,7 @@ NOUNS: Mapping[str, str] = {
     "delegate": "Put stake behind somebody else's validator.",
     "unstake": "Begin to take stake back.",
     "withdraw": "Take home what a market owes.",
+    "operator": "Replace or revoke the key that speaks for a slot.",
     "explain": "Why an address earned what it earned; what it has at stake.",
     "epoch": "Look at epochs, close them, replay published vectors.",
     "audit": "Look at audits; accuse, vote and settle.",
@@ -97,6 +98,9 @@ def global_options() -> list[click.Option]:
     shared: dict[str, Any] = {"expose_value": False, "is_eager": True}
     return [
         click.Option(["--chain"], metavar="URL", callback=_set_flag, help="JSON-RPC address of the chain.", **shared),
+        click.Option(
+            ["--deployment"], metavar="FILE", callback=_set_flag, help="Addresses of the contracts there.", **shared
+        ),
         click.Option(["--home"], metavar="DIR", callback=_set_flag, help="Where state is kept.", **shared),
         click.Option(
             ["--no-color"], is_flag=True, callback=_set_no_color, help="No colour (or set NO_COLOR).", **shared

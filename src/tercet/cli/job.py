@@ -20,8 +20,9 @@ from tercet.cli.connection import open_client
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
+from tercet.cli.pools import find_address
 from tercet.cli.settings import Settings
-from tercet.cli.unlock import keystore, unlock
+from tercet.cli.unlock import unlock
 from tercet.client import Client
 from tercet.errors import UsageError
 from tercet.market import CREDIT, Amount, Job, JobState
@@ -350,8 +351,7 @@ def list_jobs(state: State, owner: str | None, as_json: bool) -> None:
 
 
 async def _list(settings: Settings, owner: str | None, as_json: bool) -> None:
-    names = {entry.name: entry.address for entry in keystore(settings).list()}
-    who = "" if owner is None else names.get(owner) or checksum_address(parse_address(owner))
+    who = "" if owner is None else find_address(settings, owner)
     async with open_client(settings) as client:
         jobs = client.ledger.jobs
         found = [one for one in await _read_jobs(client) if not who or who in (one.terms.buyer, one.terms.worker)]

@@ -17,8 +17,10 @@ from tercet.cli.connection import open_client, open_market
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.health import health
 from tercet.cli.home import leave
+from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
+from tercet.cli.ownership import accept, hand_over, wind_down
 from tercet.cli.rules import describe_rule, read_rules_file, rules_options, take_opening_options
 from tercet.cli.settings import Settings
 from tercet.cli.sponsor import command as sponsor
@@ -43,6 +45,9 @@ command.add_command(withdraw.as_verb_of("market"))
 command.add_command(sponsor.as_verb_of("market"))
 command.add_command(leave)
 command.add_command(health)
+command.add_command(wind_down)
+command.add_command(hand_over)
+command.add_command(accept)
 
 
 @command.command(
@@ -124,9 +129,11 @@ async def _list(settings: Settings, as_json: bool) -> None:
         "started_at": "Unix seconds by the chain's clock, as the next two",
         "commit_ends": "end of the commit phase",
         "reveal_ends": "end of the reveal phase",
-        "reward": "of this epoch, TCT base units, as text",
+        "reward": "of this epoch, base units of the token it pays in, as text",
         "price": "of a miner's registration now, TCT base units, as text",
         "owner": "who may propose rules and wind it down",
+        "pending_owner": "who was offered the market and may accept it; empty when nobody",
+        "last_epoch": "the last one of a market that winds down; null otherwise",
         "rules.*": "the rules in force",
         "contracts.*": "addresses of its stakes, treasury and rules",
         "books.*": "what its contracts hold and for whom, TCT base units, as text",
@@ -173,9 +180,10 @@ async def status_row(market: MarketContract) -> dict[str, Any]:
 
 
 async def _show(settings: Settings, as_json: bool) -> None:
-    async with open_market(settings) as (_, market):
-        row, params = await status_row(market), await market.params()
-        row |= {"owner": await market.owner()}
+    async with open_market(settings) as (client, market):
+        row, params, unit = await status_row(market), await market.params(), await reward_unit(client, market)
+        heir, last = await (await market.rules()).pending_owner(), (await market.status()).last_epoch
+        row |= {"owner": await market.owner(), "pending_owner": heir or "", "last_epoch": last}
         contracts = await market.contracts()
         books, miners, applicants = await _books(market), await market.miners(), await market.applicants()
         seats = await _seats(market, params)
@@ -193,9 +201,11 @@ async def _show(settings: Settings, as_json: bool) -> None:
         )
         return
     click.echo(
-        f"{row['name']} at {row['address']}: epoch {row['epoch']}, {row['phase']}, pays {Amount(int(row['reward']), STAKE)}; "
+        f"{row['name']} at {row['address']}: epoch {row['epoch']}, {row['phase']}, pays {Amount(int(row['reward']), unit)}; "
         f"a miner registers for {Amount(int(row['price']), STAKE)}\n"
     )
+    if last is not None:
+        say(f"It winds down: epoch {last} is its last one.")
     print_table(
         ["uid", "consensus", "endpoint", "owner"],
         [[m.uid, m.consensus, m.endpoint, m.owner] for m in miners],

@@ -1,4 +1,4 @@
-"""Which pool of stake a command means: by validator, by its owner, or by number."""
+"""Whom and which pool of stake a command means: by wallet or address, by validator, by its owner, or by number."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from tercet.chain.keys import checksum_address, parse_address
 from tercet.chain.market import MarketContract, ValidatorSlot
 from tercet.chain.stakes import Position
+from tercet.cli.settings import Settings
+from tercet.cli.unlock import keystore
 from tercet.errors import InvalidKeyError, UsageError
 
-__all__ = ["choose_position", "find_seat"]
+__all__ = ["choose_position", "find_address", "find_seat", "read_address"]
 
 
 async def find_seat(market: MarketContract, named: str) -> ValidatorSlot:
@@ -42,6 +44,17 @@ def read_address(text: str) -> str:
         return checksum_address(parse_address(text))
     except InvalidKeyError as error:
         raise UsageError(f"{text!r} is no address: {error}") from error
+
+
+def find_address(settings: Settings, name: str) -> str:
+    """The address of a wallet here, or one that somebody typed.
+
+    Raises:
+        UsageError: it is neither.
+
+    """
+    known = {entry.name: entry.address for entry in keystore(settings).list()}
+    return known.get(name) or read_address(name)
 
 
 async def choose_position(

@@ -12,16 +12,19 @@ from tercet.chain.keys import Key
 from tercet.cli.connection import open_client, read_faucet
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.home import channels
-from tercet.cli.options import password_option
-from tercet.cli.output import print_json, print_table, say
+from tercet.cli.options import password_option, spending_options, wallet_option
+from tercet.cli.output import confirm, print_json, print_table, say
+from tercet.cli.pools import find_address
 from tercet.cli.settings import Settings
-from tercet.cli.unlock import keystore, read_password
+from tercet.cli.unlock import keystore, read_password, unlock
 from tercet.client import Client
-from tercet.market import CREDIT, STAKE, Amount
+from tercet.errors import UsageError
+from tercet.market import CREDIT, STAKE, Amount, Token
 
 __all__ = ["command", "pay_from_faucet"]
 
 COIN = 10**18
+GAS = Token("of the chain's coin", 18)
 
 
 @group("wallet", examples=("tercet wallet new miner", "tercet wallet list"))
@@ -111,6 +114,66 @@ async def _fund(settings: Settings, address: str, credit: int, stake: int, gas: 
     async with open_client(settings) as client:
         await pay_from_faucet(client, faucet, address, credit=credit, stake=stake, gas=gas)
     say(f"{address} got {Amount(credit, CREDIT)}, {Amount(stake, STAKE)}, and {gas / COIN:g} of the chain's coin.")
+
+
+@command.command(
+    "send",
+    examples=(
+        "tercet wallet send miner --stake 10 --gas 0.01 --wallet owner --dry-run",
+        "tercet wallet send 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --credit 25 --wallet buyer --yes",
+    ),
+)
+@click.argument("receiver", metavar="NAME|ADDRESS")
+@click.option("--credit", default="0", show_default=True, metavar="CREDIT", help="Credit to send.")
+@click.option("--stake", default="0", show_default=True, metavar="TCT", help="Stake tokens to send.")
+@click.option("--gas", default="0", show_default=True, metavar="COIN", help="Of the chain's own coin to send.")
+@spending_options
+@wallet_option
+@pass_state
+def send(state: State, *, receiver: str, credit: str, stake: str, gas: str, yes: bool, dry_run: bool) -> None:
+    """Send money of the wallet to another one. On a development chain, tercet wallet fund gives it away."""
+    amounts = Amount.parse(credit, CREDIT), Amount.parse(stake, STAKE), Amount.parse(gas, GAS)
+    if not any(amount.units for amount in amounts):
+        raise UsageError("How much? Say --credit, --stake or --gas.")
+    asyncio.run(_send(state.settings, find_address(state.settings, receiver), amounts, yes=yes, dry_run=dry_run))
+
+
+async def _send(
+    settings: Settings, receiver: str, amounts: tuple[Amount, Amount, Amount], *, yes: bool, dry_run: bool
+) -> None:
+    credit, stake, gas = amounts
+    async with open_client(settings) as client:
+        words = ", ".join(str(amount) for amount in amounts if amount.units)
+        if not confirm(f"send {words} to {receiver}", yes=yes, dry_run=dry_run):
+            return
+        sender = client.sender(unlock(settings))
+        if gas.units:
+            await sender.send(receiver, value=gas.units)
+        if stake.units:
+            await client.ledger.token.transfer(sender, receiver, stake.units)
+        if credit.units:
+            await client.ledger.credit.transfer(sender, receiver, credit.units)
+        say(f"{receiver} got {words}.")
+
+
+@command.command(
+    "mint",
+    examples=("tercet wallet mint 1000 --wallet owner --dry-run", "tercet wallet mint 1000 --wallet owner --yes"),
+)
+@click.argument("amount", metavar="CREDIT")
+@spending_options
+@wallet_option
+@pass_state
+def mint(state: State, *, amount: str, yes: bool, dry_run: bool) -> None:
+    """Make test credit for the wallet, which must be the one that deployed it. It is worth nothing outside its chain."""
+    asyncio.run(_mint(state.settings, Amount.parse(amount, CREDIT), yes=yes, dry_run=dry_run))
+
+
+async def _mint(settings: Settings, amount: Amount, *, yes: bool, dry_run: bool) -> None:
+    async with open_client(settings) as client:
+        key = unlock(settings)
+        if confirm(f"make {amount} of test credit for {key.address}", yes=yes, dry_run=dry_run):
+            await client.ledger.credit.mint(client.sender(key), key.address, amount.units)
 
 
 async def pay_from_faucet(client: Client, faucet: Key, address: str, *, credit: int, stake: int, gas: int) -> None:

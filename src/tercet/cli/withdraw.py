@@ -11,14 +11,15 @@ from tercet.chain.market import MarketContract
 from tercet.chain.sender import Sender
 from tercet.cli.connection import open_market
 from tercet.cli.frame import State, TercetCommand, pass_state
+from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, wallet_option
 from tercet.cli.output import say
 from tercet.cli.settings import Settings
 from tercet.cli.unlock import unlock
 from tercet.client import Client
-from tercet.market import STAKE, Amount
+from tercet.market import STAKE, Amount, Token
 
-__all__ = ["command", "take_home"]
+__all__ = ["command", "describe_holdings", "sum_up", "take_home"]
 
 
 @click.command(
@@ -47,10 +48,11 @@ async def _withdraw(settings: Settings, *, dry_run: bool) -> None:
 async def take_home(client: Client, market: MarketContract, sender: Sender, *, dry_run: bool = False) -> None:
     """Take everything that is due and say what it was; without a transaction when `dry_run`."""
     found = await client.holdings(market, sender.address)
-    for line in describe_holdings(found):
+    unit = await reward_unit(client, market)
+    for line in describe_holdings(found, unit):
         say(line)
-    total = Amount(sum(found.due), STAKE)
-    if not total.units:
+    total = sum_up(found.due, unit)
+    if not any(found.due):
         say("Nothing is owed to this wallet." if not found.positions else "Nothing can be taken home yet.")
     elif dry_run:
         say(f"Dry run: would take {total} home. Nothing was sent.")
@@ -59,17 +61,25 @@ async def take_home(client: Client, market: MarketContract, sender: Sender, *, d
         say(f"{sender.address} took {total} home.")
 
 
-def describe_holdings(found: Holdings) -> list[str]:
-    """What is due and what is not yet, a line each."""
-    in_reward, in_stake = (sum(part) for part in zip((0, 0), *found.dividends.values(), strict=True))
-    amounts = {
-        "rewards as a miner or for closing epochs": found.rewards + found.emission,
-        "rewards of stake": in_reward + in_stake,
-        "refunds of sponsorships": sum(found.refunds.values()),
-        "deposits of evicted miners": found.deposit,
-        "stake that is free again": sum(found.unbonded.values()),
+def sum_up(due: tuple[int, int], unit: Token) -> str:
+    """Reward token and stake token together, one amount where they are the same."""
+    if unit == STAKE:
+        return str(Amount(sum(due), STAKE))
+    amounts = [str(Amount(units, token)) for units, token in zip(due, (unit, STAKE), strict=True) if units]
+    return " and ".join(amounts) or str(Amount(0, unit))
+
+
+def describe_holdings(found: Holdings, unit: Token) -> list[str]:
+    """What is due and what is not yet, a line each; rewards and refunds in the market's `unit`."""
+    dividends = [sum(part) for part in zip((0, 0), *found.dividends.values(), strict=True)]
+    amounts: dict[str, tuple[int, int]] = {
+        "rewards as a miner or for closing epochs": (found.rewards, found.emission),
+        "rewards of stake": (dividends[0], dividends[1]),
+        "refunds of sponsorships": (sum(found.refunds.values()), 0),
+        "deposits of evicted miners": (0, found.deposit),
+        "stake that is free again": (0, sum(found.unbonded.values())),
     }
-    lines = [f"  {Amount(units, STAKE)}: {name}" for name, units in amounts.items() if units]
+    lines = [f"  {sum_up(due, unit)}: {name}" for name, due in amounts.items() if any(due)]
     for pool, position in found.positions.items():
         if position.unbonding and pool not in found.unbonded:
             lines.append(

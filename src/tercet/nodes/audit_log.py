@@ -28,6 +28,7 @@ __all__ = [
     "EvidenceError",
     "build_entries",
     "build_package",
+    "check_age",
     "check_row",
     "list_entries",
     "parse_entries",
@@ -35,6 +36,12 @@ __all__ = [
     "with_package",
 ]
 
+GRACE_SECONDS = 180
+"""How long before its epoch's window an exchange may have begun: an answer counts for the epoch that is measured when
+its verdict is there, so the time that answer and verdict took, and what honest clocks differ by.
+"""
+SKEW_SECONDS = 60
+"""How far honest clocks may be apart: an auditor's, and that of who asked."""
 _ROW_TOLERANCE = 0.02
 """Of the whole row: what rounding and slots that changed hands since may move."""
 
@@ -137,6 +144,25 @@ def _read(content: Mapping[str, Any], entry: Evaluation, operators: Collection[s
     submission = Submission(entry.uid, pieces, first, total, answer.signature)
     verdict = Verdict(entry.score / SCORE_SCALE, "", None, str(content["opening"]))
     return Evidence(wire.decode_json(body)["task"], submission, verdict, request, int(nonce[:13]), answer.signer)
+
+
+def check_age(made_ms: int, began_ms: int, now_ms: int) -> str:
+    """Whether an exchange happened in the epoch that it counts for; what is wrong, or an empty text.
+
+    What counts for epoch e was asked after the validator's commit in e - 1 and before that in e, so never before e - 1
+    began. The miner has signed the request that names the time, and takes none that is far from its own clock. The end
+    needs no check but for the absurd: what was made after the commit cannot be in the log.
+
+    Args:
+        made_ms: when it was asked, Unix milliseconds, as its asker's clock had it; as the next two.
+        began_ms: when the epoch before the one that it counts for began.
+        now_ms: the auditor's clock.
+
+    """
+    early, late = began_ms - 1000 * GRACE_SECONDS - made_ms, made_ms - now_ms - 1000 * SKEW_SECONDS
+    if early > 0:
+        return f"it was asked {(began_ms - made_ms) / 1000:.0f} s before anything could count for this epoch"
+    return f"it says that it was asked {(made_ms - now_ms) / 1000:.0f} s from now" if late > 0 else ""
 
 
 def build_entries(market: str, epoch: int, pool: int, findings: Iterable[tuple[Finding, bytes]]) -> list[Evaluation]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, field
 from enum import Enum
 
 from tercet.chain.audits import AccusationState, AuditRound, AuditSeat, Proof, Stage
+from tercet.chain.history import find_epoch_start
 from tercet.chain.ledger import Ledger
 from tercet.chain.market import MarketContract
 from tercet.chain.sender import Sender
@@ -29,7 +31,7 @@ from tercet.market.audit import Evaluation, EvaluationLog, list_marks, pack_mark
 from tercet.market.epoch import unpack_row
 from tercet.nodes import wire
 from tercet.nodes.archive import ENTRY_ROUTE, LOG_ROUTE
-from tercet.nodes.audit_log import Evidence, EvidenceError, check_row, parse_entries, read_package
+from tercet.nodes.audit_log import Evidence, EvidenceError, check_age, check_row, parse_entries, read_package
 from tercet.nodes.caller import MAX_ANSWER_BYTES, Caller
 from tercet.nodes.rounds import draw_seed
 from tercet.nodes.schedule import Phase
@@ -114,6 +116,8 @@ class Auditor:
         """By (uid, generation): every key that it has had since we look."""
         self._since: int | None = None
         """The epoch in which we began to look."""
+        self._starts: dict[int, int] = {}
+        """When an epoch began, Unix seconds by the chain's clock, of those that were asked for."""
         self._done: set[int] = set()
         """Rounds with nothing left to do."""
         self._requests: dict[bytes, tuple[int, int, int]] = {}
@@ -151,6 +155,7 @@ class Auditor:
             if found is not None and epoch - back not in self._done:
                 await self._finish(epoch - back, found)
         self._cases = {known: cases for known, cases in self._cases.items() if known >= epoch - 3}
+        self._starts = {known: start for known, start in self._starts.items() if known >= epoch - 4}
         return phase is Phase.ENDED and epoch - 1 in self._done
 
     async def _round(self, epoch: int) -> AuditRound | None:
@@ -248,9 +253,24 @@ class Auditor:
         if evidence is None:
             case.samples[sample] = Outcome.GOOD
             return
+        if stale := check_age(evidence.made_ms, *await self._window(epoch)):
+            # Not vouched for, and never accused of it: every judge has a clock of its own.
+            case.samples[sample], case.reasons[sample] = Outcome.DOUBTFUL, stale
+            return
         case.samples[sample], why = await self._recheck(evidence, (epoch, case.seat.pool, index))
         if why:
             case.reasons[sample] = why
+
+    async def _window(self, epoch: int) -> tuple[int, int]:
+        """(begin of the epoch before this one, now) by the clock of this machine, Unix milliseconds."""
+        before = max(0, epoch - 1)
+        if before not in self._starts:
+            first = self._ledger.deployment.block
+            self._starts[before] = await find_epoch_start(self._market, before, first)
+        now = time.time()
+        # A chain whose clock was wound forward was so by less when that epoch began.
+        ahead = max(0.0, (await self._ledger.rpc.head()).timestamp - now)
+        return int(1000 * (self._starts[before] - ahead)), int(1000 * now)
 
     async def _recheck(self, evidence: Evidence, place: tuple[int, int, int]) -> tuple[Outcome, str]:
         first = self._requests.setdefault(evidence.request, place)

@@ -69,7 +69,7 @@ class MinerConfig:
     endpoint: str | None = None
     """How buyers reach it from outside; None makes it of host and port. Registered on the ledger when it differs."""
     register: bool = False
-    """Buy a slot in the market when the operator has none, with this key as owner."""
+    """Buy a slot in the market when the operator has none, with this key as owner; keep its endpoint up to date."""
     max_price: int | None = None
     """Most to pay for it, stake token base units; None allows twice the price of the moment."""
     queue: bool = False
@@ -319,7 +319,7 @@ async def _announce_on_ledger(config: MinerConfig, endpoint: str, told: asyncio.
             log.info("miner.waits applicants=%d", len(await market.applicants()))
             while not told.done() and await market.uid_of(me) is None:
                 await asyncio.wait([told], timeout=config.poll_seconds)
-    elif slot.endpoint != endpoint and slot.owner == me:
+    elif slot.endpoint != endpoint and config.register:
         await market.set_endpoint(sender, slot.uid, endpoint)
     elif slot.endpoint != endpoint:
         log.warning("miner.endpoint registered=%s serving=%s", slot.endpoint, endpoint)

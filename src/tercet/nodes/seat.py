@@ -1,4 +1,4 @@
-"""A validator's seat on a real chain: where the market stands, and the three transactions that a validator sends.
+"""A validator's seat on a real chain: where the market stands, and the transactions that a validator sends.
 
 Knows the contract's client; decides nothing.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 
 from tercet.chain.closing import close_epoch
 from tercet.chain.ledger import Ledger
@@ -16,6 +17,7 @@ from tercet.chain.sender import Sender
 from tercet.errors import NotRegisteredError
 from tercet.market.epoch import pack_row
 from tercet.nodes.book import Pledge
+from tercet.nodes.collector import Collector
 from tercet.nodes.schedule import ChainClock, EpochFacts, Phase
 
 __all__ = ["ChainSeat"]
@@ -35,6 +37,8 @@ class ChainSeat:
     def __init__(self, ledger: Ledger, market: MarketContract, sender: Sender, version: int = 1) -> None:
         self._ledger, self._market, self._sender, self._version = ledger, market, sender, version
         self._clock = ChainClock()
+        self.collector = Collector(ledger, market, sender)
+        """Brings in, once an epoch, what waits outside the market."""
 
     async def slot(self) -> ValidatorSlot:
         """The seat as the contract has it.
@@ -43,9 +47,14 @@ class ChainSeat:
             NotRegisteredError: this key votes for no seat.
 
         """
-        for slot in await self._market.validators():
+        slots = await self._market.validators()
+        return slots[self._place(slots)]
+
+    def _place(self, slots: Sequence[ValidatorSlot]) -> int:
+        """Where our seat stands among all."""
+        for place, slot in enumerate(slots):
             if slot.operator == self._sender.address:
-                return slot
+                return place
         raise NotRegisteredError(
             f"{self._sender.address} is no validator's operator in the market {self._market.address}. "
             "Register with: tercet validate SUBNET, and a stake.",
@@ -65,7 +74,9 @@ class ChainSeat:
 
     async def look(self) -> EpochFacts:
         """Where the market stands now."""
-        status, slot, now = await asyncio.gather(self._market.status(), self.slot(), self._now())
+        status, slots, now = await asyncio.gather(self._market.status(), self._market.validators(), self._now())
+        slot = slots[place := self._place(slots)]
+        self.collector.notice(status.epoch, place, len(slots), status.reveal_ends - status.started_at)
         return EpochFacts(
             epoch=status.epoch,
             phase=Phase(int(status.phase)),
