@@ -67,6 +67,19 @@ def test_a_group_that_ran_out_of_memory_says_so(tmp_path: Path) -> None:
         assert group.ran_out_of_memory() is expected
 
 
+def test_what_killed_judges_left_is_swept_away(tmp_path: Path) -> None:
+    """Not what lives, not what was made this minute, and nobody else's folders."""
+    mount = tree(tmp_path / "two", ".", cgroup__subtree_control="pids")
+    names = {"tercet-999999999-1": True, f"tercet-{os.getpid()}-1": False, "system.slice": False}
+    for name in (*names, "tercet-999999999-2"):
+        (mount / name).mkdir()
+        if name != "tercet-999999999-2":
+            os.utime(mount / name, (1, 1))
+    find_places(mount, own(mount, "0::/"))
+    assert {name: not (mount / name).exists() for name in names} == names
+    assert (mount / "tercet-999999999-2").exists()
+
+
 def test_the_real_tree_is_left_as_it_was() -> None:
     """Trying leaves no group behind."""
     places = find_places()

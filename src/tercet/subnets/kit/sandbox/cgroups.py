@@ -14,7 +14,8 @@ __all__ = ["Group", "Place", "find_places"]
 
 _MOUNT = Path("/sys/fs/cgroup")
 _PREFIX = "tercet-"
-_STALE_SECONDS = 3600
+_STALE_SECONDS = 60
+"""A group of a process that is gone is left alone for this long: in another container its maker may be alive."""
 _serial = itertools.count()
 
 
@@ -125,12 +126,12 @@ def _place(folder: Path) -> Place:
 
 
 def _works(place: Place) -> bool:
-    """A group can be made here and takes its bounds. Sweeps away what a killed process left, too."""
-    with contextlib.suppress(OSError):
-        for stale in place.folder.glob(f"{_PREFIX}*"):
-            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
-                with contextlib.suppress(OSError):
-                    stale.rmdir()
+    """A group can be made here and takes its bounds. Sweeps away what killed processes left, too."""
+    for stale in place.folder.glob(f"{_PREFIX}*-*"):
+        maker = stale.name.removeprefix(_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if not Path("/proc", maker).exists() and time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                stale.rmdir()
     if not place.bounds or not place.folder.is_dir():
         return False
     try:
