@@ -274,6 +274,25 @@ async def test_a_miner_that_cannot_be_asked_is_a_contender_without_an_answer(wor
     assert list(world.seat.revealed[1].row) == [0, FULL_ROW, 0]
 
 
+async def test_a_task_that_cannot_be_made_blames_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """All tasks are made before the first is sent; the others are asked."""
+
+    @dataclass
+    class Picky(Course):
+        def assign(self, seed: bytes, uid: int) -> Task:
+            if uid == 1:
+                raise ZeroDivisionError
+            assert world.asking.asked.count(2) == world.seat.epoch, "a task was made when others were asked already"
+            return super().assign(seed, uid)
+
+    world.kill()
+    world.contest = Picky()
+    world.start()
+    await live(world, 2)
+    assert "round.not_assigned epoch=1 uid=1" in caplog.text
+    assert sorted(reasons(world, 1)) == [2, 3, 4]
+
+
 async def test_an_answer_takes_its_share_of_the_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Larger ones are dropped with a reason; others keep their place."""
     monkeypatch.setattr(rounds, "ROUND_BYTES", 4 * 4_000)
