@@ -442,7 +442,7 @@ def build_costs(size: Size, others: Others) -> list[str]:
     rows["together"] = sum(rows.values())
     lines = ["| what | gas | " + " | ".join(f"at {gwei:g} gwei" for gwei in GWEI) + " |", "|---|---:|---:|---:|---:|"]
     for name, spent in rows.items():
-        lines.append(f"| {name} | {spent:,} | " + " | ".join(f"{spent * gwei * 1e-9:.5f}" for gwei in GWEI) + " |")
+        lines.append(f"| {name} | {spent:,} | " + " | ".join(f"{spent * gwei * 1e-9:.6f}" for gwei in GWEI) + " |")
     return lines
 
 

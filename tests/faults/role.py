@@ -87,6 +87,9 @@ class Sampled(Echo):
     def assign(self, seed: bytes, uid: int) -> Task:
         return {"start": f"{seed.hex()} {uid}"}
 
+    def is_assigned(self, seed: bytes, uid: int, task: Task) -> bool:
+        return task == Sampled.assign(self, seed, uid)
+
     def number(self, task: Task, index: int) -> int:
         """The work."""
         return int.from_bytes(hashlib.sha256(f"{task['start']} {index}".encode()).digest()[:4], "big")

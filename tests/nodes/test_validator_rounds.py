@@ -24,9 +24,6 @@ from tercet.subnets import Contender, Contest, Piece, Prepared, Submission
 
 from .fakes import COMMIT, World, beacon_of, miner
 
-EPOCH = 142
-"""Seconds from the begin of one to the begin of the next, about."""
-
 
 @dataclass
 class Course(Sampled):
@@ -90,6 +87,12 @@ def world(tmp_path: Path) -> Iterator[World]:
     built.kill()
 
 
+async def live(world: World, epochs: int) -> None:
+    """Until so many epochs are closed since the market opened."""
+    while world.seat.epoch < epochs:
+        await world.until(world.seat.now + 1)
+
+
 async def until_asked(world: World, target: int) -> None:
     """Until the answers of a round are on disk."""
     while len(world.book.answered(target)) < len(world.listing.entries):
@@ -111,15 +114,15 @@ def test_a_contest_is_told_from_other_mechanisms() -> None:
 
 async def test_a_round_is_asked_in_one_epoch_and_judged_in_the_next(world: World) -> None:
     """All in one burst, once; the honest share the row, a skimmer and a silent miner get nothing and hear why."""
-    await world.until(EPOCH)
+    await live(world, 1)
     assert world.seat.committed == {}, "in the first epoch nothing was measured yet"
     assert world.asking.bursts == [[1, 2, 3, 4]]
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     assert list(world.seat.revealed[1].row) == [0, 32_768, 32_767, 0, 0]
     assert reasons(world, 1) == {1: "", 2: "", 3: "a number is wrong", 4: "refused: busy"}
     assert world.asking.bursts == [[1, 2, 3, 4]] * 2
     assert len(course(world).judged) == 1
-    await world.until(3 * EPOCH)
+    await live(world, 3)
     assert [len(world.book.findings(epoch)) for epoch in (0, 1, 2)] == [0, 4, 4]
     assert world.book.spent(1) == 3 * 7
 
@@ -136,7 +139,7 @@ async def test_all_answers_are_signed_before_the_first_reveal(world: World) -> N
         return work(uid, task)
 
     world.asking.answer = watch
-    await world.until(4 * EPOCH)
+    await live(world, 4)
     assert set(phases) == {Phase.COMMIT}
     for seed, contenders in course(world).judged:
         (epoch,) = {asked[str(one.task["start"])] for one in contenders}
@@ -149,7 +152,7 @@ async def test_two_validators_ask_and_judge_alike(tmp_path: Path) -> None:
     """At moments of their own: equal tasks for equal miners, and one sample for all."""
     first, second = (build(tmp_path / name, 1, 2) for name in ("first", "second"))
     for one in (first, second):
-        await one.until(3 * EPOCH - 20)
+        await live(one, 3)
         one.kill()
     assert sorted(set(course(first).assigned)) == sorted(set(course(second).assigned))
     assert [seed for seed, _ in course(first).judged] == [seed for seed, _ in course(second).judged]
@@ -165,7 +168,7 @@ async def test_a_validator_killed_between_asking_and_judging_judges(tmp_path: Pa
     await until_asked(world, 1)
     world.kill()
     world.start()
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     assert world.asking.bursts[0] == [1, 2, 3]
     assert list(world.seat.revealed[1].row) == [0, 32_768, 32_767, 0]
     assert world.asking.asked.count(1) == 2, "once for each of two epochs"
@@ -198,7 +201,7 @@ async def test_a_validator_killed_while_judging_judges_again(world: World) -> No
     world.kill()
     world.contest = honest
     world.start()
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     assert sorted(reasons(world, 1)) == [1, 2, 3, 4]
 
 
@@ -215,26 +218,26 @@ async def test_a_commit_waits_for_the_judgement(world: World) -> None:
     world.kill()
     world.contest = Slow()
     world.start()
-    await world.until(EPOCH - 1)
-    while world.seat.now - world.seat.started_at < 98 or world.seat.epoch == 0:
+    await live(world, 1)
+    while world.seat.now - world.seat.started_at < 98:
         world.seat.now += 1
         await world.validator.turn()
         await asyncio.sleep(0.002)
     assert 1 not in world.seat.committed
     ready.set()
     await world.validator.quiet()
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     assert list(world.seat.revealed[1].row) == [0, 32_768, 32_767, 0, 0]
 
 
 async def test_a_judge_that_fails_is_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """The answers stay; the third failure gives the epoch up, and the next round goes on."""
     course(world).trouble = [SubnetError("the model is gone"), ZeroDivisionError()]
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     assert 1 in world.seat.revealed
     assert "the model is gone" in caplog.text
     course(world).trouble = [SubnetError("again")] * 3
-    await world.until(4 * EPOCH)
+    await live(world, 4)
     assert sorted(world.seat.revealed) == [1, 3]
     assert "epoch.abstained epoch=2" in caplog.text
 
@@ -243,7 +246,7 @@ async def test_a_new_tenant_of_a_slot_is_not_judged_for_the_old_one(world: World
     """Nor does a miner that came after the burst have a verdict."""
     await until_asked(world, 1)
     world.listing.entries = [miner(1), miner(2, generation=9), miner(5)]
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     assert sorted(reasons(world, 1)) == [1]
     ((_, contenders), *_) = course(world).judged
     assert [(one.uid, one.generation) for one in contenders] == [(1, 1)]
@@ -252,10 +255,11 @@ async def test_a_new_tenant_of_a_slot_is_not_judged_for_the_old_one(world: World
 
 async def test_it_begins_before_it_asks_and_after_it_judged(world: World) -> None:
     """So a round can start from what the last one found; one that cannot begin asks nobody."""
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     assert course(world).begun[:2] == [1, 2]
     course(world).refuses = SubnetError("no checkpoint")
-    await world.until(3 * EPOCH + 120)
+    await live(world, 3)
+    await world.until(world.seat.now + 95)
     assert len(world.book.answered(4)) == 0
     assert course(world).begun[-1] == 4
 
@@ -263,11 +267,30 @@ async def test_it_begins_before_it_asks_and_after_it_judged(world: World) -> Non
 async def test_a_miner_that_cannot_be_asked_is_a_contender_without_an_answer(world: World) -> None:
     """It has the task that it would have had, and the reason."""
     world.listing.entries = [miner(1), replace(miner(2), price=None)]
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     ((_, contenders), *_) = course(world).judged
     assert contenders[1].task == Sampled().assign(bytes.fromhex(str(contenders[0].task["start"]).split()[0]), 2)
     assert "is silent" in contenders[1].submission.failure
     assert list(world.seat.revealed[1].row) == [0, FULL_ROW, 0]
+
+
+async def test_a_task_that_cannot_be_made_blames_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """All tasks are made before the first is sent; the others are asked."""
+
+    @dataclass
+    class Picky(Course):
+        def assign(self, seed: bytes, uid: int) -> Task:
+            if uid == 1:
+                raise ZeroDivisionError
+            assert world.asking.asked.count(2) == world.seat.epoch, "a task was made when others were asked already"
+            return super().assign(seed, uid)
+
+    world.kill()
+    world.contest = Picky()
+    world.start()
+    await live(world, 2)
+    assert "round.not_assigned epoch=1 uid=1" in caplog.text
+    assert sorted(reasons(world, 1)) == [2, 3, 4]
 
 
 async def test_an_answer_takes_its_share_of_the_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +298,7 @@ async def test_an_answer_takes_its_share_of_the_disk(world: World, monkeypatch: 
     monkeypatch.setattr(rounds, "ROUND_BYTES", 4 * 4_000)
     noise = "".join(chr(33 + (n * n * 7919) % 90) + f"{n:x}" for n in range(9_000))
     world.asking.answer = lambda uid, task: [{"junk": noise}] if uid == 2 else work(uid, task)
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     assert reasons(world, 1)[1] == ""
     assert "a validator keeps 4,000 of each" in reasons(world, 1)[2]
 
@@ -291,7 +314,7 @@ async def test_no_opening_is_too_large_for_an_auditor(world: World, caplog: pyte
     world.kill()
     world.contest = Wordy()
     world.start()
-    await world.until(2 * EPOCH)
+    await live(world, 2)
     assert world.book.findings(1) == []
     assert "opening" in caplog.text
 

@@ -35,7 +35,7 @@ from tercet.nodes.audit_log import Evidence, EvidenceError, check_age, check_row
 from tercet.nodes.caller import MAX_ANSWER_BYTES, Caller
 from tercet.nodes.rounds import draw_seed
 from tercet.nodes.schedule import Phase
-from tercet.subnets import Auditable, Contest, Mechanism
+from tercet.subnets import Auditable, Mechanism, Traceable
 
 __all__ = ["Auditor", "Case", "Outcome"]
 
@@ -280,7 +280,7 @@ class Auditor:
             again = Outcome.BAD if first[1] == place[1] else Outcome.DOUBTFUL
             return again, f"the same answer stands in the log of pool {first[1]}, epoch {first[0]}"
         mechanism: object = self._mechanism
-        if isinstance(mechanism, Contest) and not await self._is_assigned(mechanism, evidence, place[0]):
+        if isinstance(mechanism, Traceable) and not await self._is_assigned(mechanism, evidence, place[0]):
             return Outcome.BAD, "it asked something else than the round's task"
         if not isinstance(mechanism, Auditable):
             return Outcome.GOOD, ""
@@ -290,16 +290,16 @@ class Auditor:
             return Outcome.GOOD, ""
         return Outcome.BAD if found.certain else Outcome.DOUBTFUL, found.reason
 
-    async def _is_assigned(self, contest: Contest, evidence: Evidence, epoch: int) -> bool:
+    async def _is_assigned(self, contest: Traceable, evidence: Evidence, epoch: int) -> bool:
         """Whether this is what the round of `epoch` asks of the miner; yes when its beacon is not known any more."""
-        beacon, uid = bytes(32), evidence.submission.uid
+        beacon = bytes(32)
         if epoch >= 2:
             drawn_from = await self._round(epoch - 2)
             if drawn_from is None:
                 return True
             beacon = drawn_from.beacon
-        task = contest.assign(draw_seed("ask", beacon, self._market.address, epoch), uid)
-        return bool(wire.decode_json(wire.encode_json(task)) == evidence.task)
+        seed = draw_seed("ask", beacon, self._market.address, epoch)
+        return contest.is_assigned(seed, evidence.submission.uid, evidence.task)
 
     async def _ask(self, case: Case, route: str, question: dict[str, int]) -> dict[str, object]:
         """One piece from a validator's archive; `MinerError` for anything else."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from tercet.errors import SubnetError
-from tercet.market import Price, Verdict
+from tercet.market import Price, Task, Verdict
 from tercet.nodes.audit_log import with_package
 from tercet.nodes.desk import Desk, Errands, Tenant
 from tercet.nodes.directory import MinerEntry
@@ -160,21 +160,29 @@ class Rounds:
     async def _burst(self, target: int, seed: bytes, miners: Sequence[MinerEntry], until: float) -> None:
         """Ask all of them in one moment."""
         await self._desk.meet(miners)
-        for miner in self._draws.sample(miners, len(miners)):
-            self.errands.send(self._ask(target, seed, miner, until))
+        # All tasks first: making one must not run on the clock of those that are asked already.
+        tasks = [(miner, task) for miner in miners if (task := self._assign(target, seed, miner)) is not None]
+        for miner, task in self._draws.sample(tasks, len(tasks)):
+            self.errands.send(self._ask(target, miner, task, until))
 
-    async def _ask(self, target: int, seed: bytes, miner: MinerEntry, until: float) -> None:
-        """Ask one miner, and have on disk what it sent."""
+    def _assign(self, target: int, seed: bytes, miner: MinerEntry) -> Task | None:
+        """The miner's task; None when the mechanism breaks over it, which is held against nobody."""
         try:
-            task = self._contest.assign(seed, miner.uid)
+            return self._contest.assign(seed, miner.uid)
+        except Exception:
+            log.exception("round.not_assigned epoch=%d uid=%d", target, miner.uid)
+            return None
 
-            def pose(newest: MinerEntry, price: Price) -> Question:
-                return self._desk.asking.pose(newest, price, task)
+    async def _ask(self, target: int, miner: MinerEntry, task: Task, until: float) -> None:
+        """Ask one miner, and have on disk what it sent."""
 
+        def pose(newest: MinerEntry, price: Price) -> Question:
+            return self._desk.asking.pose(newest, price, task)
+
+        try:
             response = await self._desk.ask(miner, 1, lambda: target, pose, task=task, until=until)
-            if response is None:
-                return
-            await self._keep(target, miner, response)
+            if response is not None:
+                await self._keep(target, miner, response)
         except Exception:
             # A plugin's bug must not end the rounds; nothing is held against the miner.
             log.exception("round.failed epoch=%d uid=%d", target, miner.uid)

@@ -22,6 +22,7 @@ __all__ = [
     "Role",
     "Stocked",
     "Submission",
+    "Traceable",
     "UnknownSubnetError",
     "load_mechanism",
     "mechanism_names",
@@ -146,7 +147,8 @@ class Contest(Protocol):
         """What the miner `uid` is asked in this round.
 
         Args:
-            seed: 32 bytes that nobody knew an epoch ago, the same for every validator of the market.
+            seed: 32 bytes that nobody knew an epoch ago, the same for every validator of the market. It stands on
+                chain some time before the miner is asked: where working ahead would pay, mix in a nonce of your own.
             uid: the miner's slot. Take no notice of it where all do the same work.
 
         """
@@ -175,6 +177,21 @@ class Prepared(Protocol):
         Raises:
             SubnetError: it cannot be done, so nobody is asked in this round.
 
+        """
+
+
+@runtime_checkable
+class Traceable(Protocol):
+    """A contest whose tasks follow from their seeds, so that auditors find a validator that asks something easier.
+
+    Without this they take the task as it stands in the evidence; `Auditable.recheck` may look at it.
+    """
+
+    def is_assigned(self, seed: bytes, uid: int, task: Task) -> bool:
+        """Whether the round of this seed asks `task` of the miner `uid`; never raises for what is in the evidence.
+
+        It is asked up to two epochs later, and a no is reason enough to accuse: say yes to what you cannot tell any
+        more, as where a task names a checkpoint that is gone.
         """
 
 
