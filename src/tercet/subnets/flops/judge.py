@@ -121,7 +121,8 @@ def _score(rules: Rules, case: _Case) -> Verdict:
     measures |= {f"claimed_{name}": said for name, said in opened.claims.items() if isinstance(said, float)}
     if submission.first_seconds > probe.window_seconds * GRACE + GRACE_SECONDS:
         late = f"the promise came after {submission.first_seconds:.2f} s, the window is {probe.window_seconds:g} s"
-        return Verdict(FLOOR, late, measures)
+        # A rate under a deadline that was missed is no reading of the machine.
+        return Verdict(FLOOR, late, {name: said for name, said in measures.items() if not name.startswith("rate_")})
     full = rules.machine.rate(probe.kind)
     if full is None:
         return Verdict(FLOOR, f"nobody knows what a full score in {probe.kind} is", measures)

@@ -12,7 +12,7 @@ from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Price, Task, Usage, Verdict
 from tercet.subnets.flops.chain import build_base
 from tercet.subnets.flops.commitment import build_answer
-from tercet.subnets.flops.engines import Engine, find_engines, pick_engine
+from tercet.subnets.flops.engines import Engine, NumpyEngine, find_engines, pick_engine
 from tercet.subnets.flops.judge import Rules, judge_all
 from tercet.subnets.flops.reference import MACHINES
 from tercet.subnets.flops.rogues import BEHAVIOURS, Behaviour, Worker
@@ -106,7 +106,7 @@ class Flops:
             ) from error
 
     def _pick(self) -> Mapping[Kind, Engine]:
-        picked: dict[Kind, Engine] = {"memory": self._engines[0]}
+        picked: dict[Kind, Engine] = {"memory": NumpyEngine()}
         for kind in DTYPES:
             if kind in self.kinds:
                 picked[kind] = pick_engine(self._engines, kind, self._size.n[kind])
@@ -156,7 +156,7 @@ class Flops:
             raise SubnetError("The flops mechanism is not open. Call open('miner') first.")
         steal = read_steal()
         said, done = await asyncio.to_thread(self._worker.work, engine, probe)
-        claims = describe_machine("numpy" if probe.kind == "memory" else engine.name, steal)
+        claims = describe_machine(engine.name, engine.accelerator, steal)
         for piece in build_answer(said, done.count, done.rows, done.hashes, claims):
             yield piece
 

@@ -71,15 +71,18 @@ def run_memory(probe: Probe, stop: Stop) -> Done:
     return Done(len(lanes), np.concatenate(lanes), hashes)
 
 
-def describe_machine(engine: str, steal_before: float) -> dict[str, Any]:
+def describe_machine(engine: str, accelerator: str, steal_before: float) -> dict[str, Any]:
     """What a miner says of its machine beside an answer: nobody's word but its own.
 
     Args:
         engine: that did the work.
+        accelerator: that it did it on; empty for the processor.
         steal_before: `read_steal` when the work began.
 
     """
     claims: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "engine": engine}
+    if accelerator:
+        claims["accelerator"] = accelerator
     claims["load"] = round(os.getloadavg()[0], 2)
     claims["steal"] = round(max(0.0, read_steal() - steal_before), 2)
     return claims
