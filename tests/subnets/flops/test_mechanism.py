@@ -12,6 +12,7 @@ from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Verdict
 from tercet.subnets import Contender, Contest, Mechanism
 from tercet.subnets.flops import BEHAVIOURS, DTYPES, KINDS, Flops
+from tercet.subnets.flops.memory import LANES
 from tercet.subnets.flops.rogues import Behaviour
 from tercet.subnets.flops.tasks import Kind, parse_probe
 
@@ -55,7 +56,7 @@ async def test_the_memory_test_sees_who_did_not_stream(behaviour: Behaviour) -> 
     task = validator.probe("memory", BEACON).task
     submission = await asked(miner, task)
     (verdict,) = await validator.judge(task, [submission])
-    assert verdict.score == 0 or submission.pieces[0]["done"] == 16  # no more lanes to invent
+    assert verdict.score == 0 or submission.pieces[0]["done"] == LANES  # no more lanes to invent
 
 
 async def test_work_done_far_away_pays_for_the_way() -> None:

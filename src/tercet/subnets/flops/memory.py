@@ -21,7 +21,7 @@ __all__ = ["LANES", "PASSES", "lane_bytes", "recompute", "run_lane"]
 
 PASSES = 10
 """Even, so that the result lies where it began."""
-LANES = 16
+LANES = 32
 """The most that an answer can have: the miner keeps all of them until it knows which leaves to send."""
 _BLOCK = 1 << 15
 """Words worked on at once: three blocks fit any second-level cache."""
