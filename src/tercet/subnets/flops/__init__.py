@@ -9,7 +9,7 @@ from __future__ import annotations
 from tercet.subnets.flops.measure import Ask, Measured, remeasure
 from tercet.subnets.flops.mechanism import Flops
 from tercet.subnets.flops.reference import MACHINES, Cell, Machine
-from tercet.subnets.flops.rogues import BEHAVIOURS
+from tercet.subnets.flops.rogues import BEHAVIOURS, Behaviour
 from tercet.subnets.flops.tasks import DTYPES, KINDS, SIZES, Probe, parse_probe
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "MACHINES",
     "SIZES",
     "Ask",
+    "Behaviour",
     "Cell",
     "Flops",
     "Machine",

@@ -102,7 +102,7 @@ class Flops:
         except ImportError as error:
             raise SubnetError(
                 f"The device {self._device!r} needs torch, which is not installed. Install it with: "
-                "pip install torch, or use -o device=numpy."
+                "pip install 'tercet[flops]', or use -o device=numpy."
             ) from error
 
     def _pick(self) -> Mapping[Kind, Engine]:

@@ -41,7 +41,7 @@ class Size:
 SIZES: Mapping[str, Size] = {
     "tiny": Size(dict.fromkeys(DTYPES, 128) | {"memory": 1 << 15}, 1 << 18),
     "small": Size(
-        {"float64": 1024, "float32": 1024, "float16": 1024, "bfloat16": 2048, "int8": 2048, "memory": 1 << 22}, 2 << 20
+        {"float64": 1024, "float32": 1024, "float16": 1024, "bfloat16": 2048, "int8": 2048, "memory": 1 << 22}, 1 << 20
     ),
     "large": Size(
         {"float64": 4096, "float32": 4096, "float16": 8192, "bfloat16": 8192, "int8": 2048, "memory": 1 << 25}, 8 << 20
