@@ -159,7 +159,7 @@ async def test_an_auditor_finds_what_the_judge_found() -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"size": "huge"}, "No size is called 'huge'. Known: tiny, small, large"),
+        ({"size": "huge"}, "No size is called 'huge'. Known: tiny, mini, small, large"),
         ({"full": "abacus"}, "No machine is called 'abacus'"),
         ({"behaviour": "odd"}, "No behaviour is called 'odd'"),
         ({"kinds": "float32,float8"}, "Kinds are some of"),

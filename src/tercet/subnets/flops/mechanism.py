@@ -34,7 +34,7 @@ class Flops:
     window is over. An answer is a promise (`root`, `done`), then the rows that the promise itself picks.
 
     Args:
-        size: tiny, small (processors) or large (accelerators).
+        size: tiny, mini (single-board computers), small (processors) or large (accelerators).
         kinds: what challenges ask for, with commas: float64, float32, float16, bfloat16, int8, memory.
         window: seconds of work for each challenge.
         full: the machine of `reference.MACHINES` whose rates earn the full score.

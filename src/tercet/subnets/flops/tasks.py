@@ -40,6 +40,7 @@ class Size:
 
 SIZES: Mapping[str, Size] = {
     "tiny": Size(dict.fromkeys(DTYPES, 128) | {"memory": 1 << 15}, 1 << 18),
+    "mini": Size(dict.fromkeys(DTYPES, 512) | {"memory": 1 << 20}, 1 << 20),
     "small": Size(
         {"float64": 1024, "float32": 1024, "float16": 1024, "bfloat16": 2048, "int8": 2048, "memory": 1 << 22}, 1 << 20
     ),
@@ -47,7 +48,7 @@ SIZES: Mapping[str, Size] = {
         {"float64": 4096, "float32": 4096, "float16": 8192, "bfloat16": 8192, "int8": 2048, "memory": 1 << 25}, 8 << 20
     ),
 }
-"""tiny: tests and demonstrations. small: processors. large: accelerators; validators need one too."""
+"""tiny: tests and demonstrations. mini: single-board computers. small: processors. large: accelerators; validators need one too."""
 
 _MAX_WINDOW_MS = 30_000
 _MAX_OPEN_BYTES = 8 << 20
