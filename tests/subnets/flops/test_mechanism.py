@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Verdict
-from tercet.subnets import Contender, Contest, Mechanism
+from tercet.subnets import Contender, Contest, Mechanism, Traceable
 from tercet.subnets.flops import BEHAVIOURS, DTYPES, KINDS, Flops
 from tercet.subnets.flops.memory import LANES
 from tercet.subnets.flops.rogues import Behaviour
@@ -90,6 +90,18 @@ def test_a_round_asks_all_for_the_same_kind_with_nonces_nobody_knows() -> None:
     tasks = [parse_probe(flops.assign(BEACON, uid)) for uid in range(1, 9)]
     assert len({task.kind for task in tasks}) == 1
     assert len({task.nonce for task in [*tasks, parse_probe(flops.assign(BEACON, 1))]}) == 9
+
+
+def test_an_auditor_sees_a_round_that_asked_something_easier() -> None:
+    """Another kind, fewer rows or a longer window; the nonce alone is the asker's own."""
+    flops = Flops("tiny", kinds=ALL_KINDS)
+    assert isinstance(flops, Traceable)
+    task = flops.assign(BEACON, 1)
+    assert flops.is_assigned(BEACON, 1, task)
+    assert flops.is_assigned(BEACON, 1, {**task, "nonce": "00" * 32})
+    easier = [{"rows": task["rows"] - 1}, {"window_ms": 20_000}, {"n": 64}, {"kind": "float8"}, {"nonce": 7}]
+    assert not any(flops.is_assigned(BEACON, 1, {**task, **change}) for change in easier)
+    assert not Flops("mini", kinds=ALL_KINDS).is_assigned(BEACON, 1, task)
 
 
 async def test_a_round_is_judged_whoever_is_missing() -> None:

@@ -142,6 +142,14 @@ class Flops:
         nonce = derive(os.urandom(32), "flops round", seed, uid)
         return self.probe(_draw_kind(self.kinds, seed), nonce).task
 
+    def is_assigned(self, seed: bytes, uid: int, task: Task) -> bool:  # noqa: ARG002 - all do the same
+        """Whether a round of this seed asks such a task: all of it but the nonce, which is the asking validator's own."""
+        try:
+            probe = parse_probe(task)
+        except TaskError:
+            return False
+        return self.probe(_draw_kind(self.kinds, seed), probe.nonce) == probe
+
     async def answer(self, task: Task) -> AsyncIterator[Piece]:
         """Work until the window is over, then tell.
 
