@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from tercet.errors import RatingError
@@ -73,7 +72,8 @@ def build_figures(readings: Iterable[Reading]) -> tuple[Figure, ...]:
 
 
 def _figure(kind: str, rates: Sequence[int]) -> Figure:
-    middle = round(median(rates))
+    ordered = sorted(rates)
+    middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) // 2
     spread = (max(rates) - min(rates)) * 10_000 // middle if middle else 0
     return Figure(kind, middle, spread, len(rates))
 
