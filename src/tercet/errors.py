@@ -9,6 +9,7 @@ Callers catch the base of what they did; people read the leaf.
     ├── UnreachableError         no answer: network, chain or model server          exit 4
     ├── MarketError              a rule of the market was broken                    exit 1
     │   ├── WeightsError         scores that make no row of weights
+    │   ├── RatingError          a rating of a machine that is malformed, or not signed by who it says
     │   └── ReplayError          a vectors file asks for what is out of scope
     ├── ChainError               the ledger refused or could not be read            exit 1
     ├── WireError                a request or an answer that cannot be trusted      exit 1
@@ -69,6 +70,10 @@ class MarketError(TercetError):
 
 class WeightsError(MarketError):
     """Scores that make no row of weights: a uid without a column, a number out of range."""
+
+
+class RatingError(MarketError):
+    """A rating of a machine is malformed, or not signed by the one that it names."""
 
 
 class ReplayError(MarketError):

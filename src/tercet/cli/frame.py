@@ -50,6 +50,7 @@ NOUNS: Mapping[str, str] = {
     "chain": "Run a development chain, deploy to any chain.",
     "model": "Fetch and list the model files.",
     "subnet": "The competitions that are installed.",
+    "rating": "What machines were measured to do, signed.",
     "attack": "Run attacks against the contracts, under your own rules.",
     "config": "What is set, and where it was set.",
 }

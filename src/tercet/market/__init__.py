@@ -5,6 +5,7 @@ from __future__ import annotations
 from tercet.market.amount import CREDIT, STAKE, Amount, Token
 from tercet.market.job import Cause, Job, JobState, JobVerdict, Split
 from tercet.market.message import Answer, ChannelConfig, Price, Task, Usage, Voucher
+from tercet.market.rating import Figure, Rating, Reading
 from tercet.market.receipt import Receipt, Status
 from tercet.market.route import Offer, Taste, rank, rest_seconds
 from tercet.market.verdict import FULL_ROW, Verdict, build_row
@@ -17,11 +18,14 @@ __all__ = [
     "Answer",
     "Cause",
     "ChannelConfig",
+    "Figure",
     "Job",
     "JobState",
     "JobVerdict",
     "Offer",
     "Price",
+    "Rating",
+    "Reading",
     "Receipt",
     "Split",
     "Status",

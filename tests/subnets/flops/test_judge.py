@@ -50,24 +50,24 @@ def test_another_library_passes(dtype: Dtype) -> None:
 @settings(max_examples=60)
 @given(st.data())
 def test_int8_has_no_tolerance(data: st.DataObject) -> None:
-    """Freivalds' bound: any change of any sent number is seen, but for 1 signature in 256 where it is the top bit."""
+    """Freivalds' bound: an odd change of any number that was sent hides from 4 vectors with probability 2^-32."""
     probe, links = probe_of("int8"), 3
     rows = by_definition("int8", probe.n, NONCE, links)
     where = data.draw(st.tuples(st.integers(0, 127), st.integers(0, 127)))
-    rows[where] ^= np.int8(data.draw(st.integers(1, 127)))
+    rows[where] ^= np.int8(2 * data.draw(st.integers(-64, 63)) + 1)
     signature = data.draw(st.binary(min_size=65, max_size=65))
     score, reason = judged(probe, submitted(answer_with(probe, rows, links), signature=signature))
     assert (score, reason) == (0.0, "the product is wrong in 1 of 128 columns")
 
 
 def test_the_top_bit_hides_from_few_signatures() -> None:
-    """The worst error there is, 128 in one number, hides from 8 vectors with probability 1 in 256."""
+    """The worst error there is, 128 in one number, hides from 4 vectors with probability 1 in 16."""
     probe = probe_of("int8")
     rows = by_definition("int8", probe.n, NONCE, 1)
     rows[3, 5] ^= np.int8(-128)
     pieces = answer_with(probe, rows, 1)
     passed = [judged(probe, submitted(pieces, signature=bytes([k]) * 65))[0] > 0 for k in range(200)]
-    assert sum(passed) <= 6
+    assert 2 <= sum(passed) <= 30
 
 
 @settings(max_examples=40)

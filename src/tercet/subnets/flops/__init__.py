@@ -6,9 +6,25 @@ fraction of its cost.
 
 from __future__ import annotations
 
+from tercet.subnets.flops.measure import Ask, Measured, remeasure
 from tercet.subnets.flops.mechanism import Flops
 from tercet.subnets.flops.reference import MACHINES, Cell, Machine
-from tercet.subnets.flops.rogues import BEHAVIOURS
+from tercet.subnets.flops.rogues import BEHAVIOURS, Behaviour
 from tercet.subnets.flops.tasks import DTYPES, KINDS, SIZES, Probe, parse_probe
 
-__all__ = ["BEHAVIOURS", "DTYPES", "KINDS", "MACHINES", "SIZES", "Cell", "Flops", "Machine", "Probe", "parse_probe"]
+__all__ = [
+    "BEHAVIOURS",
+    "DTYPES",
+    "KINDS",
+    "MACHINES",
+    "SIZES",
+    "Ask",
+    "Behaviour",
+    "Cell",
+    "Flops",
+    "Machine",
+    "Measured",
+    "Probe",
+    "parse_probe",
+    "remeasure",
+]

@@ -146,7 +146,7 @@ def _unpack(texts: Sequence[object], size: int, what: str) -> bytes:
             f"its {what} are {sum(len(str(text)) for text in texts)} characters of base64, not {wanted}"
         )
     try:
-        found = b"".join(base64.b64decode(str(text), validate=True) for text in texts)
+        found = b"".join(binascii.a2b_base64(str(text), strict_mode=True) for text in texts)
     except (binascii.Error, ValueError):
         found = b""
     if len(found) != size:
@@ -154,16 +154,17 @@ def _unpack(texts: Sequence[object], size: int, what: str) -> bytes:
     return found
 
 
-_CLAIMED = ("cores", "load", "steal", "accelerator", "engine")
+_LARGEST_CLAIM = 1e6
+_NUMBERS = ("cores", "load", "steal")
+_TEXTS = ("accelerator", "engine")
 
 
 def _claims(value: object) -> dict[str, float | str]:
     """What there is of the usual claims, cut to a size; anything else is dropped."""
-    found: dict[str, float | str] = {}
-    for name in _CLAIMED if isinstance(value, dict) else ():
-        said = value.get(name)  # type: ignore[attr-defined]  # a dict, by the line above
-        if isinstance(said, str):
-            found[name] = said[:60]
-        elif type(said) in (int, float) and 0 <= said < 1e6:
-            found[name] = float(said)
-    return found
+    said = value if isinstance(value, dict) else {}
+    found: dict[str, float | str] = {
+        name: float(said[name])
+        for name in _NUMBERS
+        if type(said.get(name)) in (int, float) and 0 <= said[name] < _LARGEST_CLAIM
+    }
+    return found | {name: said[name][:60] for name in _TEXTS if isinstance(said.get(name), str)}

@@ -40,6 +40,8 @@ class Engine(Protocol):
     """Something that multiplies."""
 
     name: str
+    accelerator: str
+    """What the device calls itself; empty for a processor."""
 
     def start(self, dtype: Dtype, n: int) -> Chain:
         """A chain at X = Q. Raises whatever the library raises when it cannot do the dtype."""
@@ -48,7 +50,7 @@ class Engine(Protocol):
 class NumpyEngine:
     """The machine's BLAS. Narrow dtypes are multiplied as float32 and rounded after each link: exact, at its speed."""
 
-    name = "numpy"
+    name, accelerator = "numpy", ""
 
     def start(self, dtype: Dtype, n: int) -> Chain:
         """At X = Q."""
@@ -82,6 +84,7 @@ class TorchEngine:
         self.name = f"torch:{device}"
         self._torch: Any = importlib.import_module("torch")
         self._device = device
+        self.accelerator = str(self._torch.cuda.get_device_name(device)) if device.startswith("cuda") else ""
         if threads:
             self._torch.set_num_threads(threads)
 

@@ -12,7 +12,7 @@ from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Price, Task, Usage, Verdict
 from tercet.subnets.flops.chain import build_base
 from tercet.subnets.flops.commitment import build_answer
-from tercet.subnets.flops.engines import Engine, find_engines, pick_engine
+from tercet.subnets.flops.engines import Engine, NumpyEngine, find_engines, pick_engine
 from tercet.subnets.flops.judge import Rules, judge_all
 from tercet.subnets.flops.reference import MACHINES
 from tercet.subnets.flops.rogues import BEHAVIOURS, Behaviour, Worker
@@ -34,7 +34,7 @@ class Flops:
     window is over. An answer is a promise (`root`, `done`), then the rows that the promise itself picks.
 
     Args:
-        size: tiny, small (processors) or large (accelerators).
+        size: tiny, mini (single-board computers), small (processors) or large (accelerators).
         kinds: what challenges ask for, with commas: float64, float32, float16, bfloat16, int8, memory.
         window: seconds of work for each challenge.
         full: the machine of `reference.MACHINES` whose rates earn the full score.
@@ -102,11 +102,11 @@ class Flops:
         except ImportError as error:
             raise SubnetError(
                 f"The device {self._device!r} needs torch, which is not installed. Install it with: "
-                "pip install torch, or use -o device=numpy."
+                "pip install 'tercet[flops]', or use -o device=numpy."
             ) from error
 
     def _pick(self) -> Mapping[Kind, Engine]:
-        picked: dict[Kind, Engine] = {"memory": self._engines[0]}
+        picked: dict[Kind, Engine] = {"memory": NumpyEngine()}
         for kind in DTYPES:
             if kind in self.kinds:
                 picked[kind] = pick_engine(self._engines, kind, self._size.n[kind])
@@ -142,6 +142,14 @@ class Flops:
         nonce = derive(os.urandom(32), "flops round", seed, uid)
         return self.probe(_draw_kind(self.kinds, seed), nonce).task
 
+    def is_assigned(self, seed: bytes, uid: int, task: Task) -> bool:  # noqa: ARG002 - all do the same
+        """Whether a round of this seed asks such a task: all of it but the nonce, which is the asking validator's own."""
+        try:
+            probe = parse_probe(task)
+        except TaskError:
+            return False
+        return self.probe(_draw_kind(self.kinds, seed), probe.nonce) == probe
+
     async def answer(self, task: Task) -> AsyncIterator[Piece]:
         """Work until the window is over, then tell.
 
@@ -156,7 +164,7 @@ class Flops:
             raise SubnetError("The flops mechanism is not open. Call open('miner') first.")
         steal = read_steal()
         said, done = await asyncio.to_thread(self._worker.work, engine, probe)
-        claims = describe_machine("numpy" if probe.kind == "memory" else engine.name, steal)
+        claims = describe_machine(engine.name, engine.accelerator, steal)
         for piece in build_answer(said, done.count, done.rows, done.hashes, claims):
             yield piece
 

@@ -21,7 +21,7 @@ __all__ = ["LANES", "PASSES", "lane_bytes", "recompute", "run_lane"]
 
 PASSES = 10
 """Even, so that the result lies where it began."""
-LANES = 16
+LANES = 32
 """The most that an answer can have: the miner keeps all of them until it knows which leaves to send."""
 _BLOCK = 1 << 15
 """Words worked on at once: three blocks fit any second-level cache."""
@@ -52,7 +52,7 @@ def _mix(seed: np.uint64, index: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint6
 
 
 def run_lane(nonce: bytes, lane: int, n: int, now: Array, after: Array) -> Array:
-    """All passes of one lane, in two arrays of n words: (n / 8192, 8192) words of `now`, a leaf a row."""
+    """All passes of one lane, in two arrays of n words: (n / 2048, 2048) words of `now`, a leaf a row."""
     seed, steps = _plan(nonce, lane, n)
     scaled = np.empty(_BLOCK, _WORD)
     with np.errstate(over="ignore"):

@@ -109,7 +109,7 @@ def _zeros(probe: Probe) -> Done:
 class _Careless:
     """An engine that gets one number wrong, once."""
 
-    name = "careless"
+    name, accelerator = "careless", ""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -140,7 +140,7 @@ class _CarelessChain:
 class _Narrow:
     """An engine that says one dtype and computes in a narrower one."""
 
-    name = "narrow"
+    name, accelerator = "narrow", ""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

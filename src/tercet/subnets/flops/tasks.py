@@ -18,14 +18,14 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """A dtype names how exact the answer must be, not how it is computed. `memory` measures bytes moved instead."""
 
 ITEM_BYTES: Mapping[str, int] = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "memory": 8}
-LARGEST: Mapping[str, int] = {"memory": 1 << 25, "int8": 2048}
+LARGEST: Mapping[str, int] = {"memory": 1 << 24, "int8": 2048}
 """The most that `n` may be: int8 must stay exact where only float32 multiplies."""
 LARGEST_PRODUCT = 8192
 SMALLEST = 32
-LEAF_ITEMS = 8192
-"""Numbers in one leaf of a memory test: 64 KiB."""
-MEMORY_LEAVES = 16
-"""Leaves of it that are sent: whoever skips half of the last pass has 1 chance in 65,536."""
+LEAF_ITEMS = 2048
+"""Numbers in one leaf of a memory test: 16 KiB."""
+MEMORY_LEAVES = 64
+"""Leaves of it that are sent: who computes nine lanes of ten has to try eight hundred promises, which takes as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,15 @@ class Size:
 
 SIZES: Mapping[str, Size] = {
     "tiny": Size(dict.fromkeys(DTYPES, 128) | {"memory": 1 << 15}, 1 << 18),
+    "mini": Size(dict.fromkeys(DTYPES, 512) | {"memory": 1 << 20}, 1 << 20),
     "small": Size(
-        {"float64": 1024, "float32": 1024, "float16": 1024, "bfloat16": 2048, "int8": 2048, "memory": 1 << 23}, 2 << 20
+        {"float64": 1024, "float32": 1024, "float16": 1024, "bfloat16": 2048, "int8": 2048, "memory": 1 << 22}, 1 << 20
     ),
     "large": Size(
-        {"float64": 4096, "float32": 4096, "float16": 8192, "bfloat16": 8192, "int8": 2048, "memory": 1 << 25}, 8 << 20
+        {"float64": 4096, "float32": 4096, "float16": 8192, "bfloat16": 8192, "int8": 2048, "memory": 1 << 24}, 8 << 20
     ),
 }
-"""tiny: tests and demonstrations. small: processors. large: accelerators; validators need one too."""
+"""tiny: tests and demonstrations. mini: single-board computers. small: processors. large: accelerators; validators need one too."""
 
 _MAX_WINDOW_MS = 30_000
 _MAX_OPEN_BYTES = 8 << 20

@@ -14,7 +14,7 @@ from tercet.subnets.flops.chain import Array, shuffle
 from tercet.subnets.flops.commitment import MAX_LINKS, hash_leaves
 from tercet.subnets.flops.engines import Engine
 from tercet.subnets.flops.memory import LANES, run_lane
-from tercet.subnets.flops.tasks import Dtype, Probe
+from tercet.subnets.flops.tasks import LEAF_ITEMS, Dtype, Probe
 
 __all__ = ["Done", "Stop", "describe_machine", "run_chain", "run_memory"]
 
@@ -59,27 +59,28 @@ def run_chain(engine: Engine, probe: Probe, dtype: Dtype, stop: Stop) -> Done:
 
 def run_memory(probe: Probe, stop: Stop) -> Done:
     """As many lanes as there is time for, at least one."""
-    spare = np.empty(probe.n, np.uint64)
-    lanes: list[Array] = []
-    hashes, unit = b"", 0.0
-    while not lanes or (len(lanes) < LANES and not stop(unit)):
+    lanes, spare = np.empty((LANES, probe.n), np.uint64), np.empty(probe.n, np.uint64)
+    count, hashes, unit = 0, b"", 0.0
+    while count == 0 or (count < LANES and not stop(unit)):
         began = time.monotonic()
-        lane = run_lane(probe.nonce, len(lanes), probe.n, np.empty(probe.n, np.uint64), spare)
-        lanes.append(lane)
-        hashes += hash_leaves(lane)
+        hashes += hash_leaves(run_lane(probe.nonce, count, probe.n, lanes[count], spare))
+        count += 1
         unit = time.monotonic() - began
-    return Done(len(lanes), np.concatenate(lanes), hashes)
+    return Done(count, lanes[:count].reshape(-1, LEAF_ITEMS), hashes)
 
 
-def describe_machine(engine: str, steal_before: float) -> dict[str, Any]:
+def describe_machine(engine: str, accelerator: str, steal_before: float) -> dict[str, Any]:
     """What a miner says of its machine beside an answer: nobody's word but its own.
 
     Args:
         engine: that did the work.
+        accelerator: that it did it on; empty for the processor.
         steal_before: `read_steal` when the work began.
 
     """
     claims: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "engine": engine}
+    if accelerator:
+        claims["accelerator"] = accelerator
     claims["load"] = round(os.getloadavg()[0], 2)
     claims["steal"] = round(max(0.0, read_steal() - steal_before), 2)
     return claims

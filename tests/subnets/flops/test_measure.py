@@ -1,0 +1,75 @@
+"""Measuring one machine on purpose, as whoever leases it does."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tercet.market import Task
+from tercet.market.rating import build_figures
+from tercet.subnets import Submission
+from tercet.subnets.flops import remeasure
+
+from .desk import asked, opened
+
+
+async def test_a_machine_is_measured_kind_by_kind() -> None:
+    """Three readings of each are enough for a figure; what it says of itself comes along."""
+    miner, validator = await opened("miner", kinds="float32,int8"), await opened(kinds="float32,int8")
+
+    async def ask(task: Task) -> Submission:
+        return await asked(miner, task)
+
+    found = await remeasure(validator, ask, repeats=3)
+    assert [(figure.kind, figure.count) for figure in build_figures(found.readings)] == [
+        ("float32", 3),
+        ("int8", 3),
+        ("link", 6),
+    ]
+    assert found.failed == 0
+    assert found.cores >= 1
+    assert len({reading.evidence for reading in found.readings}) == 6
+
+
+async def test_a_cheat_is_asked_once_for_each_kind() -> None:
+    """Wrong once is enough, and the reason is kept."""
+    miner, validator = await opened("miner", behaviour="zeros"), await opened()
+
+    async def ask(task: Task) -> Submission:
+        return await asked(miner, task)
+
+    found = await remeasure(validator, ask, ("float32", "float64"), repeats=3)
+    assert (found.readings, found.failed) == ([], 2)
+    assert "off by" in found.reasons[0]
+
+
+async def test_a_machine_that_does_not_answer_is_asked_again() -> None:
+    """Silence may be the network's; every one is counted."""
+
+    async def ask(_task: Task) -> Submission:
+        return Submission(0, [], 1.0, 1.0, b"", "no answer in 1 s")
+
+    found = await remeasure(await opened(), ask, ("float32",), repeats=3)
+    assert (found.readings, found.failed, found.reasons) == ([], 3, ["no answer in 1 s"] * 3)
+
+
+async def test_a_machine_that_is_also_somebody_elses_is_seen_under_the_lease() -> None:
+    """Rated alone, then leased under two names at once: the readings under the lease are lower."""
+    miner, validator = await opened("miner", behaviour="shared"), await opened(kinds="float32", window=0.2)
+    other = await opened("miner", behaviour="shared")
+
+    async def alone(task: Task) -> Submission:
+        return await asked(miner, task)
+
+    async def beside_others(task: Task) -> Submission:
+        busy = asyncio.create_task(asked(other, validator.probe("float32", b"\x05" * 32).task))
+        await asyncio.sleep(0)
+        mine = await asked(miner, task)
+        await busy
+        return mine
+
+    free = await remeasure(validator, alone, repeats=2)
+    leased = await remeasure(validator, beside_others, repeats=2)
+    assert free.failed == 0
+    assert max([reading.rate for reading in leased.readings], default=0) < min(
+        reading.rate for reading in free.readings
+    )
