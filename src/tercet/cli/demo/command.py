@@ -15,10 +15,10 @@ from tercet.chain.market import MarketContract
 from tercet.cli.demo.books import audit
 from tercet.cli.demo.cast import CAST, PACES, measure_crowding, smaller_than
 from tercet.cli.demo.director import Director, Play
+from tercet.cli.demo.fair import Fair, print_fair, render_fair
 from tercet.cli.demo.outcome import Outcome, build_outcome
 from tercet.cli.demo.progress import Progress
 from tercet.cli.demo.table import print_record
-from tercet.cli.fair import Fair, print_fair, render_fair
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.model import pull_progress
 from tercet.cli.output import say

@@ -198,7 +198,7 @@ STALLS = (
         ),
         _measured("gain"),
         _tell_energies,
-        rules=("longest=6",),
+        rules=("shortest=5", "longest=6", "challenge_steps=1500"),
         extra="folding",
     ),
     Stall(

@@ -19,9 +19,9 @@ from tercet.chain.registry import MarketParams
 from tercet.cli.demo.books import ChannelAccount, audit
 from tercet.cli.demo.cast import Actor
 from tercet.cli.demo.curtain import Curtain, wind_clock
+from tercet.cli.demo.fair.record import FairRecord, MarketRecord, TraderRecord
+from tercet.cli.demo.fair.stalls import STALLS, Deed, Stall, read_deeds
 from tercet.cli.demo.progress import Progress
-from tercet.cli.fair.record import FairRecord, MarketRecord, TraderRecord
-from tercet.cli.fair.stalls import STALLS, Deed, Stall, read_deeds
 from tercet.cli.processes import Child
 from tercet.cli.record import Earned
 from tercet.cli.stage import COIN, Stage
@@ -37,7 +37,6 @@ __all__ = ["Fair"]
 CREDIT = 10**6
 STAKE_EACH, PRICE, BOND, REWARD = 1_000 * COIN, 10 * COIN, 1_000 * COIN, 100 * COIN
 PRICE_ROOM = 3
-COMMIT_SECONDS, REVEAL_SECONDS = 48, 10
 ANSWER_SECONDS, JUDGE_SECONDS, READY_SECONDS = 40, 60, 240.0
 LOOK_SECONDS = 1.0
 _NEEDED = {
@@ -79,6 +78,8 @@ class Fair:
     stage: Stage
     progress: Progress
     stalls: Sequence[Stall] = STALLS
+    commit_seconds: int = 48
+    reveal_seconds: int = 10
     booths: list[Booth] = field(default_factory=list)
 
     def check(self) -> None:
@@ -130,10 +131,22 @@ class Fair:
                 await self.stage.fund(client, f"{judge}-payer", credit=20 * CREDIT)
             owner = client.sender(self.stage.keys["owner"])
             for stall in self.stalls:
-                address = await client.open_market(owner, stall.subnet, _rules(stall))
+                address = await client.open_market(owner, stall.subnet, self._rules(stall))
                 self.booths.append(Booth(stall, client.ledger.market(address), _free_port()))
             self.progress.say(f"Markets are open: {', '.join(stall.subnet for stall in self.stalls)}.")
             yield client
+
+    def _rules(self, stall: Stall) -> MarketParams:
+        return MarketParams(
+            stall.subnet,
+            mechanism_version=load_mechanism(stall.subnet).version,
+            commit_seconds=self.commit_seconds,
+            reveal_seconds=self.reveal_seconds,
+            min_price=PRICE,
+            max_price=PRICE_ROOM * PRICE,
+            min_stake=STAKE_EACH,
+            audit_share_bps=0,  # a lone validator has nobody to audit it
+        )
 
     @property
     def _paid(self) -> int:
@@ -176,7 +189,7 @@ class Fair:
     async def _watch(self, client: Client) -> None:
         """Look on until every market has closed its epochs."""
         start = (await client.ledger.rpc.head()).number + 1
-        deadline = time.monotonic() + 3 * (self._paid + 1) * (COMMIT_SECONDS + REVEAL_SECONDS) + 120
+        deadline = time.monotonic() + 3 * (self._paid + 1) * (self.commit_seconds + self.reveal_seconds) + 120
         while any(len(booth.closed) < self._paid for booth in self.booths):
             self.stage.crew.check()
             for booth in self.booths:
@@ -305,19 +318,6 @@ _JUDGING = (
 )
 
 
-def _rules(stall: Stall) -> MarketParams:
-    return MarketParams(
-        stall.subnet,
-        mechanism_version=load_mechanism(stall.subnet).version,
-        commit_seconds=COMMIT_SECONDS,
-        reveal_seconds=REVEAL_SECONDS,
-        min_price=PRICE,
-        max_price=PRICE_ROOM * PRICE,
-        min_stake=STAKE_EACH,
-        audit_share_bps=0,  # a lone validator has nobody to audit it
-    )
-
-
 def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -337,5 +337,5 @@ def _describe_miner(stall: Stall, actor: Actor, own: Sequence[Deed], earned: Ear
         quality=fmean(deed.score for deed in own) if own else 0.0,
         earned=earned,
         share=earned.stake / usual if usual else 0.0,
-        why=poor[0] if poor else "",
+        why=poor[0].rstrip(". ") if poor else "",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tercet.cli.fair.record import FairRecord
+from tercet.cli.demo.fair.record import FairRecord
 from tercet.cli.output import print_table
 from tercet.cli.report import build_environment
 from tercet.cli.report.charts import Series, draw_bars

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tercet.cli.fair.fair import Fair
-from tercet.cli.fair.show import print_fair, render_fair
+from tercet.cli.demo.fair.fair import Fair
+from tercet.cli.demo.fair.show import print_fair, render_fair
 
 __all__ = ["Fair", "print_fair", "render_fair"]
