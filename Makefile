@@ -15,7 +15,8 @@ setup: ## A virtual environment with Tercet in it
 dev: ## The same with the tools for working on it
 	@sh scripts/setup.sh dev
 
-demo: setup ## A whole market on this machine: real models, real money rules
+demo: setup ## A whole market on this machine: real models, real money rules; ARGS=--all for every competition
+	@case "$(ARGS)" in *--all*) sh scripts/system_packages.sh bwrap=bubblewrap;; esac
 	@$(BIN)/tercet demo $(ARGS)
 
 check: dev ## Style, types, directions of imports, contract artifacts, generated docs
@@ -29,7 +30,7 @@ check: dev ## Style, types, directions of imports, contract artifacts, generated
 	$(BIN)/python scripts/build_contract_reference.py --check
 
 tools: dev
-	@sh scripts/system_packages.sh npm=npm chromium=chromium
+	@sh scripts/system_packages.sh npm=npm chromium=chromium bwrap=bubblewrap
 	@$(BIN)/python scripts/fetch_anvil.py
 	@$(BIN)/tercet model pull smol
 

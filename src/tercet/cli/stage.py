@@ -91,11 +91,11 @@ class Stage:
             gas=max(0, COIN - has.gas),
         )
 
-    def start_miner(self, name: str, market: str, *arguments: str) -> Child:
+    def start_miner(self, name: str, market: str, *arguments: str, subnet: str = "inference") -> Child:
         """A miner of its own key and state."""
         words = [
             "mine",
-            "inference",
+            subnet,
             "--wallet",
             name,
             "--state",
@@ -106,10 +106,10 @@ class Stage:
         ]
         return self.crew.start(name, [*words, *arguments], self.environment(market), nice=WORKER_NICE)
 
-    def start_validator(self, name: str, market: str, *arguments: str) -> Child:
+    def start_validator(self, name: str, market: str, *arguments: str, subnet: str = "inference") -> Child:
         """A validator of its own key and state; it pays from the wallet NAME-payer."""
         folder = str(self.home / "validators" / name)
-        words = ["validate", "inference", "--wallet", name, "--payer", f"{name}-payer", "--state", folder, "--yes"]
+        words = ["validate", subnet, "--wallet", name, "--payer", f"{name}-payer", "--state", folder, "--yes"]
         return self.crew.start(name, [*words, *arguments], self.environment(market), nice=WORKER_NICE)
 
     def start_gateway(self, name: str, market: str, *arguments: str) -> Child:

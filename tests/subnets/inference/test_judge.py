@@ -76,7 +76,7 @@ async def test_honest_miners_pass_and_liars_and_cachers_do_not(judge: Inference)
     liar = await verdicts(judge, tasks, await answers("liar", tasks))
     cacher = await verdicts(judge, tasks, await answers("cacher", tasks))
     assert [verdict.reason for verdict in honest] == [""] * 12
-    assert min(verdict.score for verdict in honest) >= 0.6
+    assert min(verdict.score for verdict in honest) > 0
     assert [verdict.score for verdict in liar + cacher] == [0.0] * 24
     worst = max((verdict.measures or {})["max_dlogp"] for verdict in honest)
     assert worst < 0.5 < min((verdict.measures or {})["max_dlogp"] for verdict in liar + cacher)
@@ -222,12 +222,14 @@ async def test_only_an_open_validator_judges(judge: Inference) -> None:
         await Inference("smol").judge(task, [])
 
 
-def test_speed_never_outweighs_correctness() -> None:
-    """A right answer has 0.6 to 1, whatever its speed."""
+def test_a_right_answer_is_worth_what_its_speed_is_up_to_the_target() -> None:
+    """Never nothing, and in proportion: three names on one machine are worth one."""
     rules = Rules("smol", tokens_per_second=20, first_seconds=1.5)
     slow = speed_score(rules, {"tokens_per_second": 0.01, "first_seconds": 900})
     fast = speed_score(rules, {"tokens_per_second": 1e6, "first_seconds": 0})
     middle = speed_score(rules, {"tokens_per_second": 10, "first_seconds": 3})
-    assert slow == pytest.approx(0.6, abs=0.001)
+    third = speed_score(rules, {"tokens_per_second": 20 / 3, "first_seconds": 4.5})
+    assert slow == pytest.approx(0.02, abs=0.001)
     assert fast == pytest.approx(1.0)
-    assert math.isclose(middle, 0.6 + 0.15 + 0.05)
+    assert math.isclose(middle, 0.02 + 0.98 / 2)
+    assert 3 * third < 1.05

@@ -56,20 +56,20 @@ def _total(events: Sequence[Event], name: str, field: str, **where: object) -> i
 
 
 async def audit(
-    client: Client, market: MarketContract, names: Mapping[str, str], accounts: Sequence[ChannelAccount]
+    client: Client, markets: Sequence[MarketContract], names: Mapping[str, str], accounts: Sequence[ChannelAccount]
 ) -> Books:
     """All flows of a deployment that is as old as the demo.
 
     Args:
         client: of the chain.
-        market: the demo's market.
+        markets: all there are.
         names: address to whose it is; an unknown holder is called by its address.
         accounts: every channel as the roles wrote it down.
 
     """
     ledger = client.ledger
     told: dict[str, list[Event]] = defaultdict(list)
-    async for event in client.events(await client.contracts([market])):
+    async for event in client.events(await client.contracts(markets)):
         told[event.contract].append(event)
     flows: list[Flow] = []
     holdings: dict[Symbol, dict[str, int]] = {}
@@ -78,13 +78,18 @@ async def audit(
         found, of_token = await _audit_token(symbol, token, told[token.address])
         holdings[symbol], flows = found, [*flows, *of_token]
     flows += await _audit_escrow(client, told[ledger.escrow.address], told[ledger.credit.address], accounts)
-    stakes, treasury = await market.stakes(), await market.treasury()
-    flows += await _audit_market(client, market, told[market.address])
-    flows += await _audit_stakes(client, stakes, told[stakes.address])
-    flows += await _audit_treasury(client, treasury, told[treasury.address], told[stakes.address])
-    flows.append(
-        _audit_fire(told[ledger.token.address], [*told[market.address], *told[stakes.address], *told[treasury.address]])
-    )
+    theirs: list[Event] = []
+    for market in markets:
+        stakes, treasury = await market.stakes(), await market.treasury()
+        of_market = [
+            *await _audit_market(client, market, told[market.address]),
+            *await _audit_stakes(client, stakes, told[stakes.address]),
+            *await _audit_treasury(client, treasury, told[treasury.address], told[stakes.address]),
+        ]
+        whose = f"{await market.title()}: " if len(markets) > 1 else ""
+        flows += [flow.model_copy(update={"name": whose + flow.name}) for flow in of_market]
+        theirs += [*told[market.address], *told[stakes.address], *told[treasury.address]]
+    flows.append(_audit_fire(told[ledger.token.address], theirs))
     flows += await _audit_registry(client, told[ledger.registry.address])
     owners = sorted({*holdings["credit"], *holdings["TCT"]}, key=lambda owner: names.get(owner, f"~{owner}"))
     holders = [

@@ -15,6 +15,7 @@ from tercet.chain.market import MarketContract
 from tercet.cli.demo.books import audit
 from tercet.cli.demo.cast import CAST, PACES, measure_crowding, smaller_than
 from tercet.cli.demo.director import Director, Play
+from tercet.cli.demo.fair import Fair, print_fair, render_fair
 from tercet.cli.demo.outcome import Outcome, build_outcome
 from tercet.cli.demo.progress import Progress
 from tercet.cli.demo.table import print_record
@@ -26,6 +27,7 @@ from tercet.cli.record import Books, Record
 from tercet.cli.report import render_report
 from tercet.cli.stage import Stage
 from tercet.client import Client
+from tercet.errors import UsageError
 from tercet.subnets.inference.hub import find_model
 from tercet.subnets.inference.rogues import served_by_liar
 
@@ -38,7 +40,7 @@ BUSY = 1.15
 @click.command(
     "demo",
     cls=TercetCommand,
-    examples=("tercet demo", "tercet demo --model smol --epochs 4 --json"),
+    examples=("tercet demo", "tercet demo --model smol --epochs 4 --json", "tercet demo --all"),
     schema={
         "format": "tercet-demo/1",
         "version": "of Tercet",
@@ -66,11 +68,19 @@ BUSY = 1.15
 )
 @click.option("--epochs", type=click.IntRange(min=3), default=3, show_default=True, help="How many to run.")
 @click.option("--dir", "folder", metavar="DIR", help="Where this run is kept (default: a new one under home/demo).")
+@click.option("--all", "everything", is_flag=True, help="Every competition side by side instead; takes some minutes.")
 @click.option("--keep", is_flag=True, help="Leave the market running.")
 @click.option("--stop", metavar="DIR", help="Stop a market that --keep left running there.")
 @pass_state
 def command(
-    state: State, model: str, epochs: int, folder: str | None, keep: bool, stop: str | None, as_json: bool
+    state: State,
+    model: str,
+    epochs: int,
+    folder: str | None,
+    everything: bool,
+    keep: bool,
+    stop: str | None,
+    as_json: bool,
 ) -> None:
     """Run a whole market on this machine: real models, real payments, three validators, five miners, two of them cheats.
 
@@ -84,6 +94,11 @@ def command(
     started = datetime.now(UTC)
     place = Path(folder).expanduser() if folder else settings.home / "demo" / started.strftime("%Y-%m-%dT%H-%M-%S")
     models = settings.path("models")
+    if everything:
+        if keep:
+            raise UsageError("The fair leaves nothing running. Leave out --keep, or --all.")
+        _run_fair(state, epochs, place.absolute(), models, started, as_json=as_json)
+        return
     os.environ["TERCET_MODELS"] = str(models)
     with Progress(colour=state.colour) as progress:
         find_model(model, models, pull_progress(model))
@@ -103,6 +118,23 @@ def command(
         print_record(record, colour=state.colour)
     if keep:
         say(f"Still running: base_url {play.base_url}/v1, key {play.api_key}. Stop it with: tercet demo --stop {place}")
+    click.get_current_context().exit(0 if record.balanced else 1)
+
+
+def _run_fair(state: State, epochs: int, place: Path, models: Path, started: datetime, *, as_json: bool) -> None:
+    """Every competition on this machine, and what it came to."""
+    os.environ["TERCET_MODELS"] = str(models)
+    with Progress(colour=state.colour) as progress:
+        fair = Fair(epochs, Stage(place, models, Crew(place / "logs")), progress)
+        fair.check()
+        find_model("smol", models, pull_progress("smol"))
+        record = asyncio.run(fair.run(started.isoformat(timespec="seconds")))
+    (place / "fair.json").write_text(record.model_dump_json(indent=1))
+    Path(record.report).write_text(render_fair(record))
+    if as_json:
+        click.echo(record.model_dump_json(indent=1))
+    else:
+        print_fair(record, colour=state.colour)
     click.get_current_context().exit(0 if record.balanced else 1)
 
 
@@ -137,7 +169,7 @@ async def _write_down(
         charged[account.miner] = charged.get(account.miner, 0) + account.earned
     stories = {actor.name: director.story(actor) for actor in CAST}
     outcome = build_outcome(play, stories, owners, charged)
-    books = await audit(client, market, await _names(director, client, market), accounts)
+    books = await audit(client, [market], await _names(director, client, market), accounts)
     return _build_record(director, play, outcome, books, client.ledger.deployment.chain_id, started)
 
 

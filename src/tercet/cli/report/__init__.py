@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tercet.cli.report.page import render_report
+from tercet.cli.report.page import build_environment, render_report
 
-__all__ = ["render_report"]
+__all__ = ["build_environment", "render_report"]

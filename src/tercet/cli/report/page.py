@@ -11,7 +11,7 @@ from tercet.cli.record import EpochRecord, Record
 from tercet.cli.report.charts import Series, draw_bars, draw_latency, draw_weights
 from tercet.market import CREDIT, STAKE, Amount, Token
 
-__all__ = ["format_units", "render_report"]
+__all__ = ["build_environment", "format_units", "render_report"]
 
 FULL = 65_535
 
@@ -23,8 +23,8 @@ def format_units(units: int, token: Token, decimals: int = 6) -> str:
     return str(Amount(whole, Token("", shown))).strip()
 
 
-def render_report(record: Record) -> str:
-    """The page; every text in it is escaped."""
+def build_environment() -> Environment:
+    """The templates of this folder, with filters for money; every text is escaped."""
     environment = Environment(
         loader=PackageLoader("tercet.cli.report", "."),
         autoescape=True,
@@ -35,7 +35,12 @@ def render_report(record: Record) -> str:
     environment.filters["credit"] = lambda units: format_units(units, CREDIT)
     environment.filters["stake"] = lambda units: format_units(units, STAKE, 3)
     environment.filters["exact"] = lambda flow: str(Amount(flow[0], CREDIT if flow[1] == "credit" else STAKE))
-    page = environment.get_template("report.html.j2")
+    return environment
+
+
+def render_report(record: Record) -> str:
+    """The page of one market's demo."""
+    page = build_environment().get_template("report.html.j2")
     return page.render(
         record=record,
         colours=_colours(record),

@@ -184,6 +184,8 @@ class Judge:
 
 AUDIT_SLACK = 1.5
 """Times the tolerance by which two honest judges may differ on one answer."""
+_SLOWEST = 0.02
+"""Score of a right answer that took for ever: it is not a wrong one."""
 _SPEED_SLACK = 0.01
 """Of a score, for its rounding."""
 
@@ -244,10 +246,13 @@ def _measures(answer: ChatAnswer, findings: Sequence[_Finding], submission: Subm
 
 
 def speed_score(rules: Rules, measures: Mapping[str, float]) -> float:
-    """Score of a right answer: 0.6, up to 0.3 more for tokens per second and 0.1 for the first token's delay. 0.6 to 1."""
+    """Score of a right answer, `_SLOWEST` to 1: nine tenths for tokens per second, one for the first token's delay.
+
+    In proportion up to the target, so that three names on one machine, each a third as fast, are worth one.
+    """
     rate = min(1.0, measures["tokens_per_second"] / rules.tokens_per_second)
     start = min(1.0, rules.first_seconds / max(measures["first_seconds"], 1e-3))
-    return 0.6 + 0.3 * rate + 0.1 * start
+    return _SLOWEST + (1 - _SLOWEST) * (0.9 * rate + 0.1 * start)
 
 
 async def judge_embeddings(
@@ -289,7 +294,7 @@ def _embedding_verdict(own: npt.NDArray[np.float32], tokens: int, submission: Su
             0.0, f"cosine to the promised embedding is {cosine:.3f} (at least {_LEAST_COSINE})", {"cosine": cosine}
         )
     start = min(1.0, rules.first_seconds / max(submission.total_seconds, 1e-3))
-    return Verdict(0.6 + 0.4 * start, "", {"cosine": cosine, "first_seconds": submission.first_seconds})
+    return Verdict(_SLOWEST + (1 - _SLOWEST) * start, "", {"cosine": cosine, "first_seconds": submission.first_seconds})
 
 
 def _read_vectors(pieces: Sequence[object], count: int, tokens: int) -> npt.NDArray[np.float32]:
