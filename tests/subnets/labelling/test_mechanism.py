@@ -117,7 +117,10 @@ async def test_false_scores_are_found(judge: Labelling) -> None:
     assert await check(work[0].submission, replace(honest, score=0.0, opening=invented)) == (False, False)
     assert await check(replace(guess.submission, pieces=[]), replace(honest, score=0.5)) == (False, True)
     for junk in ("", "{", "[]", '{"seed": 7}', '{"seed": "zz"}', '{"seed": "00", "copied": [1e9]}'):
-        assert await check(work[0].submission, replace(honest, opening=junk)) == (True, False)
+        assert await check(work[0].submission, replace(honest, opening=junk)) == (False, True), "not the round's seed"
+    elsewhere = Labelling()
+    await elsewhere.open("validator")
+    assert (await elsewhere.recheck(task, work[0].submission, replace(honest, opening="{"))).agrees
     assert (await judge.recheck({"kind": "x"}, work[0].submission, honest)).certain
 
 
