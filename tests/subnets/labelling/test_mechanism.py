@@ -12,7 +12,7 @@ import pytest
 
 from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Usage, Verdict
-from tercet.subnets import Auditable, Contender, Contest, Mechanism, Submission
+from tercet.subnets import Auditable, Contender, Contest, Mechanism, PayFloor, Submission, Traceable
 from tercet.subnets.kit.beacon import derive
 from tercet.subnets.labelling import BEHAVIOURS, Labelling
 
@@ -42,7 +42,7 @@ def contender(uid: int, task: Any, pieces: Sequence[Any], seconds: float = 0.1) 
 
 
 def test_it_is_a_mechanism_a_contest_and_auditable() -> None:
-    for protocol in (Mechanism, Contest, Auditable):
+    for protocol in (Mechanism, Contest, Auditable, Traceable, PayFloor):
         assert isinstance(Labelling(), protocol)
 
 
@@ -99,6 +99,15 @@ async def test_gold_is_drawn_after_the_answers(judge: Labelling) -> None:
     assert first.opening != second.opening
     assert first.score == pytest.approx(second.score, abs=0.15)
     assert (await judge.judge_round(LATER, work))[0] == first
+
+
+async def test_an_easier_task_than_the_rounds_is_seen(judge: Labelling, tmp_path: Path) -> None:
+    """With the digits, which all validators have; of a validator's own data nobody else can tell."""
+    task = judge.assign(SEED, 1)
+    assert judge.is_assigned(SEED, 1, json.loads(json.dumps(task)))
+    assert not judge.is_assigned(SEED, 1, {**task, "items": task["items"][:10]})
+    assert not judge.is_assigned(LATER, 1, task)
+    assert Labelling(tmp_path / "own.csv").is_assigned(SEED, 1, {"kind": "x"})
 
 
 async def test_false_scores_are_found(judge: Labelling) -> None:

@@ -204,6 +204,10 @@ class Labelling:
         """The round's batch, the same for everybody: several voices on each item."""
         return self.challenge(seed)
 
+    def is_assigned(self, seed: bytes, uid: int, task: Task) -> bool:
+        """Whether the round asks this; of data that validators bring themselves nobody else can say."""
+        return self._data != "digits" or self._collection is None or task == self.assign(seed, uid)
+
     async def answer(self, task: Task) -> AsyncIterator[Piece]:
         """Label the batch, by model, people or rogue.
 
