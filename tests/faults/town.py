@@ -100,11 +100,19 @@ class Town:
     client: Client
     faucet: Sender
     market: MarketContract
+    script: Path = ROLE
     residents: list[Resident] = field(default_factory=list)
 
     @classmethod
-    async def found(cls, folder: Path) -> Town:
-        """Start the chain, deploy, open an echo market with a sponsor. Its first epoch runs from here on."""
+    async def found(cls, folder: Path, subnet: str = "echo", script: Path = ROLE) -> Town:
+        """Start the chain, deploy, open a market with a sponsor. Its first epoch runs from here on.
+
+        Args:
+            folder: of everybody's state.
+            subnet: of the market.
+            script: what each role runs.
+
+        """
         command = [sys.executable, "-m", "tercet.cli", "chain", "start", "--home", str(folder / "home")]
         chain = Resident("chain", [*command, "--time-travel", "--port", "0"], folder, Key.generate())
         chain.start()
@@ -116,14 +124,14 @@ class Town:
             client = Client(Ledger(rpc, Deployment.from_json(chain.ready, "of the chain")))
             faucet = client.sender(Key.from_hex((folder / "home" / "chain" / "faucet.key").read_text()))
             params = MarketParams(
-                "echo", commit_seconds=COMMIT_SECONDS, reveal_seconds=REVEAL_SECONDS, bond_alpha=TCT // 2
+                subnet, commit_seconds=COMMIT_SECONDS, reveal_seconds=REVEAL_SECONDS, bond_alpha=TCT // 2
             )
-            market = client.ledger.market(await client.open_market(faucet, "echo", params))
+            market = client.ledger.market(await client.open_market(faucet, subnet, params))
             await client.sponsor(faucet, market, 1_000 * RATE, 1_000)
         except BaseException:
             chain.process.kill() if chain.process else None
             raise
-        return cls(folder, chain, rpc, client, faucet, market)
+        return cls(folder, chain, rpc, client, faucet, market, script)
 
     async def leave(self) -> None:
         """End what still runs, and show what everybody said: pytest prints it when a test fails."""
@@ -173,7 +181,7 @@ class Town:
         deployment = asdict(self.client.ledger.deployment)
         defaults = {"echo": "echo", "skew": 0.0, "answer_seconds": ANSWER_SECONDS, "state": str(self.folder / name)}
         path.write_text(json.dumps({**defaults, **common, "deployment": deployment, **facts}))
-        resident = Resident(name, [sys.executable, str(ROLE), str(path)], self.folder, key)
+        resident = Resident(name, [sys.executable, str(self.script), str(path)], self.folder, key)
         self.residents.append(resident)
         resident.start()
         return resident

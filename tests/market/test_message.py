@@ -40,3 +40,13 @@ def test_a_scaled_price_is_covered_by_the_whole_one(price: Price, bps: int) -> N
     assert price.covers(price.scaled(bps))
     assert price.scaled(10_000) == price
     assert price.scaled(0) == Price()
+
+
+@given(prices, prices)
+def test_a_price_at_least_a_floor_covers_both(price: Price, floor: Price) -> None:
+    """And is raised no further than that."""
+    raised = price.at_least(floor)
+    assert raised.covers(price)
+    assert raised.covers(floor)
+    assert raised.at_least(price) == raised
+    assert price.at_least(price) == price

@@ -49,7 +49,8 @@ async def mine(config: dict[str, Any]) -> int:
 async def buy(config: dict[str, Any]) -> int:
     """Ask one miner again and again, telling of each answer, until killed."""
     ledger = load_ledger(config)
-    entry = MinerEntry(**{**config["entry"], "price": Price(*config["price"])})
+    facts = {name: value for name, value in config["entry"].items() if name != "floor"}
+    entry = MinerEntry(**{**facts, "price": Price(*config["price"])})
     buyer = Buyer(
         Key.from_hex(config["key"]), ledger, config["market"], Path(config["state"]), deposit=config["deposit"]
     )

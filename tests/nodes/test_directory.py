@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from tercet.chain.market import MinerSlot
+from tercet.market import Price
+from tercet.nodes.buyer import offer_price
 from tercet.nodes.directory import Directory, build_entries, parse_price
 
 from .stage import PRICE, Stage, until
@@ -63,3 +66,26 @@ async def test_a_directory_that_runs_sees_who_comes(stage: Stage) -> None:
     await until(lambda: key.address in [one.operator for one in directory.miners()])
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+def test_nobody_is_offered_less_than_the_floor() -> None:
+    """Neither on probation nor by asking for too little; without a floor probation pays a fiftieth."""
+    floor = Price(prompt_per_1k=3_000)
+    (entry,) = build_entries([slot(1, 0)])
+    ask = replace(entry, price=Price(per_request=1_000, prompt_per_1k=4_000))
+    assert offer_price(ask) == Price(per_request=20, prompt_per_1k=80)
+    assert offer_price(replace(ask, floor=floor)) == Price(per_request=20, prompt_per_1k=3_000)
+    cheap = replace(entry, price=Price(prompt_per_1k=7), proven=True, floor=floor)
+    assert offer_price(cheap) == floor
+    assert offer_price(entry) is None
+
+
+async def test_a_directory_knows_its_markets_floor(stage: Stage) -> None:
+    key = await stage.key(stake=10**18)
+    async with stage.miner(stage.config(key)) as (_, entry):
+        await stage.register(key, entry.endpoint)
+        directory = Directory(stage.ledger, stage.town.market, floor=Price(per_request=999))
+        await directory.refresh()
+        await directory.close()
+    (shown,) = [one for one in directory.miners() if one.operator == key.address]
+    assert offer_price(shown) == Price(per_request=999)

@@ -15,7 +15,7 @@ import pytest
 
 from tercet.chain import Key, Sender, channel_id
 from tercet.errors import MinerMisbehaved, MinerRefused, MinerUnreachable, RefusalError, StateLockedError, UsageError
-from tercet.market import Price, Task
+from tercet.market import Price, Task, Usage
 from tercet.nodes.buyer import Buyer, Exchange
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.miner import Miner, run_miner
@@ -197,6 +197,29 @@ def test_an_unproven_miner_works_for_the_probation_price() -> None:
     for offer, proven in ((Price(99), False), (Price(1999), True)):
         with pytest.raises(RefusalError, match="price_too_low"):
             choose_price(offer, ask, probation, proven=proven)
+
+
+class Fair(Echo):
+    """An echo below whose floor nobody works."""
+
+    def least_price(self) -> Price:
+        return Price(per_request=300)
+
+
+async def test_a_miner_neither_asks_nor_takes_less_than_the_floor(stage: Stage) -> None:
+    """On probation it is paid the floor, and an ask below it does not start."""
+    async with stage.miner(mechanism=Fair(), price=Price(per_request=5_000)) as (_, entry), stage.buyer() as buyer:
+        task, use = {"text": "hi"}, Usage(2, 2)
+        with pytest.raises(MinerRefused, match="price_too_low"):
+            async with buyer.ask(entry, task, use, deadline_seconds=10, price=Price(299)):
+                pass
+        fair = replace(entry, floor=Price(per_request=300))
+        async with buyer.ask(fair, task, use, deadline_seconds=10) as exchange:
+            assert [piece async for piece in exchange]
+        assert exchange.charged == 300
+    with pytest.raises(UsageError, match="under the pay floor"):
+        async with stage.miner(mechanism=Fair(), price=Price(per_request=299)):
+            pass
 
 
 class Junk(Echo):

@@ -68,9 +68,10 @@ def create(
     **rules: str | None,
 ) -> None:  # fmt: skip
     """Open a market for SUBNET and print its address. The registry's bond comes back when it is wound down."""
-    base = MarketParams(subnet=subnet, mechanism_version=load_mechanism(subnet).version)
-    params = replace(take_opening_options(base, rules, params_file), subnet=subnet)
-    asyncio.run(_create(state.settings, name or subnet, params, yes=yes, dry_run=dry_run))
+    mechanism = load_mechanism(subnet)
+    base = MarketParams(subnet=mechanism.name, mechanism_version=mechanism.version)
+    params = replace(take_opening_options(base, rules, params_file), subnet=mechanism.name)
+    asyncio.run(_create(state.settings, name or mechanism.name, params, yes=yes, dry_run=dry_run))
 
 
 async def _create(settings: Settings, name: str, params: MarketParams, *, yes: bool, dry_run: bool) -> None:

@@ -39,6 +39,14 @@ class Price:
             self.per_request * bps // 10_000, self.prompt_per_1k * bps // 10_000, self.completion_per_1k * bps // 10_000
         )
 
+    def at_least(self, floor: Price) -> Price:
+        """The same price, raised to `floor` in every part that lies below it."""
+        return Price(
+            max(self.per_request, floor.per_request),
+            max(self.prompt_per_1k, floor.prompt_per_1k),
+            max(self.completion_per_1k, floor.completion_per_1k),
+        )
+
     def covers(self, other: Price) -> bool:
         """Whether this offer is at least `other` in every part."""
         return (

@@ -38,10 +38,13 @@ T = TypeVar("T")
 
 
 def offer_price(miner: MinerEntry) -> Price | None:
-    """What is offered to `miner`: its ask when it is proven, the probation price when not, None when it never told."""
-    if miner.price is None or miner.proven:
-        return miner.price
-    return miner.price.scaled(PROBATION_BPS)
+    """What is offered to `miner`: its ask when it is proven, the probation price when not, None when it never told.
+
+    Never less than the market's pay floor.
+    """
+    if miner.price is None:
+        return None
+    return (miner.price if miner.proven else miner.price.scaled(PROBATION_BPS)).at_least(miner.floor)
 
 
 class Buyer:

@@ -47,6 +47,8 @@ class MinerEntry:
     """Whether it is paid its ask in full."""
     price: Price | None
     """What it asks; None until it has told."""
+    floor: Price = Price()  # noqa: RUF009 - frozen
+    """What nobody in this market is offered less than, whatever it asks."""
 
 
 @dataclass(slots=True)
@@ -75,7 +77,17 @@ def build_entries(slots: list[MinerSlot]) -> list[MinerEntry]:
 class Directory:
     """A market's miners, refreshed by polling. All of one picture belongs to one block; prices are newer."""
 
-    def __init__(self, ledger: Ledger, market: str, poll_seconds: float = 2.0, *, caller: Caller | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        market: str,
+        poll_seconds: float = 2.0,
+        *,
+        caller: Caller | None = None,
+        floor: Price | None = None,
+    ) -> None:
+        """Nothing is read yet. `floor` is the market's pay floor: see `subnets.PayFloor`."""
+        self._floor = floor or Price()
         self._ledger, self._market, self._poll_seconds = ledger, ledger.market(market), poll_seconds
         # Anybody may ask for a price, so nobody needs to know who asks.
         self._caller, self._owns_caller = caller or Caller(Key.generate()), caller is None
@@ -119,7 +131,8 @@ class Directory:
         known = {(entry.endpoint, entry.operator) for entry in entries}
         self._quotes = {name: quote for name, quote in self._quotes.items() if name in known}
         self._entries = {
-            entry.uid: replace(entry, price=self._quotes[entry.endpoint, entry.operator].price) for entry in entries
+            entry.uid: replace(entry, price=self._quotes[entry.endpoint, entry.operator].price, floor=self._floor)
+            for entry in entries
         }
 
     async def run(self) -> None:

@@ -27,7 +27,7 @@ from tercet.nodes.gateway_metrics import Metrics
 from tercet.nodes.gateway_queue import FairQueue
 from tercet.nodes.guard import Door, Guard
 from tercet.nodes.role import announce, held, told_to_stop
-from tercet.subnets import Mechanism
+from tercet.subnets import Mechanism, least_price
 
 __all__ = ["GatewayConfig", "run_gateway"]
 
@@ -83,7 +83,7 @@ async def run_gateway(config: GatewayConfig) -> int:
         await config.ledger.check()
         await config.mechanism.open("gateway")
         stack.push_async_callback(config.mechanism.close)
-        directory = Directory(config.ledger, config.market, config.poll_seconds)
+        directory = Directory(config.ledger, config.market, config.poll_seconds, floor=least_price(config.mechanism))
         buyer = Buyer(config.key, config.ledger, config.market, config.state / "buyer.db", deposit=config.deposit)
         stack.push_async_callback(buyer.close)
         await directory.refresh()

@@ -34,7 +34,7 @@ from tercet.nodes.redeemer import Redeemer
 from tercet.nodes.role import announce, held, told_to_stop
 from tercet.nodes.server import Call, WireServer, Work
 from tercet.nodes.smart_accounts import SmartAccounts
-from tercet.subnets.mechanism import Mechanism
+from tercet.subnets.mechanism import Mechanism, least_price
 
 __all__ = ["Miner", "MinerConfig", "run_miner"]
 
@@ -96,7 +96,13 @@ class Miner:
         """`owner` is who is paid, `min_notice` the shortest channel notice that is taken, seconds."""
         self._config, self._owner, self._min_notice = config, owner, min_notice
         self._ask = config.price or config.mechanism.price()
-        self._probation = self._ask.scaled(PROBATION_BPS)
+        floor = least_price(config.mechanism)
+        if not self._ask.covers(floor):
+            raise UsageError(
+                f"This price ({self._ask}) is under the pay floor of the market ({floor}). Ask for more, "
+                "or name the floor that the market has."
+            )
+        self._probation = self._ask.scaled(PROBATION_BPS).at_least(floor)
         self._domain = config.ledger.deployment.domain
         self.book = MinerBook(config.state / "vouchers.sqlite", self._domain, trust=2 * config.redeem_threshold)
         self._smart_accounts = SmartAccounts(config.ledger)

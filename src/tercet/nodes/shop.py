@@ -44,7 +44,7 @@ from tercet.nodes.directory import Directory, MinerEntry
 from tercet.nodes.gateway_keys import gateway_db
 from tercet.nodes.gateway_miners import MinerNotes
 from tercet.nodes.role import held
-from tercet.subnets import Mechanism, Piece, Submission
+from tercet.subnets import Mechanism, Piece, Submission, least_price
 
 __all__ = ["Purchase", "Quote", "Shop"]
 
@@ -150,7 +150,7 @@ class Shop:
             books = stack.enter_context(Budgets(gateway_db(place)))
             for receipt in books.recover():
                 log.warning("shop.lost id=%s miner=%d", receipt.id, receipt.uid)
-            directory = Directory(client.ledger, market.address, poll_seconds)
+            directory = Directory(client.ledger, market.address, poll_seconds, floor=least_price(mechanism))
             stack.push_async_callback(directory.close)
             buyer = Buyer(key, client.ledger, market.address, place / "buyer.db", deposit=deposit)
             stack.push_async_callback(buyer.close)

@@ -28,7 +28,7 @@ from tercet.nodes.examiner import Examiner
 from tercet.nodes.role import announce, told_to_stop
 from tercet.nodes.seat import ChainSeat
 from tercet.nodes.server import WireServer
-from tercet.subnets import Contest, Mechanism
+from tercet.subnets import Contest, Mechanism, least_price
 
 __all__ = ["AuditDoor", "ValidatorConfig", "run_validator"]
 
@@ -214,7 +214,7 @@ def _examiner(config: ValidatorConfig, buyer: Buyer, *, keep: bool) -> Examiner:
 @contextlib.asynccontextmanager
 async def _directory(config: ValidatorConfig) -> AsyncIterator[Directory]:
     """A directory that keeps itself up to date while the block runs."""
-    directory = Directory(config.ledger, config.market, config.policy.poll_seconds)
+    directory = Directory(config.ledger, config.market, config.policy.poll_seconds, floor=least_price(config.mechanism))
     try:
         await directory.refresh()
         keeping = asyncio.create_task(directory.run())

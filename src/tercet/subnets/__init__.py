@@ -7,6 +7,7 @@ from tercet.subnets.mechanism import (
     Contender,
     Contest,
     Mechanism,
+    PayFloor,
     Piece,
     Prepared,
     Recheck,
@@ -15,6 +16,7 @@ from tercet.subnets.mechanism import (
     Submission,
     Traceable,
     UnknownSubnetError,
+    least_price,
     load_mechanism,
     mechanism_names,
 )
@@ -24,6 +26,7 @@ __all__ = [
     "Contender",
     "Contest",
     "Mechanism",
+    "PayFloor",
     "Piece",
     "Prepared",
     "Recheck",
@@ -32,6 +35,7 @@ __all__ = [
     "Submission",
     "Traceable",
     "UnknownSubnetError",
+    "least_price",
     "load_mechanism",
     "mechanism_names",
 ]

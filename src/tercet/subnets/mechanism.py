@@ -16,6 +16,7 @@ __all__ = [
     "Contender",
     "Contest",
     "Mechanism",
+    "PayFloor",
     "Piece",
     "Prepared",
     "Recheck",
@@ -24,6 +25,7 @@ __all__ = [
     "Submission",
     "Traceable",
     "UnknownSubnetError",
+    "least_price",
     "load_mechanism",
     "mechanism_names",
 ]
@@ -112,6 +114,19 @@ class Auditable(Protocol):
             claimed: its score, and the `opening` that its verdict carried.
 
         """
+
+
+@runtime_checkable
+class PayFloor(Protocol):
+    """A mechanism for whose work nobody is paid less than a floor, new miners on probation included."""
+
+    def least_price(self) -> Price:
+        """The floor, part by part. All roles of a market must be told the same: it is one of the subnet's options."""
+
+
+def least_price(mechanism: Mechanism) -> Price:
+    """The least that a miner of this mechanism may ask and be offered; nothing where there is no floor."""
+    return mechanism.least_price() if isinstance(mechanism, PayFloor) else Price()
 
 
 @dataclass(frozen=True, slots=True)

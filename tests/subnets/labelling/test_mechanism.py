@@ -12,7 +12,7 @@ import pytest
 
 from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Usage, Verdict
-from tercet.subnets import Auditable, Contender, Contest, Mechanism, Submission
+from tercet.subnets import Auditable, Contender, Contest, Mechanism, PayFloor, Submission, Traceable
 from tercet.subnets.kit.beacon import derive
 from tercet.subnets.labelling import BEHAVIOURS, Labelling
 
@@ -42,7 +42,7 @@ def contender(uid: int, task: Any, pieces: Sequence[Any], seconds: float = 0.1) 
 
 
 def test_it_is_a_mechanism_a_contest_and_auditable() -> None:
-    for protocol in (Mechanism, Contest, Auditable):
+    for protocol in (Mechanism, Contest, Auditable, Traceable, PayFloor):
         assert isinstance(Labelling(), protocol)
 
 
@@ -101,6 +101,15 @@ async def test_gold_is_drawn_after_the_answers(judge: Labelling) -> None:
     assert (await judge.judge_round(LATER, work))[0] == first
 
 
+async def test_an_easier_task_than_the_rounds_is_seen(judge: Labelling, tmp_path: Path) -> None:
+    """With the digits, which all validators have; of a validator's own data nobody else can tell."""
+    task = judge.assign(SEED, 1)
+    assert judge.is_assigned(SEED, 1, json.loads(json.dumps(task)))
+    assert not judge.is_assigned(SEED, 1, {**task, "items": task["items"][:10]})
+    assert not judge.is_assigned(LATER, 1, task)
+    assert Labelling(tmp_path / "own.csv").is_assigned(SEED, 1, {"kind": "x"})
+
+
 async def test_false_scores_are_found(judge: Labelling) -> None:
     task = judge.assign(SEED, 0)
     work = [contender(uid, task, await answers(task, by, seed)) for uid, (by, seed) in enumerate(CREW, 1)]
@@ -117,7 +126,10 @@ async def test_false_scores_are_found(judge: Labelling) -> None:
     assert await check(work[0].submission, replace(honest, score=0.0, opening=invented)) == (False, False)
     assert await check(replace(guess.submission, pieces=[]), replace(honest, score=0.5)) == (False, True)
     for junk in ("", "{", "[]", '{"seed": 7}', '{"seed": "zz"}', '{"seed": "00", "copied": [1e9]}'):
-        assert await check(work[0].submission, replace(honest, opening=junk)) == (True, False)
+        assert await check(work[0].submission, replace(honest, opening=junk)) == (False, True), "not the round's seed"
+    elsewhere = Labelling()
+    await elsewhere.open("validator")
+    assert (await elsewhere.recheck(task, work[0].submission, replace(honest, opening="{"))).agrees
     assert (await judge.recheck({"kind": "x"}, work[0].submission, honest)).certain
 
 

@@ -74,6 +74,8 @@ class Round:
     features: Floats | None = None
     """(items, features); None when value is not measured."""
     held_out: HeldOut | None = None
+    partial: bool = False
+    """Voters were asked about a part of the items each: what they did not say is not held against them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,8 @@ def _measure(what: Round, answers: Answers, consensus: Consensus, place: int) ->
     agreement = others[np.arange(len(votes)), np.maximum(votes, 0)]
     hits = np.where(votes >= 0, agreement - wrong, 0.0)
     hits[gold], weight = votes[gold] == what.gold[gold], np.where(gold, 1.0, right - wrong)
+    if what.partial:
+        weight = np.where(votes >= 0, weight, 0.0)
     known = float(weight.sum())
     found, count = _gold_record(what, answers)
     # Gold is the truth and the rest is hearsay: friends cannot lift anybody above what gold allows.
@@ -239,12 +243,14 @@ def _measure(what: Round, answers: Answers, consensus: Consensus, place: int) ->
         "accuracy": accuracy,
         "gold": found / count if count else 0.0,
         "items": max(1.0, known),
-        "answered": float((votes >= 0).mean()),
+        "answered": 1.0 if what.partial else float((votes >= 0).mean()),
     }
 
 
 def _gold_record(what: Round, answers: Answers) -> tuple[int, int]:
     gold = what.gold >= 0
+    if what.partial:
+        gold &= answers.votes >= 0
     return int((answers.votes[gold] == what.gold[gold]).sum()), int(gold.sum())
 
 

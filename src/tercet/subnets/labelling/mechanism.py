@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,7 @@ import numpy as np
 
 from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Price, Task, Usage, Verdict
-from tercet.subnets.kit.beacon import lottery
+from tercet.subnets.kit.beacon import derive, lottery
 from tercet.subnets.labelling.answers import Answers, Flaw, build_answer, read_answers
 from tercet.subnets.labelling.features import featurise
 from tercet.subnets.labelling.items import Collection, read_collection
@@ -45,6 +46,7 @@ _SLACK = 0.02
 """Of a score, between two honest judges of the same answers."""
 _EQUAL = 0.85
 """Of all answers: what a copy that made no errors to speak of has in common with its original."""
+_KEPT_ROUNDS = 64
 _LEAST_KNOWN = 8
 
 
@@ -123,6 +125,8 @@ class Labelling:
         self._truths: dict[bytes, int] = {}
         self._held_out: HeldOut | None = None
         self._chance = 0.0
+        self._judged: OrderedDict[bytes, bytes] = OrderedDict()
+        """Rounds judged here: what was asked to the seed of its gold."""
 
     # roles
 
@@ -200,6 +204,10 @@ class Labelling:
         """The round's batch, the same for everybody: several voices on each item."""
         return self.challenge(seed)
 
+    def is_assigned(self, seed: bytes, uid: int, task: Task) -> bool:
+        """Whether the round asks this; of data that validators bring themselves nobody else can say."""
+        return self._data != "digits" or self._collection is None or task == self.assign(seed, uid)
+
     async def answer(self, task: Task) -> AsyncIterator[Piece]:
         """Label the batch, by model, people or rogue.
 
@@ -245,6 +253,9 @@ class Labelling:
         return await asyncio.to_thread(self._judge_round, seed, batch, contenders)
 
     def _judge_round(self, seed: bytes, batch: Batch, contenders: Sequence[Contender]) -> Sequence[Verdict]:
+        self._judged[_name_of(batch)] = seed
+        while len(self._judged) > _KEPT_ROUNDS:
+            self._judged.popitem(last=False)
         gold = self._gold_of(batch, seed)
         verdicts: dict[int, Verdict] = {}
         voters: dict[int, Voter] = {}
@@ -275,6 +286,9 @@ class Labelling:
             wrong = claimed.score > 0
             return Recheck(agrees=not wrong, certain=wrong, reason=answers if wrong else "")
         seed, copied = _read_opening(claimed.opening, batch)
+        own = self._judged.get(_name_of(batch))
+        if own is not None and seed != own:
+            return Recheck(agrees=False, certain=True, reason="its gold was not drawn by the seed of the round")
         gold = self._truth_of(batch) if seed is None else self._gold_of(batch, seed)
         what = self._round(batch, gold)
         most = best_score(what, answers)
@@ -340,6 +354,11 @@ def _read(batch: Batch, submission: Submission) -> Answers | str:
         return read_answers(batch, submission.pieces)
     except Flaw as flaw:
         return str(flaw)
+
+
+def _name_of(batch: Batch) -> bytes:
+    """Of a task: its ids are drawn anew for each."""
+    return derive(b"labelling batch", *batch.ids)
 
 
 def _write_opening(seed: bytes, copied: Votes | None) -> str:

@@ -14,8 +14,8 @@ from tercet.subnets.labelling.skills import Floats, Votes
 
 __all__ = ["accuracy_of", "fit", "value_of"]
 
-_STEPS = 60
-_RATE = 4.0
+_STEPS = 25
+_RATE = 8.0
 _DECAY = 1e-3
 
 
