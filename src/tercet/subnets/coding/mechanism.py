@@ -19,9 +19,16 @@ from tercet.subnets.coding.judge import Judge
 from tercet.subnets.coding.miners import Chat, GatewayChat, LocalChat, Problem, Sampler, Search, Solver, SweAgent
 from tercet.subnets.coding.projects import load_functions, load_libraries
 from tercet.subnets.coding.rogues import BEHAVIOURS, Behaviour, cheat
-from tercet.subnets.coding.tasks import FixTask, parse_task, task_digest
+from tercet.subnets.coding.tasks import (
+    AnswerError,
+    FixTask,
+    parse_task,
+    read_answer,
+    repository_work,
+    task_digest,
+)
 from tercet.subnets.kit import Sandbox
-from tercet.subnets.mechanism import Piece, Recheck, Role, Submission
+from tercet.subnets.mechanism import Commission, Piece, Recheck, Role, Submission
 
 __all__ = ["SOLVERS", "Coding"]
 
@@ -138,6 +145,20 @@ class Coding:
         """A task has one price. Raises `TaskError` for a malformed one."""
         parse_task(task)
         return Usage()
+
+    def commission(self, task: Task) -> Commission | None:
+        """The held job of a user's repository."""
+        parsed = parse_task(task)
+        if isinstance(parsed, FixTask):
+            return None
+        return Commission(bytes.fromhex(parsed.job[2:]), repository_work(task))
+
+    def delivery(self, pieces: Sequence[Piece]) -> bytes | None:
+        """The diff."""
+        try:
+            return read_answer(pieces).encode() or None
+        except (AnswerError, UnicodeEncodeError):
+            return None
 
     def challenge(self, beacon: bytes) -> Task:
         """A program that was broken by the beacon's draw, with half of its tests. Takes seconds: the mutant must fail."""
