@@ -86,7 +86,6 @@ SCHEMA = {
 )
 @click.option("--review", default=2 * 86_400, show_default=True, metavar="SECONDS", help="To dispute a delivery.")
 @click.option("--dispute", default=2 * 86_400, show_default=True, metavar="SECONDS", help="For validators to judge.")
-@click.option("--unsafe", is_flag=True, help="Run tests without a sandbox where this machine has none.")
 @spending_options
 @market_option
 @wallet_option
@@ -128,7 +127,6 @@ class _Order:
     deliver: int
     review: int
     dispute: int
-    unsafe: bool
 
 
 @dataclass(slots=True)
@@ -192,7 +190,7 @@ class _Done:
 
 
 async def _fix(state: State, order: _Order) -> _Done | None:
-    bench = Bench(await asyncio.to_thread(Sandbox.find, unsafe=order.unsafe, python_packages=("pytest",)))
+    bench = Bench(await asyncio.to_thread(Sandbox.find, python_packages=("pytest",)))
     async with open_market(state.settings, Coding.name) as (client, market):
         key = unlock(state.settings)
         place = _place(state, client, key, order)

@@ -61,7 +61,6 @@ class Coding:
         python: of a virtual environment with mini-swe-agent, for `by=swe`.
         stock: challenges that a validator draws ahead.
         behaviour: honest, or one of `rogues`.
-        unsafe: run strangers' code without a sandbox where this machine has none.
 
     """
 
@@ -83,7 +82,6 @@ class Coding:
         python: str | None = None,
         stock: int = 8,
         behaviour: Behaviour = "honest",
-        unsafe: bool = False,
     ) -> None:
         if behaviour not in BEHAVIOURS:
             raise UsageError(f"No behaviour is called {behaviour!r}. Known: {', '.join(BEHAVIOURS)}.")
@@ -93,7 +91,6 @@ class Coding:
             raise UsageError("libraries is a share from 0 to 1, seconds and samples are above 0.")
         self._behaviour, self._seconds, self._share = behaviour, seconds, float(libraries)
         self._data = Path(data) if data else None
-        self._unsafe = unsafe
         models = Path(models_dir) if models_dir else None
         self._solver = _build_solver(by, model, url, key_file, samples, models, python)
         self._bench: Bench | None = None
@@ -112,7 +109,7 @@ class Coding:
         """Find the sandbox; load the projects of a validator, the solver of a miner. A gateway needs nothing."""
         if role == "gateway" or self._bench is not None:
             return
-        sandbox = await asyncio.to_thread(Sandbox.find, unsafe=self._unsafe, python_packages=("pytest",))
+        sandbox = await asyncio.to_thread(Sandbox.find, python_packages=("pytest",))
         bench = Bench(sandbox)
         if role == "validator":
             await self._open_judge(sandbox, bench)
