@@ -86,10 +86,11 @@ async def test_search_gives_up_when_its_time_is_over(functions: Corpus, bench: B
 
 async def test_search_mends_a_users_repository_by_its_own_command(functions: Corpus, bench: Bench) -> None:
     drawn = await functions.draw(b"\x02" * 32)
-    files = {**drawn.broken, **drawn.task["tests"]}
+    settings = '[tool.pytest.ini_options]\npythonpath = ["src"]\n'
+    files = {"src/solution.py": drawn.broken["solution.py"], **drawn.task["tests"], "pyproject.toml": settings}
     problem = Problem.of(RepositoryTask("0x", files, {"x.bin": b"\0"}, ["pytest", "-q"], ""), bench)
     diff = await Search().solve(problem, 60.0)
-    assert diff.startswith("diff --git a/solution.py b/solution.py")
+    assert diff.startswith("diff --git a/src/solution.py b/src/solution.py")
 
 
 async def test_the_sampler_asks_afresh_until_the_tests_pass(

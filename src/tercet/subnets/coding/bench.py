@@ -167,6 +167,7 @@ class Bench:
         binary: Mapping[str, bytes],
         *,
         seconds: float = 5.0,
+        own_settings: bool = False,
     ) -> list[tuple[int, int]]:
         """Try changes of our own making: how many of `tests` fail and pass after each, (-1, -1) where they never end.
 
@@ -176,10 +177,18 @@ class Bench:
             tests: ids.
             binary: its other files.
             seconds: for each candidate.
+            own_settings: pytest reads the program's settings, as a user's own command does.
 
         """
         nonce = secrets.token_hex(16)
-        order = {"nonce": nonce, "tests": list(tests), "seconds": seconds, "candidates": list(candidates)}
+        settings = [] if own_settings else ["-c", f"{_LENT}/pytest.ini", "--rootdir=/w"]
+        order = {
+            "nonce": nonce,
+            "settings": settings,
+            "tests": list(tests),
+            "seconds": seconds,
+            "candidates": list(candidates),
+        }
         wall = 5 + seconds * len(candidates)
         outcome = await self._run(
             files,

@@ -87,7 +87,9 @@ class Search:
         tests = [test for test in report.failed if test in report.tests][:_MOST_FAILING]
         best, left = _State(files, len(tests)), iter(candidates)
         while batch := list(islice(left, _BATCH)):
-            counts = await problem.bench.run_batch({**files, **problem.tests}, batch, tests, problem.binary)
+            counts = await problem.bench.run_batch(
+                {**files, **problem.tests}, batch, tests, problem.binary, own_settings=bool(problem.command)
+            )
             for change, (failed, passed) in zip(batch, counts, strict=True):
                 if failed < 0 or not passed:
                     continue
