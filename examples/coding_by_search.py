@@ -59,7 +59,7 @@ async def main() -> None:
     }
     for name, diff in answers.items():
         verdict = await Judge(bench).judge(task, drawn, Submission(1, [{"diff": diff}], 1.0, 1.0, b""))
-        print(f"{name:<10} {verdict.score:.3f}  {verdict.reason or 'all tests pass, the hidden ones too'}")
+        print(f"{name:<10} {verdict.score:.4f}  {verdict.reason or 'all tests pass, the hidden ones too'}")
     print(f"\n{answers['search']}")
 
 
