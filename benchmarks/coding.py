@@ -163,18 +163,18 @@ async def main() -> None:
         return [await corpus.draw(derive(b"benchmark", name, number)) for number in range(count)]
 
     models = [name for name in options.models.split(",") if name]
-    if options.only != "cheats":
+    if options.only != "cheats" and options.tasks:
         tasks = await draw(functions, "function", options.tasks)
         print(
             f"Single functions ({draw_bench.cpu_seconds / max(1, len(tasks)):.2f} CPU s to draw a task):\n", flush=True
         )
         await solvers(tasks, sandbox, models, options.seconds, options.samples)
-        if options.libraries:
-            before = draw_bench.cpu_seconds
-            tasks = await draw(libraries, "library", options.libraries)
-            spent = (draw_bench.cpu_seconds - before) / len(tasks)
-            print(f"\nLibraries ({spent:.2f} CPU s to draw a task, the first of each library included):\n", flush=True)
-            await solvers(tasks, sandbox, [], options.seconds, options.samples)
+    if options.only != "cheats" and options.libraries:
+        before = draw_bench.cpu_seconds
+        tasks = await draw(libraries, "library", options.libraries)
+        spent = (draw_bench.cpu_seconds - before) / len(tasks)
+        print(f"\nLibraries ({spent:.2f} CPU s to draw a task, the first of each library included):\n", flush=True)
+        await solvers(tasks, sandbox, [], options.seconds, options.samples)
     if options.only != "miners":
         tasks = await draw(functions, "cheat", options.seeds)
         honest = await run_solver("search", Search(), tasks, sandbox, options.seconds)
