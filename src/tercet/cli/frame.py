@@ -46,6 +46,7 @@ NOUNS: Mapping[str, str] = {
     "audit": "Look at audits; accuse, vote and settle.",
     "emission": "Fees for sale, tokens burned, and what markets get for it.",
     "job": "Hold a price until work is accepted, or judged.",
+    "fix": "Have a repository's failing tests made to pass.",
     "ledger": "What the chain has recorded: events, receipts, balances.",
     "wallet": "Keys that hold money and sign.",
     "chain": "Run a development chain, deploy to any chain.",

@@ -28,6 +28,7 @@ from tercet.errors import (
 from tercet.market import ChannelConfig, Price
 from tercet.nodes.admission import Limits
 from tercet.nodes.directory import PROBATION_BPS, build_entries
+from tercet.nodes.held_work import HeldWork
 from tercet.nodes.miner_book import MinerBook, Ticket
 from tercet.nodes.paid_work import Order, PaidWork, choose_price, read_order, validate_limit
 from tercet.nodes.redeemer import Redeemer
@@ -106,9 +107,11 @@ class Miner:
         self._domain = config.ledger.deployment.domain
         self.book = MinerBook(config.state / "vouchers.sqlite", self._domain, trust=2 * config.redeem_threshold)
         self._smart_accounts = SmartAccounts(config.ledger)
+        sender = Sender(config.ledger.rpc, config.key)
+        self._held_work = HeldWork(config.ledger, sender, config.market, config.mechanism, config.state / "jobs")
         self.redeemer = Redeemer(
             config.ledger,
-            Sender(config.ledger.rpc, config.key),
+            sender,
             self.book,
             threshold=config.redeem_threshold,
             poll_seconds=config.poll_seconds,
@@ -131,6 +134,7 @@ class Miner:
         for reading in readings:
             reading.cancel()
         await asyncio.gather(*readings, return_exceptions=True)
+        await self._held_work.close()
         self.book.close()
 
     async def look(self) -> None:
@@ -167,7 +171,12 @@ class Miner:
         graced = asyncio.get_running_loop().time() < self._proven_until
         price = choose_price(order.offer, self._ask, self._probation, proven=self.proven and not graced)
         ticket = await self._accept(order, call.head.sender, order.offer.charge(order.limit))
-        return PaidWork(self._config.mechanism, self.book, order, ticket, price, self._config.throttle)
+        try:
+            answer = await self._held_work.take(order.task, price.per_request)
+        except BaseException:
+            self.book.release(ticket)
+            raise
+        return PaidWork(answer, self.book, order, ticket, price, self._config.throttle)
 
     async def _accept(self, order: Order, sender: str, reserve: int) -> Ticket:
         """Cover for the work; asks the chain only when the book refuses, and once for each reason it may mend."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from tercet.errors import RefusalError, SubnetError, WireError
 from tercet.market import ChannelConfig, Price, Task, Usage, Voucher
@@ -15,7 +16,11 @@ from tercet.nodes.server import read_object
 from tercet.nodes.wire import parse_usage
 from tercet.subnets.mechanism import Mechanism, Piece
 
-__all__ = ["Order", "PaidWork", "choose_price", "read_order"]
+__all__ = ["Answering", "Order", "PaidWork", "choose_price", "read_order"]
+
+
+Answering: TypeAlias = Callable[[Task], AsyncIterator[Piece]]
+"""A mechanism's `answer`, or what stands before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +77,19 @@ class PaidWork:
     """An order that was taken on."""
 
     def __init__(
-        self, mechanism: Mechanism, book: MinerBook, order: Order, ticket: Ticket, price: Price, throttle: float
+        self, answer: Answering, book: MinerBook, order: Order, ticket: Ticket, price: Price, throttle: float
     ) -> None:
-        self._mechanism, self._book, self._order = mechanism, book, order
+        """`answer` does the work of a task."""
+        self._answer, self._book, self._order = answer, book, order
         self._ticket, self._price, self._throttle = ticket, price, throttle
 
     def pieces(self) -> AsyncIterator[Piece]:
         """Do the work."""
-        return self._slowed() if self._throttle else self._mechanism.answer(self._order.task)
+        return self._slowed() if self._throttle else self._answer(self._order.task)
 
     async def _slowed(self) -> AsyncIterator[Piece]:
         await asyncio.sleep(self._throttle)
-        async for piece in self._mechanism.answer(self._order.task):
+        async for piece in self._answer(self._order.task):
             yield piece
 
     def settle(self, usage: Usage) -> tuple[int, int]:

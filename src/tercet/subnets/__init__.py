@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tercet.subnets.mechanism import (
     Auditable,
+    Commission,
+    Commissioned,
     Contender,
     Contest,
     Mechanism,
@@ -23,6 +25,8 @@ from tercet.subnets.mechanism import (
 
 __all__ = [
     "Auditable",
+    "Commission",
+    "Commissioned",
     "Contender",
     "Contest",
     "Mechanism",

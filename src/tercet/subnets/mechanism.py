@@ -13,6 +13,8 @@ from tercet.market import Price, Task, Usage, Verdict
 
 __all__ = [
     "Auditable",
+    "Commission",
+    "Commissioned",
     "Contender",
     "Contest",
     "Mechanism",
@@ -139,6 +141,27 @@ class Contender:
     task: Task
     submission: Submission
     """What it sent, signed before anybody could know the seed of `judge_round`; `failure` says why there is nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commission:
+    """The held job that a task belongs to: its price was put aside for one worker."""
+
+    job: bytes
+    """Its id, 32 bytes."""
+    work: bytes
+    """What buyer and worker agreed on; its hash stands in the job."""
+
+
+@runtime_checkable
+class Commissioned(Protocol):
+    """A mechanism with tasks that are paid by held jobs. It knows no chain: its miner's process looks the job up."""
+
+    def commission(self, task: Task) -> Commission | None:
+        """The job that pays for `task`, or None for an ordinary one. `task` passed `limit`."""
+
+    def delivery(self, pieces: Sequence[Piece]) -> bytes | None:
+        """What an answer delivers, whose hash goes on chain; None when there is nothing, and the price goes back."""
 
 
 @runtime_checkable

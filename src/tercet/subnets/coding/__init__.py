@@ -5,6 +5,7 @@ from __future__ import annotations
 from tercet.subnets.coding.bench import Bench, Report
 from tercet.subnets.coding.diffs import DiffError, apply_diff, build_diff, is_protected
 from tercet.subnets.coding.mechanism import SOLVERS, Coding
+from tercet.subnets.coding.repository import Packed, pack_repository, write_fix
 from tercet.subnets.coding.rogues import BEHAVIOURS
 from tercet.subnets.coding.tasks import (
     MAX_FILES,
@@ -24,13 +25,16 @@ __all__ = [
     "Bench",
     "Coding",
     "DiffError",
+    "Packed",
     "Report",
     "RepositoryTask",
     "apply_diff",
     "build_diff",
     "find_tricks",
     "is_protected",
+    "pack_repository",
     "parse_task",
     "read_answer",
     "repository_work",
+    "write_fix",
 ]

@@ -28,6 +28,7 @@ TEST_LIMITS = Limits(cpu_seconds=30, wall_seconds=60.0, memory_bytes=1 << 30)
 _PROBE_LIMITS = Limits(cpu_seconds=10, wall_seconds=20.0)
 _PROBE_SECONDS = 2.0
 _MAX_NAME = 1000
+_NO_COMMAND = frozenset({126, 127})
 _TESTS = frozenset({"passed", "failed", "skipped", "xfailed"})
 
 
@@ -128,6 +129,8 @@ class Bench:
         """Run a user's own test command in its repository. What runs no pytest is known by its exit code alone."""
         environment = {"PYTEST_ADDOPTS": "-p tercet_outcomes -p no:cacheprovider"}
         report = await self._pytest(files, binary, _ours(command), environment, trace=trace, limits=limits)
+        if report.exit in _NO_COMMAND:
+            return replace(report, problem=f"{command[0]!r} is not there in the sandbox")
         if report.problem and report.exit is not None and not _runs_pytest(command):
             name = shlex.join(command)
             how = "passed" if report.exit == 0 else "failed"
@@ -164,6 +167,7 @@ class Bench:
         binary: Mapping[str, bytes],
         *,
         seconds: float = 5.0,
+        own_settings: bool = False,
     ) -> list[tuple[int, int]]:
         """Try changes of our own making: how many of `tests` fail and pass after each, (-1, -1) where they never end.
 
@@ -173,10 +177,18 @@ class Bench:
             tests: ids.
             binary: its other files.
             seconds: for each candidate.
+            own_settings: pytest reads the program's settings, as a user's own command does.
 
         """
         nonce = secrets.token_hex(16)
-        order = {"nonce": nonce, "tests": list(tests), "seconds": seconds, "candidates": list(candidates)}
+        settings = [] if own_settings else ["-c", f"{_LENT}/pytest.ini", "--rootdir=/w"]
+        order = {
+            "nonce": nonce,
+            "settings": settings,
+            "tests": list(tests),
+            "seconds": seconds,
+            "candidates": list(candidates),
+        }
         wall = 5 + seconds * len(candidates)
         outcome = await self._run(
             files,

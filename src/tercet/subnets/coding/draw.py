@@ -19,7 +19,7 @@ __all__ = ["Corpus", "Drawn", "function_of"]
 
 _ATTEMPTS = 60
 _TRACE_LIMITS = replace(TEST_LIMITS, cpu_seconds=120, wall_seconds=240.0, output_bytes=32 << 20)
-_EDITS = (1, 1, 2, 3)
+_EDITS = (1, 1, 1, 2, 3)
 """How many edits a mutant has, each as likely as it stands here."""
 
 

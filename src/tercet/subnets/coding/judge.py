@@ -21,9 +21,9 @@ from tercet.subnets.mechanism import Submission
 
 __all__ = ["GAVE_UP", "OVERFITTED", "PACE_SECONDS", "Judge", "speed_score"]
 
-GAVE_UP = 0.01
+GAVE_UP = 0.001
 """Score of a miner that says it found nothing: an honest answer, and worth next to nothing."""
-OVERFITTED = 0.005
+OVERFITTED = 0.0005
 """Of one that passes what it could see and nothing more. It may be honest and unlucky, so it is not proof of a cheat;
 but it pays less than to say that nothing was found."""
 PACE_SECONDS = 10.0

@@ -19,9 +19,16 @@ from tercet.subnets.coding.judge import Judge
 from tercet.subnets.coding.miners import Chat, GatewayChat, LocalChat, Problem, Sampler, Search, Solver, SweAgent
 from tercet.subnets.coding.projects import load_functions, load_libraries
 from tercet.subnets.coding.rogues import BEHAVIOURS, Behaviour, cheat
-from tercet.subnets.coding.tasks import FixTask, parse_task, task_digest
+from tercet.subnets.coding.tasks import (
+    AnswerError,
+    FixTask,
+    parse_task,
+    read_answer,
+    repository_work,
+    task_digest,
+)
 from tercet.subnets.kit import Sandbox
-from tercet.subnets.mechanism import Piece, Recheck, Role, Submission
+from tercet.subnets.mechanism import Commission, Piece, Recheck, Role, Submission
 
 __all__ = ["SOLVERS", "Coding"]
 
@@ -54,7 +61,6 @@ class Coding:
         python: of a virtual environment with mini-swe-agent, for `by=swe`.
         stock: challenges that a validator draws ahead.
         behaviour: honest, or one of `rogues`.
-        unsafe: run strangers' code without a sandbox where this machine has none.
 
     """
 
@@ -76,7 +82,6 @@ class Coding:
         python: str | None = None,
         stock: int = 8,
         behaviour: Behaviour = "honest",
-        unsafe: bool = False,
     ) -> None:
         if behaviour not in BEHAVIOURS:
             raise UsageError(f"No behaviour is called {behaviour!r}. Known: {', '.join(BEHAVIOURS)}.")
@@ -86,7 +91,6 @@ class Coding:
             raise UsageError("libraries is a share from 0 to 1, seconds and samples are above 0.")
         self._behaviour, self._seconds, self._share = behaviour, seconds, float(libraries)
         self._data = Path(data) if data else None
-        self._unsafe = unsafe
         models = Path(models_dir) if models_dir else None
         self._solver = _build_solver(by, model, url, key_file, samples, models, python)
         self._bench: Bench | None = None
@@ -105,7 +109,7 @@ class Coding:
         """Find the sandbox; load the projects of a validator, the solver of a miner. A gateway needs nothing."""
         if role == "gateway" or self._bench is not None:
             return
-        sandbox = await asyncio.to_thread(Sandbox.find, unsafe=self._unsafe, python_packages=("pytest",))
+        sandbox = await asyncio.to_thread(Sandbox.find, python_packages=("pytest",))
         bench = Bench(sandbox)
         if role == "validator":
             await self._open_judge(sandbox, bench)
@@ -138,6 +142,20 @@ class Coding:
         """A task has one price. Raises `TaskError` for a malformed one."""
         parse_task(task)
         return Usage()
+
+    def commission(self, task: Task) -> Commission | None:
+        """The held job of a user's repository."""
+        parsed = parse_task(task)
+        if isinstance(parsed, FixTask):
+            return None
+        return Commission(bytes.fromhex(parsed.job[2:]), repository_work(task))
+
+    def delivery(self, pieces: Sequence[Piece]) -> bytes | None:
+        """The diff."""
+        try:
+            return read_answer(pieces).encode() or None
+        except (AnswerError, UnicodeEncodeError):
+            return None
 
     def challenge(self, beacon: bytes) -> Task:
         """A program that was broken by the beacon's draw, with half of its tests. Takes seconds: the mutant must fail."""

@@ -1,6 +1,6 @@
 """Try many variants of a program, one after the other, in a process of their own each; pytest is loaded once.
 
-Standard input: {"nonce", "tests", "seconds", "candidates": [{path: text}]}. Standard output: for each candidate a line
+Standard input: {"nonce", "settings", "tests", "seconds", "candidates": [{path: text}]}; `settings` are words for pytest. Standard output: for each candidate a line
 `NONCE NUMBER FAILED PASSED`, both -1 where it did not end. For a miner's own search: nothing here is proof against a cheat.
 """
 
@@ -38,11 +38,11 @@ def main() -> None:
     for number in (0, 1, 2):
         os.dup2(empty, number)
     for number, candidate in enumerate(order["candidates"]):
-        failed, passed = _try(candidate, order["tests"], order["seconds"])
+        failed, passed = _try(candidate, [*order["settings"], *order["tests"]], order["seconds"])
         os.write(out, f"{order['nonce']} {number} {failed} {passed}\n".encode())
 
 
-def _try(candidate: Mapping[str, str], tests: Sequence[str], seconds: float) -> tuple[int, int]:
+def _try(candidate: Mapping[str, str], words: Sequence[str], seconds: float) -> tuple[int, int]:
     before = {path: Path(path).read_bytes() for path in candidate}
     for path, text in candidate.items():
         Path(path).write_bytes(text.encode())
@@ -52,7 +52,7 @@ def _try(candidate: Mapping[str, str], tests: Sequence[str], seconds: float) -> 
         os.setpgid(0, 0)
         signal.alarm(int(seconds) + 1)
         count = _Count()
-        arguments = ["-p", "no:cacheprovider", "-q", "--tb=no", "-c", "/tercet/pytest.ini", "--rootdir=/w", *tests]
+        arguments = ["-p", "no:cacheprovider", "-q", "--tb=no", *words]
         with contextlib.suppress(BaseException):
             pytest.main(arguments, plugins=[count])
             os.write(write, f"{count.failed} {count.passed}".encode())

@@ -90,7 +90,7 @@ class GatewayChat:
         }
         try:
             async with self._session.post(f"{self._url}/chat/completions", json=body) as response:
-                raw = await response.content.read(_MAX_REPLY)
+                raw = await _read(response)
                 if response.status != 200:
                     raise ChatError(f"{self._url} answered {response.status}: {raw[:200].decode(errors='replace')}")
                 reply = json.loads(raw)
@@ -102,6 +102,13 @@ class GatewayChat:
             return str(reply["choices"][0]["message"]["content"] or "")
         except (KeyError, IndexError, TypeError):
             raise ChatError(f"{self._url} sent something that is no completion.") from None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    raw = b""
+    while len(raw) < _MAX_REPLY and (chunk := await response.content.readany()):
+        raw += chunk
+    return raw
 
 
 class LocalChat:
