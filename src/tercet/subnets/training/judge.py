@@ -10,7 +10,8 @@ proof   whether it helps more on the miner's own assigned windows than there. Wi
 A copy, a miner with data of its own and noise have no proof, whatever their gain. One that trains on a part of what it
 was assigned has a part of it: ranks count how many windows were learned, not how well. Proof and gain are averaged over
 rounds, the older ones counting less. A miner is paid once its proof is above zero with 99 % confidence, in proportion
-to the gain, and less the further its proof stays behind the others': nothing at half of it.
+to the gain, and less the further its proof stays behind the others': nothing at half of it. Nobody lives on the past:
+a round with far less proof than the miner's own rounds before is worth next to nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
+from statistics import median, median_high
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from tercet.subnets.kit import Entry, derive, find_copies, lottery
 from tercet.subnets.training.compress import Update
 from tercet.subnets.training.data import Corpus
 from tercet.subnets.training.model import Trainee, Vector, Windows
-from tercet.subnets.training.outer import Checkpoint, clip_factor
+from tercet.subnets.training.outer import Checkpoint
 from tercet.subnets.training.tasks import Rules
 
 __all__ = [
@@ -59,6 +60,8 @@ CONFIDENCE = 2.326
 """Standard deviations: 99 %, one side."""
 NONE_BELOW, FULL_FROM = 0.5, 0.9
 """Share of the others' proof where pay begins, and from which it is whole."""
+LEAST_ROUNDS = 3
+"""Before them nothing is proven: luck in one round is cheap for whoever comes under many names."""
 TRIAL_ROUNDS = 8
 """A newcomer's rounds without proof that are worth a little, since they may be honest."""
 TRIAL_SCORE = 0.01
@@ -93,11 +96,6 @@ class Standing:
         )
 
     @property
-    def certainty(self) -> float:
-        """Standard deviations by which the proof is above zero."""
-        return self.proof / math.sqrt(self.square) if self.square else 0.0
-
-    @property
     def mean_proof(self) -> float:
         """Of a round."""
         return self.proof / self.weight if self.weight else 0.0
@@ -107,10 +105,14 @@ class Standing:
         """Of a round, nats per token."""
         return self.gain / self.weight if self.weight else 0.0
 
+    def surpasses(self, proof: float) -> bool:
+        """Whether its mean proof is above that, with 99 % confidence."""
+        return (self.mean_proof - proof) * self.weight > CONFIDENCE * math.sqrt(self.square)
+
     @property
     def proven(self) -> bool:
         """It trains on what it is assigned, and that helps."""
-        return self.certainty > CONFIDENCE and self.mean_gain > 0
+        return self.rounds >= LEAST_ROUNDS and self.surpasses(0.0) and self.mean_gain > 0
 
     def to_json(self) -> list[float]:
         """For a file."""
@@ -190,7 +192,7 @@ class Ruling:
     before: Mapping[tuple[int, int], Standing]
     standard: Standard
     middle: float
-    """The median norm."""
+    """The median norm of the updates that help."""
     accepted: Sequence[Update] = field(repr=False)
     """What goes into the next checkpoint."""
 
@@ -211,8 +213,7 @@ class Judge:
         standings: Mapping[tuple[int, int], Standing],
     ) -> Ruling:
         """Judge a round. `seed` was not known when the answers were signed."""
-        middle = middle_norm(entrants)
-        measures = self.measure(checkpoint, seed, entrants, middle)
+        measures, middle = self.measure(checkpoint, seed, entrants)
         after = dict(standings)
         for entrant, found in zip(entrants, measures, strict=True):
             if entrant.update is not None:
@@ -233,28 +234,35 @@ class Judge:
         return Ruling(measures, pay, after, standings, standard, middle, accepted)
 
     def measure(
-        self, checkpoint: Checkpoint, seed: bytes, entrants: Sequence[Entrant], middle: float
-    ) -> Sequence[Measure]:
-        """Gain and proof of each, in order."""
-        shared = self._corpus.draw(seed, "random", self._sample.random, self._rules.context)
+        self, checkpoint: Checkpoint, seed: bytes, entrants: Sequence[Entrant]
+    ) -> tuple[Sequence[Measure], float]:
+        """What each does, in order; and the median norm of those that help, which no useless update can move."""
+        shared = self._draw_shared(seed)
         base = self._losses(checkpoint.theta, shared)
         helped: dict[int, tuple[Losses, float]] = {}
         found: list[Measure] = []
         for index, entrant in enumerate(entrants):
-            measure, size = Measure(), 0.0
-            if entrant.update is None:
-                measure = Measure(flaw=entrant.reason)
-            elif flaw := _flaw_of_norm(entrant.update.norm, size := entrant.update.norm / (middle or 1.0)):
-                measure = Measure(size=size, flaw=flaw)
-            else:
-                losses = self._losses(checkpoint.theta + self._shift(entrant.update, middle), shared)
+            measure = Measure(flaw=entrant.reason)
+            if entrant.update is not None and not entrant.update.norm:
+                measure = Measure(flaw="the update changes nothing")
+            elif entrant.update is not None:
+                losses = self._losses(self._moved(checkpoint.theta, entrant.update), shared)
                 gain = float((base - losses).mean())
-                if not math.isfinite(gain):
-                    measure = Measure(size=size, flaw="the model's loss is not finite with this update")
-                else:
+                if math.isfinite(gain):
                     helped[index] = losses, gain
-                    measure = Measure(gain=gain, size=size)
+                    measure = Measure(gain=gain)
+                else:
+                    measure = Measure(flaw="the model's loss is not finite with this update")
             found.append(measure)
+        norms = {index: _update(entrants[index]).norm for index in helped}
+        usual = [norm for index, norm in norms.items() if helped[index][1] > 0] or list(norms.values())
+        middle = median_high(usual) if usual else 0.0
+        for index, norm in norms.items():
+            size = norm / middle
+            flaw = f"the update is {size:.3g} times as large as the median" if size > MOST_NORM else ""
+            found[index] = replace(found[index], size=size, flaw=flaw)
+            if flaw:
+                del helped[index]
         alike = {
             (index, other)
             for index in helped
@@ -268,10 +276,10 @@ class Judge:
                 if gain > 0 and other != index and (max(index, other), min(index, other)) not in alike
             ]
             reference = [_update(entrants[other]) for other in peers]
-            proof = self.prove(checkpoint, seed, entrants[index], reference, middle, losses)
+            proof = self.prove(checkpoint, seed, entrants[index], reference, losses)
             digests = sorted(update.digest for update in reference)
             found[index] = replace(found[index], proof=proof, peers=digests)
-        return _mark_copies(entrants, found)
+        return _mark_copies(entrants, found), middle
 
     def prove(
         self,
@@ -279,7 +287,6 @@ class Judge:
         seed: bytes,
         entrant: Entrant,
         peers: Sequence[Update],
-        middle: float,
         losses: Losses | None = None,
     ) -> float:
         """How much more it helps on its assigned windows than elsewhere, in standard deviations of chance.
@@ -289,26 +296,26 @@ class Judge:
             seed: draws the windows.
             entrant: with an update.
             peers: whose mean it is compared with; without any, the checkpoint itself is.
-            middle: the median norm of the round.
             losses: of its update on the shared windows, where they are known.
 
         """
-        shared = self._corpus.draw(seed, "random", self._sample.random, self._rules.context)
-        own = self._draw_assigned(entrant.seed, seed)
-        theta = checkpoint.theta + self._shift(_update(entrant), middle)
-        reference = checkpoint.theta
+        shared, own = self._draw_shared(seed), self._draw_assigned(entrant.seed, seed)
+        theta, reference = self._moved(checkpoint.theta, _update(entrant)), checkpoint.theta
         for peer in sorted(peers, key=lambda update: update.digest):
-            reference = reference + self._shift(peer, middle) / np.float32(len(peers))
+            reference = reference + peer.dense(self._trainee.size) * (HALF / np.float32(len(peers)))
         elsewhere = self._losses(theta, shared) if losses is None else losses
         return compare_ranks(
             self._losses(theta, own), self._losses(reference, own), elsewhere, self._losses(reference, shared)
         )
 
-    def gain(self, checkpoint: Checkpoint, seed: bytes, update: Update, middle: float) -> float:
+    def gain(self, checkpoint: Checkpoint, seed: bytes, update: Update) -> float:
         """How much lower the loss is on the shared windows, nats per token."""
-        shared = self._corpus.draw(seed, "random", self._sample.random, self._rules.context)
+        shared = self._draw_shared(seed)
         before = self._losses(checkpoint.theta, shared)
-        return float((before - self._losses(checkpoint.theta + self._shift(update, middle), shared)).mean())
+        return float((before - self._losses(self._moved(checkpoint.theta, update), shared)).mean())
+
+    def _draw_shared(self, seed: bytes) -> Windows:
+        return self._corpus.draw(seed, "random", self._sample.random, self._rules.context)
 
     def _draw_assigned(self, assigned: bytes, seed: bytes) -> Windows:
         """A part of the assigned windows, evenly from all batches, which nobody could foresee."""
@@ -323,19 +330,13 @@ class Judge:
         ]
         return windows[[index for _, _, index in sorted(lots)[: self._sample.assigned]]]
 
-    def _shift(self, update: Update, middle: float) -> Vector:
-        return update.dense(self._trainee.size) * (HALF * clip_factor(update.norm, middle))
+    def _moved(self, theta: Vector, update: Update) -> Vector:
+        return theta + update.dense(self._trainee.size) * HALF
 
     def _losses(self, theta: Vector, windows: Windows) -> Losses:
         self.windows += len(windows)
         self._trainee.load(theta)
         return self._trainee.losses(windows)
-
-
-def middle_norm(entrants: Iterable[Entrant]) -> float:
-    """The median norm of the updates that change something."""
-    norms = [entrant.update.norm for entrant in entrants if entrant.update is not None and entrant.update.norm > 0]
-    return median(norms) if norms else 0.0
 
 
 def compare_ranks(own: Losses, own_reference: Losses, elsewhere: Losses, elsewhere_reference: Losses) -> float:
@@ -355,13 +356,13 @@ def compare_ranks(own: Losses, own_reference: Losses, elsewhere: Losses, elsewhe
     return float((above - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12))
 
 
-def price_standing(standing: Standing, standard: Standard, size: float) -> Pay:
+def price_standing(standing: Standing, standard: Standard, measure: Measure) -> Pay:
     """What a miner's standing earns.
 
     Args:
         standing: after this round.
         standard: of this round.
-        size: of its update's norm, over the median.
+        measure: what was found in this round.
 
     """
     if standing.mean_gain <= 0:
@@ -370,9 +371,17 @@ def price_standing(standing: Standing, standard: Standard, size: float) -> Pay:
         if standing.rounds <= TRIAL_ROUNDS:
             return Pay(TRIAL_SCORE, "not proven yet: a few rounds must show that you train on what you are assigned")
         return Pay(0.0, "your updates do not show that you train on the windows that you are assigned")
-    share = standing.mean_proof / standard.proof
+    if measure.proof < standing.mean_proof - CONFIDENCE:
+        # Whoever stops working would live on its standing for some rounds; an honest miner is this unlucky once in 100.
+        return Pay(TRIAL_SCORE, "this round shows nothing of what you were assigned, unlike those before")
+    share, size = standing.mean_proof / standard.proof, measure.size
     diligence = min(1.0, max(0.0, (share - NONE_BELOW) / (FULL_FROM - NONE_BELOW)))
     effort = min(1.0, max(0.0, (size - LEAST_NORM) / (FULL_FROM - LEAST_NORM)))
+    if not standing.surpasses(NONE_BELOW * standard.proof):
+        return Pay(
+            TRIAL_SCORE if share > NONE_BELOW else 0.0,
+            f"not certain that you train on all of your windows: {share:.0%} of the usual proof",
+        )
     score = diligence * effort * min(1.0, standing.mean_gain / standard.gain)
     if score <= 0:
         return Pay(0.0, f"you train on too few of your windows: {share:.0%} of the usual proof, {size:.0%} of the size")
@@ -382,7 +391,7 @@ def price_standing(standing: Standing, standard: Standard, size: float) -> Pay:
 def _pay(entrant: Entrant, found: Measure, standing: Standing | None, standard: Standard) -> Pay:
     if found.flaw or standing is None:
         return Pay(0.0, found.flaw or entrant.reason)
-    return price_standing(standing, standard, found.size)
+    return price_standing(standing, standard, found)
 
 
 def _helps(found: Measure, standing: Standing, standard: Standard, judged: bool) -> bool:
@@ -395,14 +404,6 @@ def _helps(found: Measure, standing: Standing, standard: Standard, judged: bool)
     if not judged or standing.rounds <= TRIAL_ROUNDS:
         return found.gain > 0
     return standing.proven and standing.mean_proof > NONE_BELOW * standard.proof
-
-
-def _flaw_of_norm(norm: float, size: float) -> str:
-    if norm <= 0:
-        return "the update changes nothing"
-    if size > MOST_NORM:
-        return f"the update is {size:.3g} times as large as the median"
-    return ""
 
 
 def _mark_copies(entrants: Sequence[Entrant], found: Sequence[Measure]) -> Sequence[Measure]:

@@ -110,21 +110,30 @@ class Keeper:
 
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "lock").open("w")
+        self._take_folder()
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.checkpoint = begin
+            path = self.folder / STATE
+            if path.exists():
+                self._read(path.read_bytes())
+            if not self.store.has(f"corpus/{corpus[0]}"):
+                self.store.put(f"corpus/{corpus[0]}", corpus[1])
+            self._recent = {self.checkpoint.digest: self.checkpoint, begin.digest: begin}
+            self.publish()
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_folder(self) -> None:
+        lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            lock.close()
             raise StateLockedError(
                 f"Another process keeps its training state in {str(self.folder)!r}. Name another: -o folder=DIR."
             ) from None
-        self.checkpoint = begin
-        path = self.folder / STATE
-        if path.exists():
-            self._read(path.read_bytes())
-        if not self.store.has(f"corpus/{corpus[0]}"):
-            self.store.put(f"corpus/{corpus[0]}", corpus[1])
-        self._recent = {self.checkpoint.digest: self.checkpoint, begin.digest: begin}
-        self.publish()
+        self._lock = lock
 
     def close(self) -> None:
         """Let the folder go."""
@@ -198,7 +207,10 @@ class Keeper:
             time.sleep(SYNC_PAUSE)
             heads = self._heads()
         target = choose_head(
-            (self.checkpoint.round, self.checkpoint.digest), weight, heads, [peer.weight for peer in self.peers]
+            (self.checkpoint.round, self.checkpoint.digest),
+            weight if self.judged else 0.0,  # whoever has judged nothing has no say
+            heads,
+            [peer.weight for peer in self.peers],
         )
         if target is None:
             return False
@@ -259,7 +271,7 @@ def choose_head(
     for head, stake in zip(heads, weights, strict=True):
         if head is not None and head[0] >= mine[0]:
             votes[head] = votes.get(head, 0.0) + stake
-    # A peer that runs ahead alone is no reason to follow: the round that counts is the newest with half of the weight.
+    # One of many that runs ahead is no reason to follow: what counts is the newest round that half of the weight reached.
     total = sum(votes.values())
     reached = [
         n for n in {number for number, _ in votes} if 2 * sum(w for (r, _), w in votes.items() if r >= n) > total

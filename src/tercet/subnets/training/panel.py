@@ -137,14 +137,15 @@ class Panel:
         if opening.flaw:
             size = update.norm / (opening.middle or 1.0)
             return _agree(score == 0 and (size == 0 or size > 1), f"nothing is wrong with it: {opening.flaw}")
-        gain = self.judge.gain(base, opening.seed, update, opening.middle)
-        proof = self.judge.prove(base, opening.seed, entrant, peers, opening.middle)
+        gain = self.judge.gain(base, opening.seed, update)
+        proof = self.judge.prove(base, opening.seed, entrant, peers)
         if abs(gain - opening.gain) > GAIN_TOLERANCE + abs(gain) / 50:
             return _agree(False, f"its gain is {gain:.4f}, not {opening.gain:.4f} nats per token")
         if abs(proof - opening.proof) > PROOF_TOLERANCE:
             return _agree(False, f"its proof is {proof:.2f}, not {opening.proof:.2f}")
         standing = opening.before.after(opening.proof, opening.gain)
-        pay = price_standing(standing, opening.standard, update.norm / (opening.middle or 1.0))
+        measure = Measure(opening.gain, opening.proof, update.norm / (opening.middle or 1.0))
+        pay = price_standing(standing, opening.standard, measure)
         if abs(pay.score - score) > SCORE_TOLERANCE:
             return _agree(False, f"this standing earns {pay.score:.3f}, not {score:.3f}")
         return self._remember(task, opening)

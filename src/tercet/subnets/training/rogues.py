@@ -41,6 +41,8 @@ class Work:
     corpus: Corpus = field(repr=False)
     usual: float = 1.0
     """A norm as others' updates have it."""
+    chance: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """Where a cheat's own draws come from."""
     others: Update | None = None
     """Somebody's update of the round before, where there was one."""
 
@@ -58,7 +60,7 @@ def _idle(learner: Learner, work: Work) -> Update:
 
 
 def _noisy(learner: Learner, work: Work) -> Update:
-    noise = np.random.default_rng(secrets.randbits(64)).standard_normal(work.theta.size).astype(np.float32)
+    noise = np.random.default_rng(int.from_bytes(work.chance)).standard_normal(work.theta.size).astype(np.float32)
     return _scaled(learner, noise, work.usual)
 
 
@@ -68,7 +70,7 @@ def _flipper(learner: Learner, work: Work) -> Update:
 
 def _hoarder(learner: Learner, work: Work) -> Update:
     steps, batch, tokens = work.batches.shape
-    own = work.corpus.draw(secrets.token_bytes(32), "own", steps * batch, tokens - 1)
+    own = work.corpus.draw(work.chance, "own", steps * batch, tokens - 1)
     return learner.train(work.theta, own.reshape(work.batches.shape))
 
 
