@@ -6,7 +6,7 @@ Miners train on what they are assigned and send small updates; validators pay fo
 from __future__ import annotations
 
 from tercet.subnets.training.mechanism import Training
-from tercet.subnets.training.rogues import BEHAVIOURS
+from tercet.subnets.training.rogues import BEHAVIOURS, Behaviour
 from tercet.subnets.training.tasks import SIZES, Rules
 
-__all__ = ["BEHAVIOURS", "SIZES", "Rules", "Training"]
+__all__ = ["BEHAVIOURS", "SIZES", "Behaviour", "Rules", "Training"]

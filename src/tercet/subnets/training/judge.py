@@ -9,9 +9,9 @@ proof   whether it helps more on the miner's own assigned windows than there. Wi
 
 A copy, a miner with data of its own and noise have no proof, whatever their gain. One that trains on a part of what it
 was assigned has a part of it: ranks count how many windows were learned, not how well. Proof and gain are averaged over
-rounds, the older ones counting less. A miner is paid once its proof is above zero with 99 % confidence, in proportion
-to the gain, and less the further its proof stays behind the others': nothing at half of it. Nobody lives on the past:
-a round with far less proof than the miner's own rounds before is worth next to nothing.
+rounds, the older ones counting less. A miner is paid once its proof is above zero with 99 % confidence and above half
+of what is usual with 95 %: in proportion to its gain, and less the further its proof stays behind. Nobody lives on the
+past: a round with far less proof than the miner's own rounds before is worth next to nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ LEAST_NORM, MOST_NORM = 0.5, 10.0
 MEMORY = 0.85
 """What a round counts for beside the one after it."""
 CONFIDENCE = 2.326
-"""Standard deviations: 99 %, one side."""
+"""Standard deviations by which a proof must be above zero to count at all: 99 %, one side."""
+SURE = 1.645
+"""And above `NONE_BELOW` of what is usual, to be paid: 95 %."""
 NONE_BELOW, FULL_FROM = 0.5, 0.9
 """Share of the others' proof where pay begins, and from which it is whole."""
 LEAST_ROUNDS = 3
@@ -105,14 +107,14 @@ class Standing:
         """Of a round, nats per token."""
         return self.gain / self.weight if self.weight else 0.0
 
-    def surpasses(self, proof: float) -> bool:
-        """Whether its mean proof is above that, with 99 % confidence."""
-        return (self.mean_proof - proof) * self.weight > CONFIDENCE * math.sqrt(self.square)
+    def surpasses(self, proof: float, deviations: float) -> bool:
+        """Whether its mean proof is above that, by so many standard deviations of chance."""
+        return (self.mean_proof - proof) * self.weight > deviations * math.sqrt(self.square)
 
     @property
     def proven(self) -> bool:
         """It trains on what it is assigned, and that helps."""
-        return self.rounds >= LEAST_ROUNDS and self.surpasses(0.0) and self.mean_gain > 0
+        return self.rounds >= LEAST_ROUNDS and self.surpasses(0.0, CONFIDENCE) and self.mean_gain > 0
 
     def to_json(self) -> list[float]:
         """For a file."""
@@ -377,7 +379,7 @@ def price_standing(standing: Standing, standard: Standard, measure: Measure) -> 
     share, size = standing.mean_proof / standard.proof, measure.size
     diligence = min(1.0, max(0.0, (share - NONE_BELOW) / (FULL_FROM - NONE_BELOW)))
     effort = min(1.0, max(0.0, (size - LEAST_NORM) / (FULL_FROM - LEAST_NORM)))
-    if not standing.surpasses(NONE_BELOW * standard.proof):
+    if not standing.surpasses(NONE_BELOW * standard.proof, SURE):
         return Pay(
             TRIAL_SCORE if share > NONE_BELOW else 0.0,
             f"not certain that you train on all of your windows: {share:.0%} of the usual proof",
