@@ -1,0 +1,217 @@
+"""The inner loop on several GPUs or machines: torch's own DDP or FSDP, started by torchrun.
+
+The miner stays one process. For each round it writes what the loop starts from to a folder, runs torchrun on this module,
+and reads back the trained values and Adam's state. Each process trains on its part of every batch, so the mean gradient
+is that of the whole batch, and the result is the single process's up to the order of additions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import distributed
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from tercet.errors import SubnetError
+from tercet.subnets.training.inner import Batches, Inner, Learner, Memory, build_optimizer, take_steps
+from tercet.subnets.training.model import Trainee, Vector
+from tercet.subnets.training.setting import Setting, build_setting
+from tercet.subnets.training.tasks import Rules
+
+__all__ = ["TorchrunLearner"]
+
+ROUND_SECONDS = 24 * 3600.0
+
+
+@dataclass(slots=True)
+class TorchrunLearner(Learner):
+    """A learner whose loop runs in other processes."""
+
+    setting: Setting | None = None
+    base: str = ""
+    processes: int = 2
+    parallel: str = "ddp"
+    moments: tuple[Vector, Vector] = field(init=False, repr=False)
+
+    @classmethod
+    def build(cls, setting: Setting, inner: Inner, base: str, processes: int, parallel: str) -> TorchrunLearner:
+        """For `processes` on this machine."""
+        return cls(
+            setting.trainee, setting.codec, inner, setting=setting, base=base, processes=processes, parallel=parallel
+        )
+
+    def __post_init__(self) -> None:
+        """Nothing was learned yet."""
+        size = self.trainee.size
+        self.leftover, self.moments = (
+            np.zeros(size, np.float32),
+            (np.zeros(size, np.float32), np.zeros(size, np.float32)),
+        )
+        self.optimizer = build_optimizer(self.trainee.values, self.inner)
+
+    def improve(self, theta: Vector, batches: Batches) -> Vector:
+        """As in one process.
+
+        Raises:
+            SubnetError: torchrun failed; its last words are in the message.
+
+        """
+        assert self.setting is not None
+        if batches.shape[1] % self.processes:
+            raise SubnetError(
+                f"A batch of {batches.shape[1]} windows is not shared evenly by {self.processes} processes."
+            )
+        with tempfile.TemporaryDirectory(prefix="tercet-training-") as place:
+            folder = Path(place)
+            save_file(
+                {"theta": theta, "first": self.moments[0], "second": self.moments[1], "batches": batches},
+                folder / "in.safetensors",
+            )
+            order = {
+                "rules": asdict(self.setting.rules),
+                "base": self.base,
+                "inner": asdict(self.inner),
+                "steps": self.steps,
+                "parallel": self.parallel,
+            }
+            (folder / "order.json").write_text(json.dumps(order))
+            self._run(folder)
+            found = load_file(folder / "out.safetensors")
+        self.loss = float(found["loss"][0])
+        self.moments = found["first"], found["second"]
+        self.steps += len(batches)
+        return found["theta"] - theta
+
+    def remember(self) -> Memory:
+        """A copy of what the next round builds on."""
+        return Memory(self.steps, self.leftover.copy(), *self.moments)
+
+    def restore(self, memory: Memory) -> None:
+        """Go on from there."""
+        self.steps, self.leftover, self.moments = memory.steps, memory.leftover.copy(), (memory.first, memory.second)
+
+    def _run(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.processes}"]
+        command += ["-m", "tercet.subnets.training.parallel", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ROUND_SECONDS, check=False)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            words = "\n".join([line for line in said if line.startswith("[rank")][-6:] or said[-6:])
+            raise SubnetError(f"The inner loop in {self.processes} processes ended with {done.returncode}:\n{words}")
+
+
+def main(folder: Path) -> None:
+    """One process of the loop; torchrun says which."""
+    order: Mapping[str, Any] = json.loads((folder / "order.json").read_text())
+    given = load_file(folder / "in.safetensors")
+    gpu = torch.cuda.is_available()
+    distributed.init_process_group("nccl" if gpu else "gloo")
+    try:
+        rank, world = distributed.get_rank(), distributed.get_world_size()
+        setting = build_setting(Rules(**order["rules"]), order["base"])
+        setting.trainee.load(given["theta"])
+        module = setting.trainee.module
+        if gpu:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            module.cuda()
+        steps, share = int(order["steps"]), given["batches"].shape[1] // world
+        batches = given["batches"][:, rank * share : (rank + 1) * share]
+        inner = Inner(**order["inner"])
+        found = _train(module, setting, order["parallel"], inner, given, batches, steps)
+        if rank == 0:
+            save_file(found, folder / "out.safetensors")
+    finally:
+        distributed.destroy_process_group()
+
+
+def _train(
+    module: torch.nn.Module,
+    setting: Setting,
+    parallel: str,
+    inner: Inner,
+    given: Mapping[str, Any],
+    batches: Batches,
+    steps: int,
+) -> dict[str, Any]:
+    """Train a share of each batch together with the others; the whole result."""
+    names = [name for name, _ in setting.trainee.shapes]
+    wrapped: Any
+    if parallel == "fsdp":
+        for child in module.children():
+            for layer in child if isinstance(child, torch.nn.ModuleList) else ():
+                fully_shard(layer)
+        wrapped = fully_shard(module)
+    else:
+        wrapped = DistributedDataParallel(module)
+    trained = [value for value in module.parameters() if value.requires_grad]
+    optimizer = build_optimizer(trained, inner)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, broadcast_from_rank0=False)
+    if steps:
+        parts = _named(given["first"], given["second"], setting.trainee, steps)
+        state: dict[str, Any] = {"state": parts, "param_groups": [{**_group(optimizer), "params": _order(module)}]}
+        set_optimizer_state_dict(module, optimizer, state, options=options)
+    device = next(iter(trained)).device
+
+    def loss(windows: torch.Tensor) -> torch.Tensor:
+        windows = windows.to(device)
+        logits = wrapped(windows[:, :-1])
+        return torch.nn.functional.cross_entropy(logits.transpose(1, 2), windows[:, 1:])
+
+    mean = torch.tensor(take_steps(module, loss, optimizer, batches, inner, steps), device=device)
+    distributed.all_reduce(mean)
+    values: Mapping[str, Any] = get_model_state_dict(module, options=options)
+    moments: Mapping[str, Any] = get_optimizer_state_dict(module, optimizer, options=options).get("state", {})  # type: ignore[assignment]
+
+    def flat(parts: list[Any]) -> Vector:
+        return np.concatenate([part.float().cpu().numpy().reshape(-1) for part in parts])
+
+    if distributed.get_rank():
+        return {}
+    return {
+        "theta": flat([values[name] for name in names]),
+        "first": flat([moments[name]["exp_avg"] for name in names]),
+        "second": flat([moments[name]["exp_avg_sq"] for name in names]),
+        "loss": np.array([float(mean) / distributed.get_world_size()]),
+    }
+
+
+def _named(first: Vector, second: Vector, trainee: Trainee, steps: int) -> dict[str, dict[str, torch.Tensor]]:
+    cuts = np.cumsum(trainee.sizes)[:-1]
+    return {
+        name: {
+            "step": torch.tensor(float(steps)),
+            "exp_avg": torch.from_numpy(one.copy()).view(shape),
+            "exp_avg_sq": torch.from_numpy(two.copy()).view(shape),
+        }
+        for (name, shape), one, two in zip(trainee.shapes, np.split(first, cuts), np.split(second, cuts), strict=True)
+    }
+
+
+def _group(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    return {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+
+
+def _order(module: torch.nn.Module) -> list[str]:
+    return [name for name, value in module.named_parameters() if value.requires_grad]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
