@@ -162,7 +162,7 @@ class Town:
     async def add_miner(self, name: str, *, echo: str = "echo", skew: float = 0.0) -> Resident:
         """A miner that starts now and registers itself."""
         key = Key.generate()
-        await self.fund(key, stake=2 * TCT)
+        await self.fund(key, stake=10 * TCT)  # a slot is dearer when several come at once
         return self._move_in("miner", name, key, echo=echo, skew=skew)
 
     async def add_validator(self, name: str, stake: int = 10 * TCT, *, register: bool = True, **facts: Any) -> Resident:
