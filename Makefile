@@ -15,8 +15,11 @@ setup: ## A virtual environment with Tercet in it
 dev: ## The same with the tools for working on it
 	@sh scripts/setup.sh dev
 
-demo: setup ## A whole market on this machine: real models, real money rules; ARGS=--all for every competition
-	@case "$(ARGS)" in *--all*) sh scripts/system_packages.sh bwrap=bubblewrap;; esac
+demo: ## A whole market on this machine: real models, real money rules; ARGS=--all for every competition
+	@case "$(ARGS)" in \
+		*--all*) sh scripts/setup.sh all && sh scripts/system_packages.sh bwrap=bubblewrap ;; \
+		*) sh scripts/setup.sh run ;; \
+	esac
 	@$(BIN)/tercet demo $(ARGS)
 
 check: dev ## Style, types, directions of imports, contract artifacts, generated docs

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes .venv and installs Tercet into it. Runs again only when pyproject.toml or constraints.txt changed.
-# Usage: scripts/setup.sh run|dev
+# Usage: scripts/setup.sh run|all|dev
+# run: one market in completions. all: every competition, torch among them. dev: the same with the tools for working on it.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -44,10 +45,10 @@ fi
 say "installing Tercet ($what); a minute or two the first time"
 pip="$venv/bin/python -m pip --disable-pip-version-check"
 $pip install -q --upgrade 'pip>=25.1'
-if [ "$what" = dev ]; then
-    $pip install -q -c constraints.txt -e '.[all]' --group dev
-else
-    $pip install -q -c constraints.txt -e '.[all]'
-fi
+case $what in
+    dev) $pip install -q -c constraints.txt -e '.[all]' --group dev ;;
+    all) $pip install -q -c constraints.txt -e '.[all]' ;;
+    *) $pip install -q -c constraints.txt -e '.[devnet,inference,demo]' ;;
+esac
 touch "$stamp"
 say "installed"
