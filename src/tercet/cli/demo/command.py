@@ -40,7 +40,7 @@ BUSY = 1.15
 @click.command(
     "demo",
     cls=TercetCommand,
-    examples=("tercet demo", "tercet demo --model smol --epochs 4 --json", "tercet demo --all"),
+    examples=("tercet demo --model smol --json", "tercet demo --all"),
     schema={
         "format": "tercet-demo/1",
         "version": "of Tercet",
