@@ -98,6 +98,14 @@ class Folding:
         """The same molecule for everybody."""
         return self.challenge(seed)
 
+    def is_assigned(self, seed: bytes, uid: int, task: Task) -> bool:
+        """Whether it is the molecule of this seed, for that pay; never mind how its numbers were packed."""
+        try:
+            asked, due = parse_task(task), parse_task(self.assign(seed, uid))
+        except TaskError:
+            return False
+        return (asked.molecule.digest(), asked.steps) == (due.molecule.digest(), due.steps)
+
     async def answer(self, task: Task) -> AsyncIterator[Piece]:
         """Search, and tell how it goes."""
         work = parse_task(task)
