@@ -102,5 +102,5 @@ def _axes(frame: _Frame) -> list[str]:
     found.append(element("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=bottom, y2=bottom, class_="axis"))
     found.append(text(_LEFT, bottom + 22, "0"))
     found.append(text(WIDTH - _RIGHT, bottom + 22, f"{frame.steps:,} steps, as the miner reported them", anchor="end"))
-    found.append(text(8, _TOP - 6, "kJ/mol"))
+    found.append(text(8, 24, "kJ/mol"))
     return found
