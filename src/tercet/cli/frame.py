@@ -45,6 +45,7 @@ NOUNS: Mapping[str, str] = {
     "epoch": "Look at epochs, close them, replay published vectors.",
     "audit": "Look at audits; accuse, vote and settle.",
     "emission": "Fees for sale, tokens burned, and what markets get for it.",
+    "fold": "Buy a lower energy for a molecule, as a PDB file.",
     "job": "Hold a price until work is accepted, or judged.",
     "fix": "Have a repository's failing tests made to pass.",
     "ledger": "What the chain has recorded: events, receipts, balances.",

@@ -113,6 +113,8 @@ class Shop:
         self._mechanism, self._directory, self._buyer, self._books = mechanism, directory, buyer, books
         self._deposit, self._taste, self._dice = deposit, taste or Taste(), dice or random.Random()
         self._notes = MinerNotes()
+        self.spent = 0
+        """Credit units since it was opened: charged, and what miners that failed may take all the same."""
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -366,6 +368,7 @@ class Shop:
             detail=detail[:500],
         )
         self._books.settle(receipt)
+        self.spent += receipt.charged
         log.info(
             "shop.call id=%s status=%s miner=%d charged=%d seconds=%.3f",
             *(receipt.id, status, receipt.uid, receipt.charged, seconds),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tercet.errors import SubnetError
-from tercet.subnets import Auditable, Contender, Contest, Mechanism, Submission, load_mechanism
+from tercet.subnets import Auditable, Contender, Contest, Mechanism, Submission, Traceable, load_mechanism
 from tercet.subnets.folding import BEHAVIOURS, Folding, parse_task
 
 from .bench import workbench
@@ -84,11 +84,15 @@ def test_it_is_what_validators_take_it_for() -> None:
     assert isinstance(mechanism, Mechanism)
     assert isinstance(mechanism, Contest)
     assert isinstance(mechanism, Auditable)
+    assert isinstance(mechanism, Traceable)
 
 
 def test_all_miners_of_a_round_fold_the_same() -> None:
     """And nobody knows what before the beacon."""
     mechanism = Folding()
+    assert mechanism.is_assigned(b"\1" * 32, 1, mechanism.assign(b"\1" * 32, 2))
+    assert not mechanism.is_assigned(b"\1" * 32, 1, mechanism.assign(b"\2" * 32, 1))
+    assert not mechanism.is_assigned(b"\1" * 32, 1, {"kind": "chat"})
     assert mechanism.assign(b"\1" * 32, 1) == mechanism.assign(b"\1" * 32, 2) != mechanism.assign(b"\2" * 32, 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tercet.subnets.folding.judge import Fold, examine, read_fold
+from tercet.subnets.folding.judge import Fold, examine, read_fold, verify
 from tercet.subnets.folding.mechanism import CHALLENGE_STEPS, Folding
 from tercet.subnets.folding.molecule import LETTERS, MAX_ATOMS, MAX_STEPS, FoldTask, Molecule, parse_task
 from tercet.subnets.folding.pdb import read_pdb, write_pdb
@@ -30,5 +30,6 @@ __all__ = [
     "read_fold",
     "read_pdb",
     "rmsd",
+    "verify",
     "write_pdb",
 ]

@@ -46,7 +46,7 @@ def anneal(physics: Physics, steps: int, seed: int, *, seconds: float = 0.0) -> 
     The same seed gives the same search, on one machine.
     """
     ends = time.monotonic() + seconds if seconds else float("inf")
-    best, lowest = physics.minimise(physics.molecule.start)
+    best, lowest = physics.rest()
     yield Report(0, lowest, best, lowest)
     heat = physics.heat(seed)
     gentle, _ = physics.minimise(physics.molecule.start, iterations=_GENTLE)

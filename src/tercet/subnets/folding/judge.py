@@ -22,7 +22,7 @@ from tercet.subnets.folding.shape import find_fault, likeness, rmsd
 from tercet.subnets.kit import Entry, decode_array, find_copies
 from tercet.subnets.mechanism import Piece, Recheck, Submission
 
-__all__ = ["ALIKE", "Fold", "examine", "judge_alone", "judge_together", "read_fold", "recheck"]
+__all__ = ["ALIKE", "Fold", "examine", "judge_alone", "judge_together", "read_fold", "recheck", "verify"]
 
 TYPICAL_GAIN = 5.0
 """kJ/mol for each residue that make half of the full score where there is nobody to compare with."""
@@ -82,21 +82,31 @@ def read_fold(task: FoldTask, pieces: Sequence[Piece]) -> tuple[Coordinates, flo
     return found, float(claimed)
 
 
-def examine(physics: Physics, task: FoldTask, submission: Submission) -> Fold:
-    """Compute everything again."""
+def verify(physics: Physics, task: FoldTask, submission: Submission) -> tuple[Coordinates, float]:
+    """The coordinates of an answer and the energy that they have, kJ/mol: all that a buyer needs to know.
+
+    Raises:
+        SubmissionError: it is no fold of this molecule, or claims another energy than it has.
+
+    """
     if submission.failure:
-        return Fold(None, fault=submission.failure)
-    try:
-        coordinates, claimed = read_fold(task, submission.pieces)
-    except SubmissionError as error:
-        return Fold(None, fault=str(error))
-    fault = find_fault(physics.shape, coordinates)
-    if fault:
-        return Fold(None, fault=fault)
+        raise SubmissionError(submission.failure)
+    coordinates, claimed = read_fold(task, submission.pieces)
+    if fault := find_fault(physics.shape, coordinates):
+        raise SubmissionError(fault)
     energy = physics.energy(coordinates)
     if claimed is not None and abs(claimed - energy) > _RELATIVE * abs(energy) + _ABSOLUTE:
-        fault = f"claims {claimed:.2f} kJ/mol, its coordinates have {energy:.2f}"
-    return Fold(coordinates, energy, physics.reference(), fault)
+        raise SubmissionError(f"claims {claimed:.2f} kJ/mol, its coordinates have {energy:.2f}")
+    return coordinates, energy
+
+
+def examine(physics: Physics, task: FoldTask, submission: Submission) -> Fold:
+    """Compute everything again, and the reference."""
+    try:
+        coordinates, energy = verify(physics, task, submission)
+    except SubmissionError as error:
+        return Fold(None, fault=str(error))
+    return Fold(coordinates, energy, physics.reference())
 
 
 def judge_alone(physics: Physics, task: FoldTask, fold: Fold) -> Verdict:

@@ -15,7 +15,7 @@ from tercet.subnets.folding.judge import examine, judge_alone, judge_together, r
 from tercet.subnets.folding.molecule import MAX_STEPS, FoldTask, parse_task
 from tercet.subnets.folding.peptides import draw_peptide
 from tercet.subnets.folding.physics import Physics, Workbench
-from tercet.subnets.folding.rogues import BEHAVIOURS, CHEATS, Behaviour, Cheat
+from tercet.subnets.folding.rogues import BEHAVIOURS, CHEATS, Cheat
 from tercet.subnets.kit import encode_array, lottery
 from tercet.subnets.mechanism import Contender, Piece, Recheck, Role, Submission
 
@@ -58,7 +58,7 @@ class Folding:
         challenge_steps: int = CHALLENGE_STEPS,
         shortest: int = SHORTEST,
         longest: int = LONGEST,
-        behaviour: Behaviour = "honest",
+        behaviour: str = "honest",
     ) -> None:
         if behaviour not in BEHAVIOURS:
             raise SubnetError(f"A folding miner is one of {', '.join(BEHAVIOURS)}, not {behaviour!r}.")
@@ -97,6 +97,14 @@ class Folding:
     def assign(self, seed: bytes, uid: int) -> Task:  # noqa: ARG002  # all fold the same
         """The same molecule for everybody."""
         return self.challenge(seed)
+
+    def is_assigned(self, seed: bytes, uid: int, task: Task) -> bool:
+        """Whether it is the molecule of this seed, for that pay; never mind how its numbers were packed."""
+        try:
+            asked, due = parse_task(task), parse_task(self.assign(seed, uid))
+        except TaskError:
+            return False
+        return (asked.molecule.digest(), asked.steps) == (due.molecule.digest(), due.steps)
 
     async def answer(self, task: Task) -> AsyncIterator[Piece]:
         """Search, and tell how it goes."""

@@ -92,7 +92,7 @@ class Physics:
             raise TaskError(f"The force field does not know this molecule: {error}") from error
         self._context = self._build_context(self._system, mm.VerletIntegrator(0.001))
         self.shape: Shape = build_shape(molecule, *_bonds(mm, self._system))
-        self._reference: float | None = None
+        self._rest: tuple[Coordinates, float] | None = None
 
     def _build_context(self, system: System, integrator: Any) -> Context:
         platform = self._mm.Platform.getPlatformByName("CPU")
@@ -127,12 +127,16 @@ class Physics:
             centred = (found - found.mean(axis=0)).astype(np.float32)
             return centred, self.energy(centred)
 
-    def reference(self) -> float:
-        """The minimum next to the start, kJ/mol: what anybody reaches without a search. Computed once."""
+    def rest(self) -> tuple[Coordinates, float]:
+        """The minimum next to the start: what anybody reaches without a search. Computed once; copy before changing."""
         with self.lock:
-            if self._reference is None:
-                self._reference = self.minimise(self.molecule.start)[1]
-            return self._reference
+            if self._rest is None:
+                self._rest = self.minimise(self.molecule.start)
+            return self._rest
+
+    def reference(self) -> float:
+        """Its energy, kJ/mol: where gains are counted from."""
+        return self.rest()[1]
 
     def heat(self, seed: int) -> Heat:
         """A copy of the molecule that moves."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,22 +13,7 @@ from tercet.subnets.folding.molecule import Coordinates, FoldTask
 from tercet.subnets.folding.physics import Physics
 from tercet.subnets.kit import encode_array, lottery
 
-__all__ = ["BEHAVIOURS", "CHEATS", "Behaviour", "Cheat"]
-
-Behaviour: TypeAlias = Literal[
-    "honest",
-    "lazy",
-    "hasty",
-    "boaster",
-    "mirror",
-    "butcher",
-    "shaker",
-    "presser",
-    "replayer",
-    "twin",
-    "nan",
-    "giant",
-]
+__all__ = ["BEHAVIOURS", "CHEATS", "Cheat"]
 
 
 @dataclass(slots=True)
@@ -53,23 +38,23 @@ def _lazy(cheat: Cheat, physics: Physics, task: FoldTask) -> dict[str, Any]:
 
 def _hasty(cheat: Cheat, physics: Physics, task: FoldTask) -> dict[str, Any]:
     """Goes downhill once and never heats: right, and hardly worth anything."""
-    return _look_honest(physics, physics.minimise(task.molecule.start, tolerance=0.1)[0])
+    return _look_honest(physics, physics.minimise(physics.rest()[0], tolerance=0.1)[0])
 
 
 def _boaster(cheat: Cheat, physics: Physics, task: FoldTask) -> dict[str, Any]:
     """Claims more than it has."""
-    found, energy = physics.minimise(task.molecule.start)
+    found, energy = physics.rest()
     return {"coordinates": encode_array(found), "energy": energy - 500}
 
 
 def _mirror(cheat: Cheat, physics: Physics, task: FoldTask) -> dict[str, Any]:
     """The mirror image of a fold: the same energy, another molecule."""
-    return _look_honest(physics, -physics.minimise(task.molecule.start)[0])
+    return _look_honest(physics, -physics.rest()[0])
 
 
 def _butcher(cheat: Cheat, physics: Physics, task: FoldTask) -> dict[str, Any]:
     """Leaves out an atom that is in the way."""
-    found, energy = physics.minimise(task.molecule.start)
+    found, energy = physics.rest()
     return {"coordinates": encode_array(found[:-1]), "energy": energy}
 
 
@@ -81,8 +66,7 @@ def _shaker(cheat: Cheat, physics: Physics, task: FoldTask) -> dict[str, Any]:
 
 def _presser(cheat: Cheat, physics: Physics, task: FoldTask) -> dict[str, Any]:
     """Presses a hydrogen onto an oxygen: a force field's energy has no floor there."""
-    found, _ = physics.minimise(task.molecule.start)
-    names = physics.shape.names
+    found, names = physics.rest()[0].copy(), physics.shape.names
     oxygen = next(i for i, name in enumerate(names) if name.endswith(" O"))
     hydrogen = next(i for i, name in reversed(list(enumerate(names))) if name.endswith(" H"))
     found[hydrogen] = found[oxygen] + np.float32(0.01)
@@ -92,7 +76,7 @@ def _presser(cheat: Cheat, physics: Physics, task: FoldTask) -> dict[str, Any]:
 def _replayer(cheat: Cheat, physics: Physics, task: FoldTask) -> dict[str, Any]:
     """Folds once, and sends that to everybody."""
     if "answer" not in cheat.memory:
-        cheat.memory["answer"] = _look_honest(physics, physics.minimise(task.molecule.start)[0])
+        cheat.memory["answer"] = _look_honest(physics, physics.rest()[0])
     return dict(cheat.memory["answer"])
 
 
