@@ -103,6 +103,16 @@ def test_one_fold_is_paid_once() -> None:
     assert found[9].score > 0
 
 
+def test_searches_without_luck_are_no_copies() -> None:
+    """Two that ended in the minimum next to the start: right, worth next to nothing, and nobody is blamed."""
+    rest, _ = physics().rest()
+    found = together(submission(rest, 1, 1.0), submission(rest, 2, 2.0), submission(fold(1), 3, 3.0))
+    assert [found[uid].score for uid in (1, 2)] == [0.001, 0.001]
+    assert found[3].score == 1.0
+    for answer, verdict in ((submission(rest), found[2]), (submission(rest), lone(submission(rest)))):
+        assert recheck(physics(), work(), answer, verdict).agrees
+
+
 def test_an_honest_verdict_is_confirmed_and_a_false_one_is_not() -> None:
     """Alone and in a round, by another machine's judge with the same rules."""
     one, other = submission(fold(1), 1, 1.0), submission(fold(2), 2, 2.0)
@@ -119,5 +129,9 @@ def test_false_verdicts_on_bad_work_are_seen() -> None:
     assert recheck(physics(), work(), start, lone(start)).agrees
     assert recheck(physics(), work(), start, Verdict(0.9, "", None, lone(one).opening)).certain
     assert recheck(physics(), work(), one, Verdict(0.0, "junk")).certain
+    reference = physics().reference()
+    for best in (0, -1e9, 1e9, -0.0):
+        opening = f'{{"reference": {reference}, "best": {best}}}'
+        assert not recheck(physics(), work(), submission(physics().rest()[0]), Verdict(0.5, "", None, opening)).agrees
     for opening in ("no opening", "[]", '{"reference": "low"}', '{"reference": 0}', "x" * 10_000):
         assert not recheck(physics(), work(), one, Verdict(0.5, "", None, opening)).agrees

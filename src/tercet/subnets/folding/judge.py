@@ -28,6 +28,8 @@ TYPICAL_GAIN = 5.0
 """kJ/mol for each residue that make half of the full score where there is nobody to compare with."""
 LEAST = 0.001
 """Score of right work that is hardly worth anything."""
+NEAR = 1.0
+"""kJ/mol around the minimum next to the start: a search without luck ends there. Right, and next to nothing."""
 ALIKE = 0.8
 """Likeness from which two folds are one: see `shape.likeness`."""
 MOST_PIECES = 10_000
@@ -60,7 +62,12 @@ class Fold:
     @property
     def pays(self) -> bool:
         """Whether it is worth anything."""
-        return not self.fault and self.gain > 0
+        return not self.fault and self.gain > -NEAR
+
+    @property
+    def found(self) -> bool:
+        """Whether it is more than what anybody reaches, so that somebody can have copied it."""
+        return self.pays and self.gain > NEAR
 
 
 def read_fold(task: FoldTask, pieces: Sequence[Piece]) -> tuple[Coordinates, float | None]:
@@ -132,10 +139,10 @@ def judge_together(physics: Physics, folds: Mapping[int, Fold], seconds: Mapping
     entries = [
         Entry(uid, (round(1000 * seconds[uid]),), fold.coordinates)
         for uid, fold in paying.items()
-        if fold.coordinates is not None
+        if fold.found and fold.coordinates is not None
     ]
     copies = find_copies(entries, lambda a, b: likeness(physics.shape, a, b), ALIKE)
-    best = max((fold.gain for fold in paying.values()), default=0.0)
+    best = max((fold.gain for fold in paying.values() if fold.found), default=NEAR)
     verdicts = {}
     for uid, fold in folds.items():
         if uid in copies:
@@ -165,19 +172,18 @@ def recheck(physics: Physics, task: FoldTask, submission: Submission, claimed: V
         return Recheck(agrees=False, reason=why)
     gain, best = reference - fold.energy, told.get("best")
     residues = len(task.molecule.residues)
-    found = _lone_score(gain, residues) if best is None else _shared_score(gain, max(best, gain))
-    if gain <= 0 or abs(found - claimed.score) > _SCORE_SLACK:
+    found = _lone_score(gain, residues) if best is None else _shared_score(gain, max(best, gain, NEAR))
+    if gain <= -2 * NEAR or abs(found - claimed.score) > _SCORE_SLACK:
         return Recheck(agrees=False, certain=True, reason=f"claims {claimed.score:.3f}, found {found:.3f}")
     return Recheck(agrees=True)
 
 
 def _lone_score(gain: float, residues: int) -> float:
-    typical = TYPICAL_GAIN * residues
-    return max(LEAST, gain / (gain + typical)) if gain > 0 else 0.0
+    return max(LEAST, gain / (gain + TYPICAL_GAIN * residues)) if gain > 0 else LEAST
 
 
 def _shared_score(gain: float, best: float) -> float:
-    return max(LEAST, min(1.0, gain / best)) if gain > 0 else 0.0
+    return max(LEAST, min(1.0, gain / best))
 
 
 def _worthless(fold: Fold) -> Verdict:
