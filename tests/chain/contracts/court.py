@@ -110,8 +110,8 @@ class Court:
             juror.log = EvaluationLog([self.entry(juror, k).leaf for k in range(size)]) if size else None
             self.set("reveal", juror.vid, juror.log.evidence if juror.log else EMPTY_EVIDENCE)
             self.set("weigh", juror.vid, juror.weight)
-            if pay:
-                self.set("pay", epoch, juror.pool, pay)
+        if pay:
+            self.set("pay", epoch, [juror.pool for juror in self.jurors], [pay] * len(self.jurors))
         self.set("set_beacon", epoch, beacon)
         self.set("next_epoch")
         if opened:

@@ -107,12 +107,13 @@ def set_closing(closing: bool):
 
 
 @external
-def pay(epoch: uint256, pool: uint256, amount: uint256):
+def pay(epoch: uint256, pools: DynArray[uint256, 64], amounts: DynArray[uint256, 64]):
     """
     @notice What the treasury does when an epoch is closed.
     """
-    extcall IERC20(self.reward_token).transfer(self.stakes, amount)
-    extcall Stakes(self.stakes).reward(epoch, self.reward_token, [pool], [amount])
+    for amount: uint256 in amounts:
+        extcall IERC20(self.reward_token).transfer(self.stakes, amount)
+    extcall Stakes(self.stakes).reward(epoch, self.reward_token, pools, amounts)
 
 
 @external

@@ -141,17 +141,16 @@ def test_who_publishes_no_evidence_or_does_not_attest_is_not_paid(court: Court) 
 
 def test_half_of_the_others_weight_is_not_enough() -> None:
     """More than half has to vouch."""
-    court = Court((10, 10, 10))
+    court = Court((10, 10, 10, 10, 10))
     epoch = court.play()
-    first, second, third = court.jurors
-    court.attest(first, epoch, second)
-    court.attest(second, epoch, first)
-    court.attest(third, epoch, first)
+    supporters = {0: (1, 2, 3), 1: (0, 2), 2: (0, 3), 3: (0, 4), 4: (1, 3)}
+    for voter in court.jurors:
+        court.attest(voter, epoch, *(juror for juror in court.jurors if voter.vid in supporters[juror.vid]))
     court.set("next_epoch")
     court.settle(epoch)
-    assert [court.held(juror, epoch) for juror in court.jurors] == [0, 0, 0]
+    assert [court.held(juror, epoch) for juror in court.jurors] == [0] * 5
     paid = [court.stakes.call("get_position", j.pool, j.operator)["reward"] for j in court.jurors]
-    assert paid == [1_000, 800, 800]
+    assert paid == [1_000, 800, 800, 800, 800]
 
 
 def test_nobody_attests_itself_or_twice_or_late_or_from_outside(court: Court) -> None:
