@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eth_account import Account
 from eth_account.messages import encode_typed_data
-from tests.chain.contracts.arena import CREDIT, FOREVER, TCT, Arena, Member, Params
+from tests.chain.contracts.arena import CREDIT, FOREVER, TCT, ZERO, Arena, Member, Params
 from tests.chain.contracts.evm import Contract
 from tests.chain.contracts.test_audited_market import AuditedArena
 
@@ -54,6 +54,8 @@ class Size:
 
     validators: int
     miners: int
+    audited: bool = False
+    """Whether a part of the validators' pay waits for an audit, as in a new market."""
     epochs: dict[str, int] = field(default_factory=dict)
     """Closing an epoch: the first, a steady one, one in a single transaction."""
     transactions: Gas = field(default_factory=dict)
@@ -62,7 +64,7 @@ class Size:
     @property
     def name(self) -> str:
         """Validators x columns where all columns are taken, else validators x miners."""
-        return f"{self.validators}x{self.miners + (self.miners == 255)}"
+        return f"{self.validators}x{self.miners + (self.miners == 255)}{', audited' * self.audited}"
 
 
 def main() -> None:
@@ -74,31 +76,34 @@ def main() -> None:
     parser.add_argument("--eth-usd", type=float, default=3_000.0, help="price of an ether for --docs (default: 3000)")
     options = parser.parse_args()
     sizes = [measure_market(*size) for size in (SIZES[:2] if options.small else SIZES)]
+    audited = [measure_market(*size, audited=True) for size in (SIZES[:1] if options.small else SIZES)]
     others = {"deployment": measure_deployment()}
     others |= {"payment channels": measure_escrow(), "held jobs, five validators": measure_jobs()}
     others |= {"fees and emission": measure_fees(), "audits, 5 validators": measure_audits(5)}
     if not options.small:
         others = {"the dearest payout": measure_dearest()} | others | {"audits, 64 validators": measure_audits(64)}
     if options.json:
-        epochs = {size.name: size.epochs for size in sizes}
+        epochs = {size.name: size.epochs for size in [*sizes, *audited]}
         transactions = {size.name: size.transactions for size in sizes}
         print(json.dumps({"benchmark": "gas", "epochs": epochs, "transactions": transactions, "others": others}))
     elif options.docs:
-        PAGE.write_text(build_page(sizes, others, options.eth_usd))
+        PAGE.write_text(build_page(sizes, audited, others, options.eth_usd))
         before, rest = TESTNET.read_text().split(COSTS[0])
         TESTNET.write_text(before + "\n".join([COSTS[0], *build_costs(sizes[0], others), rest[rest.index(COSTS[1]) :]]))
     else:
-        print("\n".join(build_tables(sizes, others)))
+        print("\n".join(build_tables(sizes, audited, others)))
 
 
 # --- What is measured ---
 
 
-def measure_market(validators: int, miners: int) -> Size:
-    """A market of a size from its opening to its owner's farewell."""
-    size = Size(validators, miners)
+def measure_market(validators: int, miners: int, *, audited: bool = False) -> Size:
+    """A market of a size from its opening to its owner's farewell; an audited one up to its epochs."""
+    size = Size(validators, miners, audited)
     gas = size.transactions
-    arena = Arena(Params(commit_seconds=10_000, reveal_seconds=10_000, max_miners=miners))
+    share, audits = (3_000, "0x" + "a5" * 20) if audited else (0, ZERO)
+    params = Params(commit_seconds=10_000, reveal_seconds=10_000, max_miners=miners, audit_share_bps=share)
+    arena = Arena(params, audits=audits)
     gas["open a market"] = arena.opening.gas
     owner, operator = arena.ledger.account("miner"), arena.ledger.account("operator")
     arena.give_stake_token(owner, arena.params.min_price)
@@ -123,6 +128,8 @@ def measure_market(validators: int, miners: int) -> Size:
         vote(arena, miners + 1, 2)
         hints = arena.last.hints if arena.last else ()
         size.epochs["in one transaction"] = arena.market.send(arena.opener, "close_epoch", hints).gas
+    if audited:
+        return size
     measure_moves(arena, gas, pool=pool, staker=owner, sponsor=sponsor)
     gas["wind down"] = arena.market.send(arena.opener, "wind_down").gas
     return size
@@ -397,11 +404,12 @@ def names_of(tables: list[Mapping[str, int]]) -> list[str]:
     return names
 
 
-def build_tables(sizes: list[Size], others: Others) -> list[str]:
+def build_tables(sizes: list[Size], audited: list[Size], others: Others) -> list[str]:
     """Plain text."""
     lines = []
     for title, tables in (
         ("closing an epoch", [size.epochs for size in sizes]),
+        ("closing, with audits", [size.epochs for size in audited]),
         ("transaction", [size.transactions for size in sizes]),
     ):
         lines.append(f"\n{title:<34}" + "".join(f"{size.name:>14}" for size in sizes))
@@ -446,7 +454,7 @@ def build_costs(size: Size, others: Others) -> list[str]:
     return lines
 
 
-def build_page(sizes: list[Size], others: Others, eth_usd: float) -> str:
+def build_page(sizes: list[Size], audited: list[Size], others: Others, eth_usd: float) -> str:
     """docs/reference/gas.md."""
     name, most = largest(sizes, others)
     prices = " | ".join(f"at {gwei:g} gwei" for gwei in GWEI)
@@ -465,12 +473,12 @@ def build_page(sizes: list[Size], others: Others, eth_usd: float) -> str:
         "",
         "## Closing an epoch",
         "",
-        "All transactions of one closing together.",
+        "All transactions of one closing together. In an audited market, which a new one is, a part of what each validator earns is written down until its audit.",
         "",
         f"| market | closing | gas | {prices} |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for size in sizes:
+    for size in [*sizes, *audited]:
         for kind, gas in size.epochs.items():
             costs = " | ".join(dollars(gas, gwei, eth_usd) for gwei in GWEI)
             lines.append(f"| {size.name} | {kind} | {gas:,} | {costs} |")
