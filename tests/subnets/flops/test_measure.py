@@ -67,9 +67,9 @@ async def test_a_machine_that_is_also_somebody_elses_is_seen_under_the_lease() -
         await busy
         return mine
 
-    free = await remeasure(validator, alone, repeats=2)
-    leased = await remeasure(validator, beside_others, repeats=2)
+    free = await remeasure(validator, alone, repeats=5)
+    leased = await remeasure(validator, beside_others, repeats=5)
     assert free.failed == 0
-    assert max([reading.rate for reading in leased.readings], default=0) < min(
-        reading.rate for reading in free.readings
-    )
+    # The best of several: a busy machine makes single readings small, never large.
+    best = max(reading.rate for reading in free.readings)
+    assert max([reading.rate for reading in leased.readings], default=0) < best
