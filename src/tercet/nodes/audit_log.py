@@ -17,6 +17,7 @@ from typing import Any
 from tercet.errors import MarketError, WireError
 from tercet.market import Task, Verdict
 from tercet.market.audit import SCORE_SCALE, Evaluation, hash_package
+from tercet.market.text import decode_json
 from tercet.nodes import wire
 from tercet.nodes.buyer import Transcript
 from tercet.nodes.response import read_pieces
@@ -116,7 +117,7 @@ def read_package(package: bytes, entry: Evaluation, operators: Collection[str]) 
         if entry.score:
             raise EvidenceError(f"The entry claims a score for an answer that was {entry.kind}.", certain=True)
         return None
-    content = wire.decode_json(package)
+    content = decode_json(package)
     if not isinstance(content, dict):
         raise EvidenceError("The package is no JSON object.", certain=True)
     try:
@@ -143,7 +144,7 @@ def _read(content: Mapping[str, Any], entry: Evaluation, operators: Collection[s
         raise EvidenceError("The times are none.", certain=True)
     submission = Submission(entry.uid, pieces, first, total, answer.signature)
     verdict = Verdict(entry.score / SCORE_SCALE, "", None, str(content["opening"]))
-    return Evidence(wire.decode_json(body)["task"], submission, verdict, request, int(nonce[:13]), answer.signer)
+    return Evidence(decode_json(body)["task"], submission, verdict, request, int(nonce[:13]), answer.signer)
 
 
 def check_age(made_ms: int, began_ms: int, now_ms: int) -> str:

@@ -17,6 +17,7 @@ from yarl import URL
 from tercet.chain.keys import Key
 from tercet.errors import MinerMisbehaved, MinerRefused, MinerUnreachable, RefusalError, WireError
 from tercet.market import Answer
+from tercet.market.text import decode_json
 from tercet.nodes import wire
 from tercet.nodes.session import Opening, compute_mac
 from tercet.subnets.mechanism import Piece
@@ -92,7 +93,7 @@ class Reply:
         if self.answer is not None:
             raise StopAsyncIteration
         line = await self._read_line()
-        value = wire.decode_json(line)
+        value = decode_json(line)
         if not isinstance(value, dict):
             raise self._misbehaved("a line of the answer is no JSON object")
         if "answer" in value:
@@ -334,7 +335,7 @@ class Caller:
             raise MinerUnreachable(f"The connection to the miner {operator} broke: {error}.") from error
         finally:
             response.release()
-        value = wire.decode_json(body)
+        value = decode_json(body)
         refusal = wire.parse_refusal(value.get("error")) if isinstance(value, dict) else None
         if refusal is None or wire.CODES[refusal.code][0] != response.status:
             raise MinerMisbehaved(f"The miner {operator} answered {response.status} and no refusal that we know.")
@@ -355,7 +356,7 @@ class Caller:
                 signature = response.headers.get(wire.SIGNATURE, "")
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise MinerUnreachable(f"The miner {peer.operator} at {url.origin()} says nothing: {error}.") from error
-        value = wire.decode_json(body)
+        value = decode_json(body)
         signed = wire.is_signed(wire.info_text(hashlib.sha256(body).digest()), signature, peer.operator)
         if not signed or not isinstance(value, dict) or not isinstance(value.get("time"), int):
             raise MinerMisbehaved(f"The miner {peer.operator} did not sign what it says of itself.")

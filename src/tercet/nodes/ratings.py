@@ -16,7 +16,7 @@ from typing import Any
 from tercet.chain.keys import Key, recover, text_digest
 from tercet.errors import InvalidSignatureError, RatingError
 from tercet.market import Rating, Reading
-from tercet.nodes import wire
+from tercet.market.text import decode_json
 
 __all__ = ["Record", "load_rating", "read_record", "save_rating", "sign_rating", "verify_rating"]
 
@@ -84,10 +84,7 @@ def _backwards(path: Path) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
     except OSError as error:
         raise RatingError(f"There is no log at {str(path)!r}: {error.strerror}. Name a validator's folder.") from error
     for line in reversed(lines):
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
+        said = decode_json(line)
         if isinstance(said, dict):
             yield line, said
 
@@ -137,7 +134,7 @@ def load_rating(path: Path) -> Rating:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise RatingError(f"{str(path)!r} is larger than any rating ({_MAX_FILE_BYTES >> 20} MiB).")
-        data = wire.decode_json(path.read_bytes())
+        data = decode_json(path.read_bytes())
     except OSError as error:
         raise RatingError(f"The rating {str(path)!r} cannot be read: {error.strerror}. Name another file.") from error
     return Rating.from_json(data)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercet.market import Task, Usage
+from tercet.market.text import decode_json
 from tercet.nodes import wire
 from tercet.nodes.buyer import Transcript
 from tercet.nodes.scores import Kind
@@ -37,7 +38,7 @@ class Response:
 
 def read_pieces(lines: bytes) -> list[Piece]:
     """The pieces of an answer from the bytes that its miner signed."""
-    return [wire.decode_json(line) for line in lines.split(b"\n") if line]
+    return [decode_json(line) for line in lines.split(b"\n") if line]
 
 
 def encode_response(response: Response) -> bytes:

@@ -22,6 +22,7 @@ from aiohttp.streams import StreamReader
 from tercet.chain.keys import Key
 from tercet.errors import RefusalError, SubnetError, TercetError, UsageError
 from tercet.market import Usage
+from tercet.market.text import decode_json
 from tercet.nodes import wire
 from tercet.nodes.admission import Admission, Limits
 from tercet.nodes.guard import GuardedServer
@@ -304,7 +305,7 @@ class FreeWork:
 
 def read_object(body: bytes) -> dict[str, Any]:
     """A JSON object out of a stranger's bytes; refuses with `bad_request`."""
-    value = wire.decode_json(body)
+    value = decode_json(body)
     if not isinstance(value, dict):
         raise RefusalError("bad_request")
     return value

@@ -191,40 +191,12 @@ def parse_hex(text: object, size: int) -> bytes:
     raise WireError(f"Expected 0x and {2 * size} hex digits. See docs/reference/wire.md.")
 
 
-MAX_DEPTH = 64
-"""Levels of nesting that a stranger's JSON may have."""
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:
     """Compact JSON in UTF-8, no line breaks."""
     return _ENCODER.encode(value).encode()
-
-
-def decode_json(data: bytes) -> Any:
-    """A stranger's JSON; None for anything that is none, or is nested beyond `MAX_DEPTH`."""
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deep(data):
-        return None
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _is_deep(data: bytes) -> bool:
-    """Whether brackets outside of strings nest beyond `MAX_DEPTH`.
-
-    Python's parser recurses in C and trusts the interpreter's recursion limit, which py-evm raises
-    for the whole process: there, deep JSON is a segmentation fault.
-    """
-    outside = b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
-    depth = 0
-    for mark in outside.translate(None, _NO_BRACKETS):
-        depth += 1 if mark in b"[{" else -1
-        if depth > MAX_DEPTH:
-            return True
-    return False
 
 
 def answer_text(answer: Answer) -> bytes:

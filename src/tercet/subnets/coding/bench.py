@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tercet.market.text import decode_json
 from tercet.subnets.kit import Limits, Outcome, Sandbox
 
 __all__ = ["TEST_LIMITS", "Bench", "Report", "same_value", "write_files"]
@@ -309,7 +310,7 @@ def _read_report(outcome: Outcome, nonce: str) -> Report:
         why = "the test run ended before it was over"
         return Report({}, {}, {}, outcome.returncode, why, shown, cpu_seconds=spent)
     try:
-        found = json.loads(lines[0][len(nonce) + 1 :])
+        found = decode_json(lines[0][len(nonce) + 1 :])
         tests = {str(name)[:_MAX_NAME]: str(how) for name, how in found["tests"].items() if how in _TESTS}
         traced = {
             name: [(str(file), int(line)) for file, line in pairs] for name, pairs in found.get("lines", {}).items()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from tercet.errors import DamagedLogError, StateLockedError
+from tercet.market.text import decode_json
 
 __all__ = ["Entry", "JudgeLog"]
 
@@ -143,7 +144,7 @@ class JudgeLog:
 def _parse(number: int, line: bytes, digest: bytes, path: Path) -> Entry:
     why = "is no line of a judge's log"
     try:
-        found = json.loads(line)
+        found = decode_json(line)
         event, claimed = found["event"], bytes.fromhex(found["digest"])
         if claimed == _chain(digest, _encode(event)):
             return Entry(number, event, claimed)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Price, Task, Usage, Verdict
+from tercet.market.text import decode_json
 from tercet.subnets.kit.beacon import derive, lottery
 from tercet.subnets.labelling.answers import Answers, Flaw, build_answer, read_answers
 from tercet.subnets.labelling.features import featurise
@@ -369,7 +370,7 @@ def _write_opening(seed: bytes, copied: Votes | None) -> str:
 def _read_opening(text: str, batch: Batch) -> tuple[bytes | None, Votes | None]:
     """The seed and the copied votes; None for what is not there or makes no sense."""
     try:
-        note = json.loads(text)
+        note = decode_json(text)
         seed, raw = bytes.fromhex(note["seed"]), note.get("copied")
     except (ValueError, TypeError, KeyError, AttributeError):
         return None, None

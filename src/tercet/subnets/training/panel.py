@@ -10,6 +10,7 @@ from typing import Any
 
 from tercet.errors import SubmissionError, SubnetError, TaskError
 from tercet.market import Task, Verdict
+from tercet.market.text import decode_json
 from tercet.subnets.kit import derive
 from tercet.subnets.mechanism import Contender, Recheck, Submission
 from tercet.subnets.training.compress import Update
@@ -213,7 +214,7 @@ class _Opening:
     def parse(cls, text: str) -> _Opening:
         """Read a stranger's. Raises `ValueError`."""
         try:
-            value = json.loads(text)
+            value = decode_json(text)
             proof, gain = (float(part) for part in value["standard"])
             seed, peers = bytes.fromhex(value["seed"]), [str(digest) for digest in value["peers"]]
             found = cls(

@@ -33,6 +33,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from tercet.errors import SubnetError, UsageError
+from tercet.market.text import decode_json
 from tercet.subnets.training.compress import LARGEST_UPDATE, Codec, Update
 from tercet.subnets.training.data import LARGEST_CORPUS
 from tercet.subnets.training.outer import Checkpoint, Outer, step
@@ -306,7 +307,7 @@ def parse_checkpoint(data: bytes, size: int, rules: str) -> Checkpoint:
 def read_metadata(data: bytes) -> dict[str, str]:
     """Of a safetensors file; `load` has checked its form before."""
     length = int.from_bytes(data[:8], "little")
-    found = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    found = (decode_json(data[8 : 8 + length]) or {}).get("__metadata__", {})
     return {str(key): str(value) for key, value in found.items()}
 
 
@@ -340,10 +341,7 @@ def _hashed(data: bytes, digest: str) -> bytes:
 
 
 def _parse_object(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        raise StoreError("This is no JSON.") from None
+    value = decode_json(data)
     if not isinstance(value, dict):
         raise StoreError("This is no JSON object.")
     return value

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import secrets
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
@@ -19,6 +18,7 @@ from jinja2 import Environment, select_autoescape
 
 from tercet.errors import SubnetError, TercetError, UsageError
 from tercet.market import CREDIT
+from tercet.market.text import decode_json
 from tercet.subnets.labelling.page.shift import Job, Person, Shift, Shown
 from tercet.subnets.labelling.pictures import encode_png, media_type
 
@@ -226,10 +226,9 @@ async def _read(request: web.Request) -> dict[str, Any]:
     """A small JSON object."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(reason="Send JSON.")
-    try:
-        body = json.loads(await request.read())
-    except (ValueError, RecursionError):
-        raise web.HTTPBadRequest(reason="This is no JSON.") from None
+    body = decode_json(await request.read())
+    if body is None:
+        raise web.HTTPBadRequest(reason="This is no JSON.")
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(reason="Send an object.")
     return body

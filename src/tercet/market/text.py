@@ -1,0 +1,38 @@
+"""Strangers' JSON, read without trust."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+__all__ = ["decode_json"]
+
+MAX_DEPTH = 64
+"""Levels of nesting that a stranger's JSON may have."""
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def decode_json(data: bytes | str) -> Any:
+    """A stranger's JSON; None for anything that is none, or is nested beyond `MAX_DEPTH`."""
+    raw = data.encode(errors="replace") if isinstance(data, str) else data
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(raw):
+        return None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_deep(data: bytes) -> bool:
+    """Whether brackets outside of strings nest beyond `MAX_DEPTH`.
+
+    Python's parser recurses in C and trusts the interpreter's recursion limit, which py-evm raises
+    for the whole process: there, deep JSON is a segmentation fault.
+    """
+    outside = b"".join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    depth = 0
+    for mark in outside.translate(None, _NO_BRACKETS):
+        depth += 1 if mark in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
