@@ -10,6 +10,7 @@ ratios of times somewhat more.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from tercet.subnets.kit import derive
 from tercet.subnets.training.compress import Update
 from tercet.subnets.training.data import Corpus, read_corpus
 from tercet.subnets.training.inner import Inner, Learner, build_optimizer, take_steps
-from tercet.subnets.training.judge import Entrant, Judge, Ruling, Standing
+from tercet.subnets.training.judge import Entrant, Judge, Ruling, Sample, Standing
 from tercet.subnets.training.outer import Checkpoint, Outer, step
 from tercet.subnets.training.rogues import BEHAVIOURS, Work, behave
 from tercet.subnets.training.setting import Setting, build_setting
@@ -70,6 +71,7 @@ class Market:
     rules: Rules
     corpus: Corpus
     peers: list[Peer]
+    sample: Sample
     checkpoint: Checkpoint = field(init=False)
     standings: dict[tuple[int, int], Standing] = field(default_factory=dict)
     judge_seconds: float = 0.0
@@ -79,7 +81,7 @@ class Market:
 
     def __post_init__(self) -> None:
         self.checkpoint = self.setting.begin(self.rules)
-        self.judge = Judge(self.setting.trainee, self.corpus, self.rules)
+        self.judge = Judge(self.setting.trainee, self.corpus, self.rules, self.sample)
 
     def play(self, present: Sequence[int] | None = None) -> Ruling:
         """One round of the peers that are there."""
@@ -115,6 +117,9 @@ class Bench:
     """Builds markets of one model on one text."""
 
     def __init__(self, model: str, steps: int, batch: int, corpus: str) -> None:
+        # As many of a round's windows are checked as with the default sizes: 48 and 40 for 320.
+        windows = steps * batch
+        self.sample = Sample(max(16, 48 * windows // 320), max(12, 40 * windows // 320))
         self.corpus = Corpus.build(read_corpus(corpus))
         self.rules = Rules(model, self.corpus.digest, steps, batch)
 
@@ -122,7 +127,7 @@ class Bench:
         """A market at round 0."""
         setting = build_setting(self.rules)
         peers = [Peer(name, Learner(build_setting(self.rules).trainee, setting.codec)) for name in names]
-        return Market(derive(b"benchmark", seed), setting, self.rules, self.corpus, peers)
+        return Market(derive(b"benchmark", seed), setting, self.rules, self.corpus, peers, self.sample)
 
 
 # Cheats
@@ -154,7 +159,8 @@ def play_cheats(bench: Bench, names: Sequence[str], seed: int, rounds: int) -> P
     scores = np.array([[pay.score for pay in market.play().pay] for _ in range(rounds)])
     seconds = [peer.seconds / rounds for peer in market.peers]
     found = Played(scores, seconds, market.judge_seconds / market.judged, market.loss())
-    log(f"cheats: seed {seed}, held-out loss {found.loss:.2f}")
+    paid = " ".join(f"{name}={mean:.2f}" for name, mean in zip(names, scores.mean(axis=0), strict=True))
+    log(f"cheats: seed {seed}, held-out loss {found.loss:.2f}, {paid}")
     return found
 
 
@@ -162,9 +168,12 @@ def measure_cheats(bench: Bench, seeds: int, rounds: int, jobs: int) -> Iterator
     """What each behaviour earns beside honest miners, from the first round on and when the market has settled."""
     kinds = [*BEHAVIOURS[1:], "half"]
     names = ["honest"] * HONEST + kinds
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        waiting = [pool.submit(play_cheats, bench, names, seed, rounds) for seed in range(seeds)]
-        played = [each.result() for each in waiting]
+    if jobs == 1:
+        played = [play_cheats(bench, names, seed, rounds) for seed in range(seeds)]
+    else:
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            waiting = [pool.submit(play_cheats, bench, names, seed, rounds) for seed in range(seeds)]
+            played = [each.result() for each in waiting]
 
     def of(name: str) -> list[int]:
         return [index for index, each in enumerate(names) if each == name]
@@ -182,11 +191,11 @@ def measure_cheats(bench: Bench, seeds: int, rounds: int, jobs: int) -> Iterator
     for name in dict.fromkeys(names):
         yield (
             f"| {name} | {fmean(whole[name]) / usual:.1%} | {fmean(late[name]) / settled:.1%} | "
-            f"{max(late[name]) / settled:.1%} | {auc(late['honest'], late[name]):.3f} | {work[name] / work['honest']:.2f} |"
+            f"{'-' if name == 'honest' else format(max(late[name]) / settled, '.1%')} | {auc(late['honest'], late[name]):.3f} | {work[name] / work['honest']:.2f} |"
         )
     yield (
         f"\nHonest miners get {settled:.2f} of the full score in the second half; the median one is first paid in round "
-        f"{median(first):g}. Judging takes {judging:.3f} CPU-seconds an update, honest work {work['honest']:.3f}: "
+        f"{median(first or [math.nan]):g}. Judging takes {judging:.3f} CPU-seconds an update, honest work {work['honest']:.3f}: "
         f"a ratio of {judging / work['honest']:.2f}. Held-out loss at the end: {fmean(p.loss for p in played):.2f} nats/byte.\n"
     )
 
@@ -280,7 +289,8 @@ def describe(bench: Bench) -> str:
     """What was trained."""
     rules = bench.rules
     size = build_setting(rules).trainee.size
-    return f"{rules.model}, {size / 1e6:.2f}M parameters, {rules.steps} steps of {rules.batch} x {rules.context}"
+    checked = f"{bench.sample.assigned} + {bench.sample.random} windows checked"
+    return f"{rules.model}, {size / 1e6:.2f}M parameters, {rules.steps} steps of {rules.batch} x {rules.context}, {checked}"
 
 
 def log(line: str) -> None:
@@ -293,13 +303,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--model", default="nano", help="of the cheats' table")
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--jobs", type=int, default=1, help="processes for the cheats' seeds")
     parser.add_argument("--steps", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--corpus", default="builtin")
     parser.add_argument("--learning-model", default="tiny")
-    parser.add_argument("--learning-rounds", type=int, default=30)
+    parser.add_argument("--learning-rounds", type=int, default=24)
     parser.add_argument("--only", default="cheats,learning,joining")
     options = parser.parse_args()
     torch.set_num_threads(1)
