@@ -38,7 +38,8 @@ def test_what_is_kept_is_within_half_a_step_and_the_largest(change: np.ndarray) 
         largest = np.abs(chunk).max()
         assert not left.size or left.max() <= np.abs(change[kept]).min()
         step = np.abs(update.dense(CODEC.size)[kept] - change[kept]).max()
-        assert step <= largest / 127 + 2**-20
+        # half a step, and what the half-precision scale itself loses: 2**-25 of each of 127 steps where it is smallest
+        assert step <= largest / 127 + 127 * 2**-25 + 2**-20
         first += size
 
 
