@@ -75,17 +75,18 @@ async def play(arguments: argparse.Namespace) -> None:
         began = time.process_time()
         verdicts = await judge.judge_round(bytes(32), [Contender(one.uid, 1, task, one) for one in answers])
         costs["round"].append((time.process_time() - began) / len(answers))
+        without = await judge.judge_round(bytes(32), [Contender(one.uid, 1, task, one) for one in answers[:-1]])
         await judge.open("validator")
         began = time.process_time()
         await judge.judge(task, answers[:1])
         costs["alone"].append(time.process_time() - began)
         for name, verdict in zip(cast, verdicts, strict=True):
-            reasons[name] = verdict.reason or reasons.get(name, "")
+            reasons[name] = verdict.reason or reasons.get(name, "right, but hardly a gain" if name == "hasty" else "")
             if name == "honest":
                 gains.append((verdict.measures or {}).get("gain", 0.0))
         for name in set(cast):
             found = [v.score for other, v in zip(cast, verdicts, strict=True) if other == name]
-            scores[name] += found if name != "twin" else found[1:]  # the second slot that shares a search
+            scores[name] += found if name != "twin" else [sum(found) - without[-1].score]  # what the second slot adds
         alike += _likenesses(task, answers[: arguments.honest])
         print(f"seed {seed}: honest {[round(s, 2) for s in scores['honest'][-arguments.honest :]]}", flush=True)
     _print(scores, reasons, costs, gains, alike)
@@ -125,7 +126,7 @@ def _print(
         f"\nhonest answers paid: {paid} of {len(honest)}; lowest score {min(honest):.3f}, median {median(honest):.2f}"
     )
     print(f"honest gain, kJ/mol: median {median(gains):.1f}, from {min(gains):.1f} to {max(gains):.1f}")
-    print(f"likeness of two honest folds: median {median(alike):.2f}, most {max(alike):.2f} (a copy from 0.8)")
+    print(f"likeness of two honest folds: median {median(alike):.2f}, most {max(alike):.2f} (one fold from 0.8)")
 
 
 def search_villin(steps: int) -> None:

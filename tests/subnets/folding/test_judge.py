@@ -24,7 +24,7 @@ def lone(answer: Submission) -> Verdict:
 
 def together(*answers: Submission) -> dict[int, Verdict]:
     folds = {answer.uid: examine(physics(), work(), answer) for answer in answers}
-    return dict(judge_together(physics(), folds, {answer.uid: answer.total_seconds for answer in answers}))
+    return dict(judge_together(physics(), folds))
 
 
 def test_a_search_pays_and_a_start_does_not() -> None:
@@ -93,17 +93,19 @@ def test_the_lowest_gets_all_and_others_by_their_gain() -> None:
 
 
 def test_one_fold_is_paid_once() -> None:
-    """Turned, shaken and brought to rest again, it is still the same; who sent it first keeps the pay."""
+    """Turned, shaken and brought to rest again, it is still the same: two slots earn what one would, and others lose nothing."""
     shaken = turned(fold(1)) + np.random.default_rng(1).normal(0, 0.002, fold(1).shape)
     copy, _ = physics().minimise(shaken, tolerance=0.1)
-    found = together(submission(copy, 7, 2.0), submission(fold(1), 8, 1.0), submission(fold(2), 9, 3.0))
-    assert found[7].score == 0.0
-    assert "miner 8" in found[7].reason
-    assert found[8].score > 0
-    assert found[9].score > 0
+    one, other, again = submission(fold(1), 7), submission(fold(2), 8), submission(copy, 9)
+    before, after = together(one, other), together(one, other, again)
+    assert after[7].score + after[9].score == pytest.approx(before[7].score, abs=0.01)
+    assert after[8].score == pytest.approx(before[8].score, abs=0.01)
+    assert "2 miners" in after[9].reason
+    for answer in (one, other, again):
+        assert recheck(physics(), work(), answer, after[answer.uid]).agrees
 
 
-def test_searches_without_luck_are_no_copies() -> None:
+def test_searches_without_luck_share_nothing() -> None:
     """Two that ended in the minimum next to the start: right, worth next to nothing, and nobody is blamed."""
     rest, _ = physics().rest()
     found = together(submission(rest, 1, 1.0), submission(rest, 2, 2.0), submission(fold(1), 3, 3.0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ class Fold:
 
     @property
     def found(self) -> bool:
-        """Whether it is more than what anybody reaches, so that somebody can have copied it."""
+        """Whether it is more than what anybody reaches without a search."""
         return self.pays and self.gain > NEAR
 
 
@@ -124,44 +125,42 @@ def judge_alone(physics: Physics, task: FoldTask, fold: Fold) -> Verdict:
     return Verdict(score, "", _measures(physics, fold), _write_opening(fold))
 
 
-def judge_together(physics: Physics, folds: Mapping[int, Fold], seconds: Mapping[int, float]) -> Mapping[int, Verdict]:
+def judge_together(physics: Physics, folds: Mapping[int, Fold]) -> Mapping[int, Verdict]:
     """Of all answers to one task, by uid: the lowest gets 1, the others the part of its gain that they have.
 
-    A fold that came twice is paid once, to whoever sent it first: nobody can send a copy before the original.
-
-    Args:
-        physics: of the molecule.
-        folds: by uid.
-        seconds: by uid: when its answer was complete, by the judge's own clock.
-
+    One fold is paid once: those who send it share its score. Searches do end in the same minimum at times, so nobody is
+    called a copier; but a search that is sent from many slots earns what it would from one.
     """
-    paying = {uid: fold for uid, fold in folds.items() if fold.pays}
-    entries = [
-        Entry(uid, (round(1000 * seconds[uid]),), fold.coordinates)
-        for uid, fold in paying.items()
-        if fold.found and fold.coordinates is not None
-    ]
-    copies = find_copies(entries, lambda a, b: likeness(physics.shape, a, b), ALIKE)
-    best = max((fold.gain for fold in paying.values() if fold.found), default=NEAR)
+    best = max((fold.gain for fold in folds.values() if fold.found), default=NEAR)
+    sharers = _count_sharers(physics, folds)
     verdicts = {}
     for uid, fold in folds.items():
-        if uid in copies:
-            reason = f"the same fold as that of miner {copies[uid]}, which sent it first"
-            opening = _write_opening(fold, best=best, copy_of=copies[uid])
-            verdicts[uid] = Verdict(0.0, reason, _measures(physics, fold), opening)
-        elif fold.pays:
-            opening = _write_opening(fold, best=best)
-            verdicts[uid] = Verdict(_shared_score(fold.gain, best), "", _measures(physics, fold), opening)
-        else:
+        if not fold.pays:
             verdicts[uid] = _worthless(fold)
+            continue
+        shared = sharers.get(uid, 1)
+        reason = f"the same fold came from {shared} miners, which share its score" if shared > 1 else ""
+        opening = _write_opening(fold, best=best, shared=shared)
+        verdicts[uid] = Verdict(_shared_score(fold.gain, best, shared), reason, _measures(physics, fold), opening)
     return verdicts
+
+
+def _count_sharers(physics: Physics, folds: Mapping[int, Fold]) -> Mapping[int, int]:
+    """By uid: from how many miners its fold came. What anybody reaches without a search is nobody's."""
+    entries = [
+        Entry(uid, (0,), fold.coordinates) for uid, fold in folds.items() if fold.found and fold.coordinates is not None
+    ]
+    same = find_copies(entries, lambda a, b: likeness(physics.shape, a, b), ALIKE)
+    first = {entry.uid: same.get(entry.uid, entry.uid) for entry in entries}
+    counts = Counter(first.values())
+    return {uid: counts[group] for uid, group in first.items()}
 
 
 def recheck(physics: Physics, task: FoldTask, submission: Submission, claimed: Verdict) -> Recheck:
     """Whether another judge's score is what this one finds, given its reference and the best of its round."""
     fold, told = examine(physics, task, submission), _read_opening(claimed.opening)
     if claimed.score <= 0:
-        clear = fold.pays and fold.gain > _REFERENCE_SLACK and "copy_of" not in told
+        clear = fold.pays and fold.gain > _REFERENCE_SLACK
         why = f"claims a worthless fold, found one {fold.gain:.1f} kJ/mol deep" if clear else ""
         return Recheck(agrees=not clear, certain=clear, reason=why)
     if fold.fault:
@@ -170,9 +169,9 @@ def recheck(physics: Physics, task: FoldTask, submission: Submission, claimed: V
     if reference is None or abs(reference - fold.reference) > _REFERENCE_SLACK:
         why = f"its reference is {reference}, found {fold.reference:.1f} kJ/mol"
         return Recheck(agrees=False, reason=why)
-    gain, best = reference - fold.energy, told.get("best")
+    gain, best, shared = reference - fold.energy, told.get("best"), max(1.0, told.get("shared", 1.0))
     residues = len(task.molecule.residues)
-    found = _lone_score(gain, residues) if best is None else _shared_score(gain, max(best, gain, NEAR))
+    found = _lone_score(gain, residues) if best is None else _shared_score(gain, max(best, gain, NEAR), shared)
     if gain <= -2 * NEAR or abs(found - claimed.score) > _SCORE_SLACK:
         return Recheck(agrees=False, certain=True, reason=f"claims {claimed.score:.3f}, found {found:.3f}")
     return Recheck(agrees=True)
@@ -182,8 +181,8 @@ def _lone_score(gain: float, residues: int) -> float:
     return max(LEAST, gain / (gain + TYPICAL_GAIN * residues)) if gain > 0 else LEAST
 
 
-def _shared_score(gain: float, best: float) -> float:
-    return max(LEAST, min(1.0, gain / best))
+def _shared_score(gain: float, best: float, shared: float) -> float:
+    return max(LEAST, min(1.0, gain / best) / shared)
 
 
 def _worthless(fold: Fold) -> Verdict:

@@ -148,8 +148,7 @@ class Folding:
             work = parse_task(group[0].task)
             physics = self._physics(work)
             folds = {one.uid: examine(physics, work, one.submission) for one in group}
-            seconds = {one.uid: one.submission.total_seconds for one in group}
-            verdicts.update(judge_together(physics, folds, seconds))
+            verdicts.update(judge_together(physics, folds))
         return [verdicts[contender.uid] for contender in contenders]
 
     async def recheck(self, task: Task, submission: Submission, claimed: Verdict) -> Recheck:
