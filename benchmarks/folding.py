@@ -75,7 +75,6 @@ async def play(arguments: argparse.Namespace) -> None:
         began = time.process_time()
         verdicts = await judge.judge_round(bytes(32), [Contender(one.uid, 1, task, one) for one in answers])
         costs["round"].append((time.process_time() - began) / len(answers))
-        without = await judge.judge_round(bytes(32), [Contender(one.uid, 1, task, one) for one in answers[:-1]])
         await judge.open("validator")
         began = time.process_time()
         await judge.judge(task, answers[:1])
@@ -86,7 +85,7 @@ async def play(arguments: argparse.Namespace) -> None:
                 gains.append((verdict.measures or {}).get("gain", 0.0))
         for name in set(cast):
             found = [v.score for other, v in zip(cast, verdicts, strict=True) if other == name]
-            scores[name] += found if name != "twin" else [sum(found) - without[-1].score]  # what the second slot adds
+            scores[name] += found if name != "twin" else [sum(found)]  # two slots, one search
         alike += _likenesses(task, answers[: arguments.honest])
         print(f"seed {seed}: honest {[round(s, 2) for s in scores['honest'][-arguments.honest :]]}", flush=True)
     _print(scores, reasons, costs, gains, alike)
@@ -113,20 +112,20 @@ def _print(
         area = fmean((good > bad) + 0.5 * (good == bad) for good in honest for bad in scores[name])
         ratio = fmean(scores[name]) / fmean(honest)
         cells = [f"{fmean(scores[name]):.3f}", f"{ratio:.3f}", "" if name == "honest" else f"{area:.3f}"]
-        print(f"| {name} | {' | '.join(cells)} | {reasons[name] if name != 'honest' else ''} |")
+        title = "twin, both slots together" if name == "twin" else name
+        print(f"| {title} | {' | '.join(cells)} | {reasons[name] if name != 'honest' else ''} |")
     mine = fmean(costs["miner"])
     print("\n| cost | CPU seconds | / miner |\n|---|---:|---:|")
     print(f"| a miner's answer | {mine:.2f} | 1 |")
-    print(
-        f"| judging it in a round of {len(BEHAVIOURS) + 2} | {fmean(costs['round']):.3f} | {fmean(costs['round']) / mine:.4f} |"
-    )
+    print(f"| judging it in a round | {fmean(costs['round']):.3f} | {fmean(costs['round']) / mine:.4f} |")
     print(f"| judging it alone | {fmean(costs['alone']):.3f} | {fmean(costs['alone']) / mine:.4f} |")
     paid = sum(score > 0 for score in honest)
     print(
         f"\nhonest answers paid: {paid} of {len(honest)}; lowest score {min(honest):.3f}, median {median(honest):.2f}"
     )
     print(f"honest gain, kJ/mol: median {median(gains):.1f}, from {min(gains):.1f} to {max(gains):.1f}")
-    print(f"likeness of two honest folds: median {median(alike):.2f}, most {max(alike):.2f} (one fold from 0.8)")
+    if alike:
+        print(f"likeness of two honest folds: median {median(alike):.2f}, most {max(alike):.2f} (one fold from 0.8)")
 
 
 def search_villin(steps: int) -> None:
