@@ -30,7 +30,8 @@ async def test_folds_are_paid_and_cheats_are_not(tmp_path: Path) -> None:
         honest, *cheats = [await town.uid(miner) for miner in miners]
         assert set(closed.miners) == {honest}
         found = {line["uid"]: line for line in judge.reasons() if line["event"] == "verdict"}
-        assert found[honest]["score"] == 1.0
+        # How much depends on the luck of its search: a gain below NEAR is worth less than the whole score, never nothing.
+        assert found[honest]["score"] > 0
         for uid, words in zip(cheats, ("mirror image", "off its length", "claims"), strict=True):
             assert found[uid]["score"] == 0.0
             assert words in found[uid]["reason"]
