@@ -17,7 +17,7 @@ from tercet.attacks.lab import TCT, Lab
 from tercet.attacks.scenario import Machine, Scenario
 from tercet.chain import ledger
 from tercet.chain.devnet.sandbox import CHAIN_ID, Result, Sandbox, SandboxContract
-from tercet.chain.keys import Key, keccak
+from tercet.chain.keys import NOBODY, Key, keccak
 from tercet.chain.market import build_commit_digest
 from tercet.errors import AlreadyDoneError, RevertedError, WrongPhaseError
 from tercet.market.audit import EMPTY_EVIDENCE, SCORE_SCALE, pack_marks, sample_index
@@ -28,7 +28,6 @@ SAMPLES = 4
 """Entries of each validator's log that are run again."""
 NOTICE = 60
 """The shortest notice of a payment channel, seconds."""
-NOBODY = ledger.NOBODY
 _MOST = 2**256 - 1
 _COLUMNS = 16
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tercet.chain.keys import NOBODY
 from tercet.chain.logs import DEFAULT_SPAN, Event, read_events
 from tercet.chain.market import MarketContract
 from tercet.chain.registry import MarketParams
@@ -18,8 +19,6 @@ from tercet.market.stakes import REWARD, STAKE, Pool
 from tercet.market.treasury import pay_poke
 
 _COLUMNS = 256
-_NOBODY = "0x" + "0" * 40
-"""Owned a market before it was opened."""
 _OF_STAKES = frozenset({"PoolOpened", "PoolClosed", "Staked", "Unstaked", "TakeSet", "Slashed", "Rewarded", "Released"})
 
 
@@ -242,7 +241,8 @@ async def find_epoch_start(market: MarketContract, epoch: int, first: int) -> in
         names = ["EpochClosed" if epoch else "OwnershipTransferred"]
         async for batch in read_events(market.rpc, contracts, since, last, events=names):
             for event in batch.events:
-                if event.fields.get("epoch") == epoch - 1 or event.fields.get("old_owner") == _NOBODY:
+                # Nobody owned the market before it was opened.
+                if event.fields.get("epoch") == epoch - 1 or event.fields.get("old_owner") == NOBODY:
                     return (await market.rpc.block(event.block)).timestamp
         last = since - 1
     return 0

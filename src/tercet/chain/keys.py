@@ -20,6 +20,8 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """Order of the secp256k1 group; secrets and signature halves lie in 1..ORDER-1."""
 
 SIGNATURE_BYTES = 65
+NOBODY = "0x" + "0" * 40
+"""The zero address, whose key nobody has: contracts mean by it that there is none."""
 
 
 class _Signer(Protocol):

@@ -16,7 +16,7 @@ from tercet.chain.emission import EmissionContract, FeesContract
 from tercet.chain.escrow import EscrowContract
 from tercet.chain.files import make_folder, write_atomic
 from tercet.chain.jobs import JobsContract
-from tercet.chain.keys import checksum_address, parse_address
+from tercet.chain.keys import NOBODY, checksum_address, parse_address
 from tercet.chain.market import MarketContract
 from tercet.chain.registry import RegistryContract
 from tercet.chain.rpc import Rpc
@@ -27,7 +27,6 @@ from tercet.errors import ChainError, DeploymentError, WrongChainError
 
 BLUEPRINTS: tuple[ContractName, ...] = ("Market", "Stakes", "Treasury", "Rules")
 """What the registry makes a market from, in the order that it takes them."""
-NOBODY = "0x" + "0" * 40
 SAMPLES = 4
 """Entries of each validator's log that are checked in an epoch: a third of it invented is found four times in five."""
 TOKEN_CAP = 100_000_000 * 10**18

@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from tercet.chain.keys import NOBODY
 from tercet.chain.market import MarketContract
 from tercet.chain.sender import Sender
 from tercet.cli.connection import open_market
@@ -21,7 +22,6 @@ from tercet.errors import UsageError
 
 __all__ = ["command"]
 
-NOBODY = "0x" + "0" * 40
 EFFECTS = {
     "miner": "the new key signs answers from now on, the old one none",
     "validator": "the new key commits and reveals from now on, also what the old one has committed, and the old one no more",

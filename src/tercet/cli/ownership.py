@@ -6,6 +6,7 @@ import asyncio
 
 import click
 
+from tercet.chain.keys import NOBODY
 from tercet.chain.market import MarketContract, Phase
 from tercet.chain.rules import RulesContract
 from tercet.cli.connection import open_market
@@ -119,7 +120,7 @@ async def _hand_over(settings: Settings, heir: str | None, *, yes: bool, dry_run
             if offered is None:
                 say(f"{title!r} is offered to nobody.")
             elif confirm(f"take back the offer of {title!r} to {offered}", yes=yes, dry_run=dry_run):
-                await rules.transfer_ownership(client.sender(key), _NOBODY)
+                await rules.transfer_ownership(client.sender(key), NOBODY)
                 say(f"{key.address} stays the owner of {title!r}.")
             return
         instead = "" if offered is None else f", no longer to {offered}"
@@ -130,9 +131,6 @@ async def _hand_over(settings: Settings, heir: str | None, *, yes: bool, dry_run
         if confirm(what, yes=yes, dry_run=dry_run):
             await rules.transfer_ownership(client.sender(key), heir)
             say(f"Offered. {heir} takes it with: tercet market accept --market {market.address}.")
-
-
-_NOBODY = "0x" + "0" * 40
 
 
 @click.command(

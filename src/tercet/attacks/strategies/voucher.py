@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import astuple
 
-from tercet.attacks.arena import NOBODY, Arena, Party
+from tercet.attacks.arena import Arena, Party
 from tercet.attacks.lab import TCT, Attack, Lab, Trial
-from tercet.chain.keys import Key
+from tercet.chain.keys import NOBODY, Key
 from tercet.chain.voucher import EscrowDomain, channel_id, recover_voucher, sign_voucher
 from tercet.market import ChannelConfig, Voucher
 

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import astuple
 
 from tercet.attacks.actors import STAKE, Actor, Miner, Town, Validator
-from tercet.attacks.arena import NOBODY, NOTICE, Arena, Party
+from tercet.attacks.arena import NOTICE, Arena, Party
 from tercet.attacks.lab import TCT, Attack, Lab, Trial
+from tercet.chain.keys import NOBODY
 from tercet.chain.voucher import EscrowDomain, channel_id, sign_voucher
 from tercet.errors import AlreadyDoneError
 from tercet.market import ChannelConfig

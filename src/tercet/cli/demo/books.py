@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from tercet.chain.keys import NOBODY
 from tercet.chain.logs import Event
 from tercet.chain.market import MarketContract
 from tercet.chain.stakes import StakesContract
@@ -20,7 +21,6 @@ from tercet.client import Client
 
 __all__ = ["ChannelAccount", "audit"]
 
-ZERO = "0x" + "0" * 40
 Symbol: TypeAlias = Literal["credit", "TCT"]
 
 
@@ -108,8 +108,8 @@ async def _audit_token(
         if event.name == "Transfer":
             replayed[event.fields["sender"]] -= event.fields["value"]
             replayed[event.fields["receiver"]] += event.fields["value"]
-    burned = _total(events, "Transfer", "value", receiver=ZERO)
-    made = burned - replayed.pop(ZERO, 0)
+    burned = _total(events, "Transfer", "value", receiver=NOBODY)
+    made = burned - replayed.pop(NOBODY, 0)
     held = {owner: await token.balance(owner) for owner in replayed}
     off = sum(abs(held[owner] - replayed[owner]) for owner in held)
     supply = await token.total_supply()
@@ -184,7 +184,7 @@ def _audit_fire(token: Sequence[Event], theirs: Sequence[Event]) -> Flow:
         name="burned of miners' prices + of slashed stake + of emission = burned of the token",
         unit="TCT",
         left=prices + slashed + _total(theirs, "EmissionPaid", "burned"),
-        right=_total(token, "Transfer", "value", receiver=ZERO),
+        right=_total(token, "Transfer", "value", receiver=NOBODY),
     )
 
 
