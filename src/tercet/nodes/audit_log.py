@@ -8,7 +8,6 @@ payer, and whoever knows the payer knows an examiner (docs/explanation/audits.md
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -129,7 +128,7 @@ def read_package(package: bytes, entry: Evaluation, operators: Collection[str]) 
 def _read(content: Mapping[str, Any], entry: Evaluation, operators: Collection[str]) -> Evidence:
     head, body, lines = (content[name].encode("latin-1") for name in ("head", "body", "lines"))
     version, _, _, receiver, _, nonce, _, digest = content["head"].split("\n")
-    trailer = json.loads(content["trailer"])["answer"]
+    trailer = decode_json(content["trailer"])["answer"]
     answer = wire.parse_answer(trailer)
     request = hashlib.sha256(head).digest()
     if version != wire.VERSION or digest != hashlib.sha256(body).hexdigest():
