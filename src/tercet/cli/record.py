@@ -18,25 +18,29 @@ __all__ = [
     "MinerRecord",
     "Record",
     "RequestRecord",
+    "Units",
     "ValidatorRecord",
+    "Value",
 ]
 
 Units = Annotated[int, PlainSerializer(str, return_type=str)]
 """Base units of a token."""
 
 
-class _Value(BaseModel):
+class Value(BaseModel):
+    """Frozen, and nothing beside its fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Earned(_Value):
+class Earned(Value):
     """An income in both tokens."""
 
     credit: Units = 0
     stake: Units = 0
 
 
-class MinerRecord(_Value):
+class MinerRecord(Value):
     """One miner's run."""
 
     name: str
@@ -70,7 +74,7 @@ class MinerRecord(_Value):
     """Why it earned no more; empty when there is nothing to say."""
 
 
-class ValidatorRecord(_Value):
+class ValidatorRecord(Value):
     """One validator's run."""
 
     name: str
@@ -82,7 +86,7 @@ class ValidatorRecord(_Value):
     earned: Earned
 
 
-class EpochRecord(_Value):
+class EpochRecord(Value):
     """One closed epoch. Miners by name, `unspent` among them where shares are given."""
 
     number: int
@@ -98,7 +102,7 @@ class EpochRecord(_Value):
     """Reward that went back to the sponsor."""
 
 
-class RequestRecord(_Value):
+class RequestRecord(Value):
     """One paid request through the gateway."""
 
     at: float
@@ -114,7 +118,7 @@ class RequestRecord(_Value):
     seconds: float
 
 
-class Account(_Value):
+class Account(Value):
     """Who holds what at the end."""
 
     name: str
@@ -123,7 +127,7 @@ class Account(_Value):
     stake: Units
 
 
-class Flow(_Value):
+class Flow(Value):
     """Two sides that must be equal."""
 
     name: str
@@ -137,7 +141,7 @@ class Flow(_Value):
         return self.left == self.right
 
 
-class Books(_Value):
+class Books(Value):
     """Everything owned, and every flow, to the last unit."""
 
     accounts: list[Account]
@@ -149,7 +153,7 @@ class Books(_Value):
         return all(flow.balanced for flow in self.flows)
 
 
-class Record(_Value):
+class Record(Value):
     """A whole run."""
 
     format: Literal["tercet-demo/1"] = "tercet-demo/1"

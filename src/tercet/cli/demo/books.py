@@ -8,18 +8,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
-from tercet.chain.keys import NOBODY
+from tercet.chain.keys import NOBODY, Key
 from tercet.chain.logs import Event
 from tercet.chain.market import MarketContract
 from tercet.chain.stakes import StakesContract
 from tercet.chain.tokens import TokenContract
 from tercet.chain.treasury import TreasuryContract
 from tercet.cli.record import Account, Books, Flow
+from tercet.cli.stage import Stage
 from tercet.client import Client
+from tercet.nodes.buyer_book import BuyerBook
+from tercet.nodes.miner_book import MinerBook
 
-__all__ = ["ChannelAccount", "audit"]
+__all__ = ["ChannelAccount", "audit", "name_holders", "read_channels"]
 
 Symbol: TypeAlias = Literal["credit", "TCT"]
 
@@ -45,6 +49,44 @@ class ChannelAccount:
     def cut_off(self) -> int:
         """Charged for answers that did not reach the buyer whole; 0 when that would be more than it had signed for."""
         return self.earned - self.owed if self.owed <= self.earned <= self.signed else 0
+
+
+async def read_channels(client: Client, buyers: Mapping[Key, Path], miners: Mapping[str, Path]) -> list[ChannelAccount]:
+    """Every channel as both of its ends have it in their own books.
+
+    Args:
+        client: of the chain.
+        buyers: payer to its book.
+        miners: actor to its book.
+
+    """
+    domain = client.ledger.deployment.domain
+    owed: dict[bytes, tuple[int, int]] = {}
+    for payer, path in buyers.items():
+        bought = BuyerBook(path, domain, payer)
+        owed |= {account.channel: (account.debt.charged, account.debt.signed) for account in bought.accounts()}
+        bought.close()
+    found = []
+    for name, path in miners.items():
+        book = MinerBook(path, domain)
+        for channel, account in book.channels().items():
+            charged, signed = owed.get(channel, (0, 0))
+            there = await client.ledger.escrow.channel(channel)
+            earned = account.standing.charged
+            found.append(ChannelAccount(name, earned, charged, signed, there.total_claimed, there.is_open))
+        book.close()
+    return found
+
+
+async def name_holders(client: Client, stage: Stage, markets: Sequence[MarketContract]) -> dict[str, str]:
+    """Address to whose it is; with several markets a contract's name says of which it is."""
+    ledger = client.ledger
+    names = {contract.address: contract.name.lower() for contract in (ledger.escrow, ledger.registry)}
+    for market in markets:
+        whose = f"{await market.title()} " if len(markets) > 1 else ""
+        names |= {contract.address: whose + contract.name.lower() for contract in await market.contracts()}
+    people = {key.address: name for name, key in stage.keys.items()}
+    return {**names, stage.faucet().address: "faucet", **people}
 
 
 def _total(events: Sequence[Event], name: str, field: str, **where: object) -> int:

@@ -12,10 +12,10 @@ import click
 
 from tercet import __version__
 from tercet.chain.market import MarketContract
-from tercet.cli.demo.books import audit
+from tercet.cli.demo.books import audit, name_holders
 from tercet.cli.demo.cast import CAST, PACES, measure_crowding, smaller_than
 from tercet.cli.demo.director import Director, Play
-from tercet.cli.demo.fair import Fair, print_fair, render_fair
+from tercet.cli.demo.fair import Fair, FairRecord, print_fair, render_fair
 from tercet.cli.demo.outcome import Outcome, build_outcome
 from tercet.cli.demo.progress import Progress
 from tercet.cli.demo.table import print_record
@@ -94,12 +94,12 @@ def command(
     started = datetime.now(UTC)
     place = Path(folder).expanduser() if folder else settings.home / "demo" / started.strftime("%Y-%m-%dT%H-%M-%S")
     models = settings.path("models")
+    os.environ["TERCET_MODELS"] = str(models)
     if everything:
         if keep:
             raise UsageError("The fair leaves nothing running. Leave out --keep, or --all.")
         _run_fair(state, epochs, place.absolute(), models, started, as_json=as_json)
         return
-    os.environ["TERCET_MODELS"] = str(models)
     with Progress(colour=state.colour) as progress:
         find_model(model, models, pull_progress(model))
         served_by_liar(model, models, pull_progress("the liar's"))
@@ -110,8 +110,7 @@ def command(
         pace = PACES[model].stretched(crowding if crowding > BUSY else 1.0)
         director = Director(model, epochs, stage, progress, pace, keep)
         record, play = asyncio.run(_run(director, started))
-    (place / "demo.json").write_text(record.model_dump_json(indent=1))
-    Path(record.report).write_text(render_report(record))
+    _keep(record, place / "demo.json", render_report(record))
     if as_json:
         click.echo(record.model_dump_json(indent=1))
     else:
@@ -121,16 +120,20 @@ def command(
     click.get_current_context().exit(0 if record.balanced else 1)
 
 
+def _keep(record: Record | FairRecord, path: Path, page: str) -> None:
+    """Leave the record and its page in the run's folder."""
+    path.write_text(record.model_dump_json(indent=1))
+    Path(record.report).write_text(page)
+
+
 def _run_fair(state: State, epochs: int, place: Path, models: Path, started: datetime, *, as_json: bool) -> None:
     """Every competition on this machine, and what it came to."""
-    os.environ["TERCET_MODELS"] = str(models)
     with Progress(colour=state.colour) as progress:
         fair = Fair(epochs, Stage(place, models, Crew(place / "logs")), progress)
         fair.check()
         find_model("smol", models, pull_progress("smol"))
-        record = asyncio.run(fair.run(started.isoformat(timespec="seconds")))
-    (place / "fair.json").write_text(record.model_dump_json(indent=1))
-    Path(record.report).write_text(render_fair(record))
+        record = asyncio.run(_hold_fair(fair, started))
+    _keep(record, place / "fair.json", render_fair(record))
     if as_json:
         click.echo(record.model_dump_json(indent=1))
     else:
@@ -138,12 +141,22 @@ def _run_fair(state: State, epochs: int, place: Path, models: Path, started: dat
     click.get_current_context().exit(0 if record.balanced else 1)
 
 
-async def _run(director: Director, started: datetime) -> tuple[Record, Play]:
-    """Perform, and leave nothing running unless that was asked for and went well."""
-    crew, kept = director.stage.crew, False
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end this task as Ctrl-C does, so that nothing is left running."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+async def _hold_fair(fair: Fair, started: datetime) -> FairRecord:
+    _end_on_sigterm()
+    return await fair.run(started.isoformat(timespec="seconds"))
+
+
+async def _run(director: Director, started: datetime) -> tuple[Record, Play]:
+    """Perform, and leave nothing running unless that was asked for and went well."""
+    crew, kept = director.stage.crew, False
+    _end_on_sigterm()
     try:
         async with director.open() as (client, market):
             play = await director.perform(client, market)
@@ -169,17 +182,8 @@ async def _write_down(
         charged[account.miner] = charged.get(account.miner, 0) + account.earned
     stories = {actor.name: director.story(actor) for actor in CAST}
     outcome = build_outcome(play, stories, owners, charged)
-    books = await audit(client, [market], await _names(director, client, market), accounts)
+    books = await audit(client, [market], await name_holders(client, director.stage, [market]), accounts)
     return _build_record(director, play, outcome, books, client.ledger.deployment.chain_id, started)
-
-
-async def _names(director: Director, client: Client, market: MarketContract) -> dict[str, str]:
-    """Address to whose it is."""
-    ledger = client.ledger
-    ours = [*await market.contracts(), ledger.escrow, ledger.registry]
-    contracts = {contract.address: contract.name.lower() for contract in ours}
-    people = {key.address: name for name, key in director.stage.keys.items()}
-    return {**contracts, director.stage.faucet().address: "faucet", **people}
 
 
 def _build_record(

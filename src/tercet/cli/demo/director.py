@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tercet.chain.market import MarketContract
 from tercet.chain.registry import MarketParams
-from tercet.cli.demo.books import ChannelAccount
+from tercet.cli.demo.books import ChannelAccount, read_channels
 from tercet.cli.demo.cast import CAST, VALIDATORS, Actor, Pace, smaller_than
 from tercet.cli.demo.curtain import Curtain, wind_clock
 from tercet.cli.demo.findings import Dealing, from_receipt, read_receipts, read_verdicts
@@ -22,9 +22,7 @@ from tercet.cli.stage import COIN, Stage
 from tercet.client import Client, ClosedEpoch, connect
 from tercet.errors import UnreachableError
 from tercet.market import Receipt
-from tercet.nodes.buyer_book import BuyerBook
 from tercet.nodes.gateway_keys import create_key, gateway_db
-from tercet.nodes.miner_book import MinerBook
 
 __all__ = ["Director", "Play"]
 
@@ -293,21 +291,7 @@ class Director:
 
     async def accounts(self, client: Client) -> list[ChannelAccount]:
         """Every channel as both of its ends have it in their own books."""
-        domain, homes = client.ledger.deployment.domain, self.stage.home
-        buyers = {"gateway": homes / "gateway" / "buyer.db"}
-        buyers |= {f"{name}-payer": homes / "validators" / name / "buyer.sqlite" for name in VALIDATORS}
-        owed: dict[bytes, tuple[int, int]] = {}
-        for name, path in buyers.items():
-            book = BuyerBook(path, domain, self.stage.keys[name])
-            owed |= {account.channel: (account.debt.charged, account.debt.signed) for account in book.accounts()}
-            book.close()
-        found = []
-        for actor in CAST:
-            book_of_miner = MinerBook(self._book(actor.name), domain)
-            for channel, account in book_of_miner.channels().items():
-                charged, signed = owed.get(channel, (0, 0))
-                there = await client.ledger.escrow.channel(channel)
-                earned = account.standing.charged
-                found.append(ChannelAccount(actor.name, earned, charged, signed, there.total_claimed, there.is_open))
-            book_of_miner.close()
-        return found
+        homes, keys = self.stage.home, self.stage.keys
+        buyers = {keys["gateway"]: homes / "gateway" / "buyer.db"}
+        buyers |= {keys[f"{name}-payer"]: homes / "validators" / name / "buyer.sqlite" for name in VALIDATORS}
+        return await read_channels(client, buyers, {actor.name: self._book(actor.name) for actor in CAST})

@@ -12,12 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from tercet.market import Receipt
 from tercet.nodes.budgets import Budgets
 
-__all__ = ["Dealing", "explain", "from_receipt", "median_or_none", "quality", "read_receipts", "read_verdicts"]
+__all__ = [
+    "Dealing",
+    "explain",
+    "from_receipt",
+    "median_or_none",
+    "quality",
+    "read_findings",
+    "read_receipts",
+    "read_verdicts",
+]
 
 Source: TypeAlias = Literal["buyer", "validator"]
 
@@ -41,13 +50,16 @@ class Dealing:
     seconds: float | None
 
 
+def read_findings(folder: Path) -> list[dict[str, Any]]:
+    """What one validator found, as it stands in its `verdicts.jsonl`, oldest first."""
+    lines = map(json.loads, (folder / "verdicts.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == "verdict"]
+
+
 def read_verdicts(folder: Path) -> list[Dealing]:
     """The challenges in one validator's `verdicts.jsonl`."""
     dealings = []
-    for line in (folder / "verdicts.jsonl").read_text().splitlines():
-        found = json.loads(line)
-        if found["event"] != "verdict":
-            continue
+    for found in read_findings(folder):
         measures = found["measures"] or {}
         dealings.append(
             Dealing(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from tercet.cli.output import print_table
-from tercet.cli.record import Flow, MinerRecord, Record
+from tercet.cli.record import Books, Flow, MinerRecord, Record
 from tercet.cli.report.page import format_units
 from tercet.market import CREDIT, STAKE, Amount
 
-__all__ = ["print_record"]
+__all__ = ["print_books", "print_record"]
 
 COLUMNS = (
     "miner", "requests", "tokens", "quality", "first s", "answer s", "weight", "consensus", "credit", "TCT",
@@ -25,18 +25,21 @@ def print_record(record: Record, *, colour: bool) -> None:
         if miner.why:
             click.echo(f"{miner.name} {miner.story}. {miner.why}.")
     click.echo(f"\n{len(record.requests)} paid requests, {len(record.epochs)} epochs, {record.seconds:.0f} s.")
-    for flow in record.books.flows:
+    print_books(record.books, colour=colour)
+    click.echo(f"Report: {record.report}")
+
+
+def print_books(books: Books, *, colour: bool) -> None:
+    """What is off, and whether anything is."""
+    for flow in books.flows:
         if not flow.balanced:
             click.echo(f"OFF: {flow.name}: {_amount(flow, flow.left)} against {_amount(flow, flow.right)}.")
     words, tint = (
-        ("The books balance to the last unit", "green") if record.balanced else ("THE BOOKS DO NOT BALANCE", "red")
+        ("The books balance to the last unit", "green") if books.balanced else ("THE BOOKS DO NOT BALANCE", "red")
     )
-    count = f"{sum(f.balanced for f in record.books.flows)} of {len(record.books.flows)} sums agree"
-    supply = ", ".join(
-        _amount(flow, flow.right) for flow in record.books.flows if flow.name == "all balances = the supply"
-    )
+    count = f"{sum(flow.balanced for flow in books.flows)} of {len(books.flows)} sums agree"
+    supply = ", ".join(_amount(flow, flow.right) for flow in books.flows if flow.name == "all balances = the supply")
     click.secho(f"{words}: {count}; {supply} in all.", fg=tint if colour else None)
-    click.echo(f"Report: {record.report}")
 
 
 def _amount(flow: Flow, units: int) -> str:

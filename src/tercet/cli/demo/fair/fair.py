@@ -16,7 +16,7 @@ from statistics import fmean
 from tercet import __version__
 from tercet.chain.market import MarketContract
 from tercet.chain.registry import MarketParams
-from tercet.cli.demo.books import ChannelAccount, audit
+from tercet.cli.demo.books import ChannelAccount, audit, name_holders, read_channels
 from tercet.cli.demo.cast import Actor
 from tercet.cli.demo.curtain import Curtain, wind_clock
 from tercet.cli.demo.fair.record import FairRecord, MarketRecord, TraderRecord
@@ -27,8 +27,6 @@ from tercet.cli.record import Earned
 from tercet.cli.stage import COIN, Stage
 from tercet.client import Client, ClosedEpoch, connect
 from tercet.errors import UnreachableError, UsageError
-from tercet.nodes.buyer_book import BuyerBook
-from tercet.nodes.miner_book import MinerBook
 from tercet.subnets import load_mechanism
 from tercet.subnets.kit import Sandbox
 
@@ -39,14 +37,6 @@ STAKE_EACH, PRICE, BOND, REWARD = 1_000 * COIN, 10 * COIN, 1_000 * COIN, 100 * C
 PRICE_ROOM = 3
 ANSWER_SECONDS, JUDGE_SECONDS, READY_SECONDS = 40, 60, 240.0
 LOOK_SECONDS = 1.0
-_NEEDED = {
-    "inference": "xllamacpp",
-    "training": "torch",
-    "labelling": "sklearn",
-    "coding": "pytest",
-    "folding": "openmm",
-    "flops": "numpy",
-}
 
 
 @dataclass(slots=True)
@@ -90,7 +80,7 @@ class Fair:
             SandboxMissingError: strangers' code cannot be run here.
 
         """
-        missing = [stall.extra for stall in self.stalls if find_spec(_NEEDED[stall.subnet]) is None]
+        missing = [stall.subnet for stall in self.stalls if find_spec(stall.needs) is None]
         if missing:
             extras = ",".join(missing)
             raise UsageError(f"The fair needs what is not installed. Install it: pip install 'tercet[{extras}]'.")
@@ -159,9 +149,7 @@ class Fair:
             self._start(booth, self.stage.start_validator, booth.judge, [*_JUDGING, *booth.stall.judge])
         for booth in self.booths:
             for actor in booth.stall.miners:
-                words = list(actor.arguments)
-                if booth.stall.subnet == "training":
-                    words += ["-o", "store=http://127.0.0.1:{port}", "-o", "folder={home}/{name}"]
+                words = [*actor.arguments, *booth.stall.mine]
                 self._start(booth, self.stage.start_miner, booth.wallet(actor), words)
         children = [child for name, child in self.stage.crew.children.items() if name != "chain"]
         self.progress.say(f"{len(children)} miners and validators load what they need, each a process of its own.")
@@ -230,7 +218,8 @@ class Fair:
 
     async def _write_down(self, client: Client, started: str) -> FairRecord:
         accounts = await self._accounts(client)
-        books = await audit(client, [booth.market for booth in self.booths], await self._names(client), accounts)
+        markets = [booth.market for booth in self.booths]
+        books = await audit(client, markets, await name_holders(client, self.stage, markets), accounts)
         charged = {name: sum(a.earned for a in accounts if a.miner == name) for name in self.stage.keys}
         home = self.stage.home
         return FairRecord(
@@ -282,34 +271,15 @@ class Fair:
         events = client.events([booth.market], names=["MinerRegistered"])
         return {owners[event.fields["owner"]]: event.fields["uid"] async for event in events}
 
-    async def _names(self, client: Client) -> dict[str, str]:
-        ledger = client.ledger
-        names = {contract.address: contract.name.lower() for contract in (ledger.escrow, ledger.registry)}
-        for booth in self.booths:
-            for contract in await booth.market.contracts():
-                names[contract.address] = f"{booth.stall.subnet} {contract.name.lower()}"
-        people = {key.address: name for name, key in self.stage.keys.items()}
-        return {**names, self.stage.faucet().address: "faucet", **people}
-
     async def _accounts(self, client: Client) -> list[ChannelAccount]:
-        """Every channel as both of its ends have it in their own books."""
-        domain, home = client.ledger.deployment.domain, self.stage.home
-        owed: dict[bytes, tuple[int, int]] = {}
-        for booth in self.booths:
-            payer = self.stage.keys[f"{booth.judge}-payer"]
-            bought = BuyerBook(home / "validators" / booth.judge / "buyer.sqlite", domain, payer)
-            owed |= {account.channel: (account.debt.charged, account.debt.signed) for account in bought.accounts()}
-            bought.close()
-        found = []
-        for name in (booth.wallet(actor) for booth in self.booths for actor in booth.stall.miners):
-            book = MinerBook(home / "miners" / name / "vouchers.sqlite", domain)
-            for channel, account in book.channels().items():
-                charged, signed = owed.get(channel, (0, 0))
-                there = await client.ledger.escrow.channel(channel)
-                earned = account.standing.charged
-                found.append(ChannelAccount(name, earned, charged, signed, there.total_claimed, there.is_open))
-            book.close()
-        return found
+        home, keys = self.stage.home, self.stage.keys
+        buyers = {
+            keys[f"{booth.judge}-payer"]: home / "validators" / booth.judge / "buyer.sqlite" for booth in self.booths
+        }
+        miners = [booth.wallet(actor) for booth in self.booths for actor in booth.stall.miners]
+        return await read_channels(
+            client, buyers, {name: home / "miners" / name / "vouchers.sqlite" for name in miners}
+        )
 
 
 _JUDGING = (

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
-
-from tercet.cli.record import Books, Earned
+from tercet.cli.record import Books, Earned, Units, Value
 
 __all__ = ["FairRecord", "MarketRecord", "TraderRecord"]
 
-Units = Annotated[int, PlainSerializer(str, return_type=str)]
 
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TraderRecord(_Value):
+class TraderRecord(Value):
     """One miner."""
 
     name: str
@@ -37,7 +29,7 @@ class TraderRecord(_Value):
     """Why it earned no more; empty when there is nothing to say."""
 
 
-class MarketRecord(_Value):
+class MarketRecord(Value):
     """One market."""
 
     subnet: str
@@ -56,7 +48,7 @@ class MarketRecord(_Value):
     miners: list[TraderRecord]
 
 
-class FairRecord(_Value):
+class FairRecord(Value):
     """A whole run."""
 
     format: Literal["tercet-fair/1"] = "tercet-fair/1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tercet.cli.demo.fair.record import FairRecord
+from tercet.cli.demo.table import print_books
 from tercet.cli.output import print_table
 from tercet.cli.report import build_environment
 from tercet.cli.report.charts import Series, draw_bars
@@ -40,14 +41,8 @@ def print_fair(record: FairRecord, *, colour: bool) -> None:
         for miner in market.miners:
             if miner.why:
                 click.echo(f"  {miner.name} {miner.story}: {miner.why}.")
-    agree, flows = sum(flow.balanced for flow in record.books.flows), record.books.flows
-    for flow in flows:
-        if not flow.balanced:
-            click.echo(f"OFF: {flow.name}: {flow.left} against {flow.right}.")
-    words, tint = (
-        ("The books balance to the last unit", "green") if record.balanced else ("THE BOOKS DO NOT BALANCE", "red")
-    )
-    click.secho(f"\n{words}: {agree} of {len(flows)} sums agree.", fg=tint if colour else None)
+    click.echo()
+    print_books(record.books, colour=colour)
     click.echo(f"Report: {record.report}")
 
 

@@ -5,13 +5,13 @@ Knows how to read verdicts, not who runs what.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
 from tercet.cli.demo.cast import Actor
+from tercet.cli.demo.findings import read_findings
 
 __all__ = ["STALLS", "Deed", "Stall", "read_deeds"]
 
@@ -37,20 +37,22 @@ class Deed:
 
 def read_deeds(folder: Path) -> list[Deed]:
     """All that one validator found, oldest first; nothing while it has not written."""
-    deeds = []
     try:
-        lines = (folder / "verdicts.jsonl").read_text().splitlines()
+        found = read_findings(folder)
     except FileNotFoundError:
         return []
-    for line in lines:
-        told = json.loads(line)
-        if told["event"] == "verdict":
-            judged = told["kind"] == "judged"
-            measures = told["measures"] or {}
-            deeds.append(
-                Deed(told["uid"], told["epoch"], judged, told["score"], told["reason"], told["charged"], measures)
-            )
-    return deeds
+    return [
+        Deed(
+            uid=told["uid"],
+            epoch=told["epoch"],
+            answered=told["kind"] == "judged",
+            score=told["score"],
+            reason=told["reason"],
+            charged=told["charged"],
+            measures=told["measures"] or {},
+        )
+        for told in found
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Stall:
     """One market of the fair. In options `{home}`, `{name}` and `{port}` are filled in."""
 
     subnet: str
+    needs: str
+    """The module that the extra of the subnet's name brings."""
     unit: str
     """What one pays for, in the plural."""
     miners: Sequence[Actor]
@@ -69,8 +73,8 @@ class Stall:
     """Options of the subnet for miners and validator alike."""
     judge: Sequence[str] = ()
     """Words of `tercet validate` beyond what all validators get."""
-    extra: str = ""
-    """Of the package: what must be installed."""
+    mine: Sequence[str] = ()
+    """Words of `tercet mine` beyond what all miners get."""
 
 
 def _measured(name: str) -> Callable[[Deed], float]:
@@ -138,6 +142,7 @@ def _cheat(name: str, story: str) -> Actor:
 STALLS = (
     Stall(
         "inference",
+        "xllamacpp",
         "tokens",
         (
             Actor("server", "honest", "serves smol, as promised"),
@@ -147,10 +152,10 @@ STALLS = (
         _tell_tokens,
         rules=("model=smol",),
         judge=("-o", "positions=4"),
-        extra="inference",
     ),
     Stall(
         "training",
+        "torch",
         "nats",
         (
             Actor("trainer-1", "honest", "trains on the data it was assigned"),
@@ -161,10 +166,11 @@ STALLS = (
         _tell_loss,
         rules=("model=nano", "corpus=builtin"),
         judge=("-o", "serve=127.0.0.1:{port}", "-o", "folder={home}/training"),
-        extra="training",
+        mine=("-o", "store=http://127.0.0.1:{port}", "-o", "folder={home}/{name}"),
     ),
     Stall(
         "labelling",
+        "sklearn",
         "right labels",
         (
             Actor("knn", "honest", "labels digits with nearest neighbours", ("-o", "by=knn")),
@@ -174,10 +180,10 @@ STALLS = (
         lambda deed: deed.measures.get("items", 0.0) * deed.measures.get("accuracy", 0.0),
         _tell_labels,
         rules=("items=100",),
-        extra="labelling",
     ),
     Stall(
         "coding",
+        "pytest",
         "mended programs",
         (
             Actor("searcher", "honest", "tries to undo single edits until the tests pass"),
@@ -187,10 +193,10 @@ STALLS = (
         _tell_fixes,
         rules=("libraries=0", "seconds=20"),
         judge=("-o", "stock=2"),
-        extra="coding",
     ),
     Stall(
         "folding",
+        "openmm",
         "kJ/mol",
         (
             Actor("folder", "honest", "minimises and anneals"),
@@ -199,10 +205,10 @@ STALLS = (
         _measured("gain"),
         _tell_energies,
         rules=("shortest=5", "longest=6", "challenge_steps=1500"),
-        extra="folding",
     ),
     Stall(
         "flops",
+        "numpy",
         "GFLOP",
         (
             Actor("machine", "honest", "multiplies for as long as it is asked to"),
@@ -211,7 +217,6 @@ STALLS = (
         _operations,
         _tell_rates,
         rules=("size=tiny", "window=1", "kinds=float32,float64"),
-        extra="flops",
     ),
 )
 """Small enough for two cores together, and each with somebody who cheats."""
