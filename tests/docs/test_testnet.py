@@ -81,6 +81,9 @@ def test_a_reader_deploys_to_a_foreign_chain(foreign_chain: str, tmp_path: Path)
                 reader.environment["TERCET_CHAIN"] = foreign_chain
                 text = text.replace(exported[0], "")
             text = text.replace("tercet wallet new", "tercet wallet new --light")  # a second of scrypt for each command
+            text = text.replace(
+                "--commit 600 --reveal 300", "--commit 60 --reveal 30"
+            )  # and a judge asks within one epoch
             reader.follow(Block(block.line, kind, text))
             if "wallet new" in text:
                 wallets = json_of(reader, "wallet", "list")["wallets"]
@@ -89,7 +92,7 @@ def test_a_reader_deploys_to_a_foreign_chain(foreign_chain: str, tmp_path: Path)
         assert json_of(reader, "chain", "show")["chain_id"] == CHAIN_ID
         shown = json_of(reader, "market", "show", "--market", "echo")
         assert [len(list(shown[name])) for name in ("miners", "validators")] == [1, 1]  # type: ignore[call-overload]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not [e for e in json_of(reader, "ledger", "events")["events"] if e["name"] == "ChannelOpened"]:  # type: ignore[attr-defined]
             assert time.monotonic() < deadline, "the judge has asked nobody"
             time.sleep(1)
