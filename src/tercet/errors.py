@@ -15,6 +15,12 @@ Callers catch the base of what they did; people read the leaf.
     ├── WireError                a request or an answer that cannot be trusted      exit 1
     │   ├── RefusalError         a server's typed no: code, retry_after
     │   └── MinerError           an exchange with a miner failed: one leaf for each reason
+    ├── SwarmError               a run of agents cannot go on                       exit 1
+    │   ├── PlanError            a plan that cannot be run
+    │   ├── GoalError            the goal was not met: why, and what is left
+    │   └── JournalError         the journal cannot be read or written
+    │       ├── DamagedJournalError     it was changed after it was written
+    │       └── RunLockedError          another process works on the run
     └── SubnetError              the work itself failed                             exit 1
         ├── TaskError            a task that no honest miner could answer
         ├── SubmissionError      what a miner sent is not what was asked for
@@ -358,3 +364,35 @@ class ModelUnreachableError(ModelError):
     """A model is not in the cache, and there is nowhere to fetch it from."""
 
     exit_code = 4
+
+
+# swarm
+
+
+class SwarmError(TercetError):
+    """A run of agents cannot go on."""
+
+
+class PlanError(SwarmError):
+    """A plan that cannot be run: a cycle, an unknown need, more money than there is."""
+
+
+class GoalError(SwarmError):
+    """The goal was not met."""
+
+
+class JournalError(SwarmError):
+    """The journal cannot be read or written."""
+
+
+class DamagedJournalError(JournalError):
+    """The journal was changed after it was written."""
+
+    def __init__(self, message: str, seq: int) -> None:
+        super().__init__(message)
+        self.seq = seq
+        """The first event that does not follow."""
+
+
+class RunLockedError(JournalError):
+    """Another process works on the run."""
