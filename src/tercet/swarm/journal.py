@@ -197,8 +197,8 @@ class Journal:
             try:
                 db.execute("BEGIN IMMEDIATE")
                 db.executemany(
-                    f"INSERT INTO events ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)",
-                    [_row(event) for event, _ in batch],  # noqa: S608 - constant
+                    f"INSERT INTO events ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)",  # noqa: S608 - constant columns
+                    [_row(event) for event, _ in batch],
                 )
                 db.execute("COMMIT")
             except sqlite3.Error as error:
