@@ -1,0 +1,479 @@
+"""What a run looks like now, folded from its journal. Values only: `ps`, `top`, `why`, the inbox and the kernel read it.
+
+Whatever an event does not say stays as it was, and what this module does not know it passes over: a journal that a newer
+Tercet wrote can still be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypeAlias, cast
+
+from tercet.swarm.journal import Event
+
+__all__ = [
+    "AgentState",
+    "AgentView",
+    "ArtefactView",
+    "AskView",
+    "BudgetView",
+    "CallView",
+    "CrewView",
+    "Folding",
+    "RunState",
+    "RunView",
+    "Spent",
+    "StateOfRun",
+    "TaskState",
+    "TaskView",
+    "fold",
+    "node_of",
+]
+
+StateOfRun: TypeAlias = Literal[
+    "planning", "waiting", "running", "paused", "stopped", "done", "failed", "out_of_budget"
+]
+AgentState: TypeAlias = Literal["idle", "working", "waiting", "paused", "killed", "stuck", "done"]
+TaskState: TypeAlias = Literal["pending", "running", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What calls of a model used, added up."""
+
+    calls: int = 0
+    prompt: int = 0
+    """Tokens read."""
+    completion: int = 0
+    """Tokens written."""
+    charged: int = 0
+    """Credit units."""
+    seconds: float = 0.0
+
+    def plus(self, call: CallView) -> Spent:
+        """One more call."""
+        return Spent(
+            self.calls + 1,
+            self.prompt + call.prompt,
+            self.completion + call.completion,
+            self.charged + call.charged,
+            self.seconds + call.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """What a node of the budget tree may use; None is no bound of its own."""
+
+    credit: int | None = None
+    """Credit units (1 credit = 10^6)."""
+    tokens: int | None = None
+    seconds: float | None = None
+    attention: float | None = None
+    """Decisions of the person in an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallView:
+    """The receipt of one call of a model."""
+
+    id: str
+    node: str
+    """Who asked, as a path in the budget tree, such as `run/repair/coder-1`."""
+    task: str = ""
+    step: str = ""
+    model: str = ""
+    status: str = ""
+    prompt: int = 0
+    completion: int = 0
+    charged: int = 0
+    seconds: float = 0.0
+    upstream: Mapping[str, Any] = field(default_factory=dict)
+    """The market's receipt, miner and operator, where the call went to a market."""
+    time_ms: int = 0
+
+    @property
+    def agent(self) -> str:
+        """Id of the agent that asked; empty when the run itself did."""
+        return self.node.rpartition("/")[2] if self.node.count("/") == 2 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """The run itself."""
+
+    goal: str = ""
+    dir: str = ""
+    budget: int = 0
+    """Credit units it started with."""
+    gateway: str = ""
+    model: str = ""
+    agents: int = 0
+    """The most that work at once."""
+    state: StateOfRun = "planning"
+    why: str = ""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    planned_by: str = ""
+    approved_by: str = ""
+    """Empty until somebody, or a policy, agreed to the plan."""
+    started_ms: int = 0
+    ended_ms: int = 0
+    """0 while it goes on."""
+    status: str = ""
+    """How it ended: done, failed, out_of_budget, stopped."""
+    returned: int = 0
+    """Credit units that were left when it ended."""
+    last_ms: int = 0
+    """Of the newest event."""
+    seq: int = 0
+    """Of the newest event."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrewView:
+    """A crew."""
+
+    name: str
+    lead: str = ""
+    members: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """An agent."""
+
+    id: str
+    role: str = ""
+    kind: str = "model"
+    """model, tool (a program that searches) or foreign."""
+    crew: str = ""
+    model: str = ""
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    state: AgentState = "idle"
+    why: str = ""
+    task: str = ""
+    """What it works on now."""
+    node: str = ""
+    since_ms: int = 0
+    """When its state changed last."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task of the plan."""
+
+    id: str
+    title: str = ""
+    role: str = ""
+    crew: str = ""
+    needs: Sequence[str] = ()
+    budget: int = 0
+    state: TaskState = "pending"
+    attempt: int = 0
+    """The number of the newest one, from 1; 0 before the first."""
+    agent: str = ""
+    why: str = ""
+    tested: int = 0
+    """How often its done-test ran."""
+    passed: bool = False
+    """What the done-test said last."""
+    detail: str = ""
+    """What it printed last, shortened."""
+    artefacts: Sequence[Mapping[str, Any]] = ()
+    started_ms: int = 0
+    ended_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ArtefactView:
+    """A file that the run made or changed."""
+
+    path: str
+    sha256: str = ""
+    bytes: int = 0
+    agent: str = ""
+    task: str = ""
+    steps: Sequence[str] = ()
+    receipts: Sequence[str] = ()
+    """Ids of the calls that went into it."""
+    claims: Sequence[str] = ()
+    by: str = ""
+    """How it was found: search, model, program, scripted."""
+    time_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AskView:
+    """A question for the person that is not answered yet."""
+
+    id: str
+    card: Mapping[str, Any]
+    raised_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """All of it, as of event `run.seq`."""
+
+    run: RunView = field(default_factory=RunView)
+    crews: Mapping[str, CrewView] = field(default_factory=dict)
+    agents: Mapping[str, AgentView] = field(default_factory=dict)
+    tasks: Mapping[str, TaskView] = field(default_factory=dict)
+    artefacts: Mapping[str, ArtefactView] = field(default_factory=dict)
+    """By path; a later one replaces an earlier one."""
+    calls: Mapping[str, CallView] = field(default_factory=dict)
+    budgets: Mapping[str, BudgetView] = field(default_factory=dict)
+    """By node, what was added included."""
+    asks: Mapping[str, AskView] = field(default_factory=dict)
+    by_node: Mapping[str, Spent] = field(default_factory=dict)
+    """What each node spent, all below it included; only nodes that spent something."""
+
+    def spent(self, node: str = "run") -> Spent:
+        """What a node and all below it spent."""
+        return self.by_node.get(node, _NOTHING)
+
+    def calls_of(self, agent: str = "", task: str = "") -> list[CallView]:
+        """The calls of an agent, for a task, or both."""
+        return [
+            call
+            for call in self.calls.values()
+            if (not agent or call.agent == agent) and (not task or call.task == task)
+        ]
+
+
+_NOTHING = Spent()
+
+
+def node_of(crew: str = "", agent: str = "") -> str:
+    """The path in the budget tree of the run, a crew, or an agent of it."""
+    return "/".join(part for part in ("run", crew, agent) if part)
+
+
+def fold(events: Iterable[Event]) -> RunState:
+    """The state after these events, which are in order and begin at the first."""
+    folding = Folding()
+    for event in events:
+        folding.take(event)
+    return folding.state()
+
+
+class Folding:
+    """A fold that goes on as events come, for whoever watches."""
+
+    def __init__(self) -> None:
+        self.run = RunView()
+        self.crews: dict[str, CrewView] = {}
+        self.agents: dict[str, AgentView] = {}
+        self.tasks: dict[str, TaskView] = {}
+        self.artefacts: dict[str, ArtefactView] = {}
+        self.calls: dict[str, CallView] = {}
+        self.budgets: dict[str, BudgetView] = {}
+        self.asks: dict[str, AskView] = {}
+        self.by_node: dict[str, Spent] = {}
+
+    def take(self, event: Event) -> None:
+        """One more event."""
+        first = self.run.started_ms or event.time_ms
+        self.run = replace(self.run, seq=event.seq, last_ms=event.time_ms, started_ms=first)
+        handler = _HANDLERS.get(event.kind)
+        if handler is not None and isinstance(event.body, Mapping):
+            handler(self, event)
+
+    def state(self) -> RunState:
+        """What it is now; later events do not change it."""
+        return RunState(
+            self.run,
+            dict(self.crews),
+            dict(self.agents),
+            dict(self.tasks),
+            dict(self.artefacts),
+            dict(self.calls),
+            dict(self.budgets),
+            dict(self.asks),
+            dict(self.by_node),
+        )
+
+
+def _known(view: type, body: Mapping[str, Any], *but: str) -> dict[str, Any]:
+    """Of an event's body, what a view has a field for."""
+    names = {each.name for each in fields(view)} - set(but)
+    return {name: value for name, value in body.items() if name in names and value is not None}
+
+
+def _started(it: Folding, event: Event) -> None:
+    it.run = replace(it.run, **_known(RunView, event.body, "state", "seq"), started_ms=event.time_ms)
+
+
+def _planned(it: Folding, event: Event) -> None:
+    plan = event.body.get("plan", {})
+    it.run = replace(it.run, plan=plan, planned_by=str(event.body.get("by", "")))
+    it.tasks = {
+        name: it.tasks.get(name, TaskView(name)) for name in (str(task.get("id", "")) for task in plan.get("tasks", ()))
+    }
+    for task in plan.get("tasks", ()):
+        view = it.tasks[str(task.get("id", ""))]
+        it.tasks[view.id] = replace(view, **_known(TaskView, task, "id", "done", "state"))
+
+
+def _approved(it: Folding, event: Event) -> None:
+    it.run = replace(it.run, approved_by=str(event.body.get("by", "")))
+
+
+def _run_state(it: Folding, event: Event) -> None:
+    it.run = replace(
+        it.run,
+        state=cast("StateOfRun", event.body.get("state", it.run.state)),
+        why=str(event.body.get("why", "")),
+        ended_ms=0,
+        status="",
+    )
+
+
+def _ended(it: Folding, event: Event) -> None:
+    status = str(event.body.get("status", ""))
+    it.run = replace(
+        it.run,
+        status=status,
+        state=cast("StateOfRun", status or it.run.state),
+        why=str(event.body.get("why", "")),
+        returned=int(event.body.get("returned", 0)),
+        ended_ms=event.time_ms,
+    )
+
+
+def _crew(it: Folding, event: Event) -> None:
+    name = str(event.body.get("crew", ""))
+    it.crews[name] = CrewView(name, str(event.body.get("lead", "")), tuple(event.body.get("members", ())))
+
+
+def _agent(it: Folding, event: Event) -> None:
+    name = str(event.body.get("agent", ""))
+    view = AgentView(name, **_known(AgentView, event.body, "id", "state"), since_ms=event.time_ms)
+    it.agents[name] = replace(view, node=view.node or node_of(view.crew, name))
+
+
+def _agent_state(it: Folding, event: Event) -> None:
+    name = str(event.body.get("agent", ""))
+    view = it.agents.get(name, AgentView(name))
+    state = cast("AgentState", event.body.get("state", view.state))
+    task = event.task if state in {"working", "waiting", "paused", "stuck"} and event.task else ""
+    it.agents[name] = replace(
+        view,
+        state=state,
+        why=str(event.body.get("why", "")),
+        task=task or (view.task if state in {"waiting", "paused", "stuck"} else ""),
+        since_ms=event.time_ms,
+    )
+
+
+def _task(it: Folding, event: Event) -> TaskView:
+    return it.tasks.get(event.task, TaskView(event.task))
+
+
+def _task_started(it: Folding, event: Event) -> None:
+    view = _task(it, event)
+    it.tasks[event.task] = replace(
+        view,
+        state="running",
+        attempt=int(event.body.get("attempt", view.attempt)),
+        agent=str(event.body.get("agent", view.agent)),
+        why="",
+        started_ms=view.started_ms or event.time_ms,
+        ended_ms=0,
+    )
+
+
+def _task_tested(it: Folding, event: Event) -> None:
+    view = _task(it, event)
+    it.tasks[event.task] = replace(
+        view,
+        tested=view.tested + 1,
+        passed=bool(event.body.get("ok")),
+        detail=str(event.body.get("detail", "")),
+    )
+
+
+def _task_done(it: Folding, event: Event) -> None:
+    artefacts = tuple(event.body.get("artefacts", ()))
+    it.tasks[event.task] = replace(_task(it, event), state="done", artefacts=artefacts, ended_ms=event.time_ms)
+
+
+def _task_failed(it: Folding, event: Event) -> None:
+    final = bool(event.body.get("final"))
+    it.tasks[event.task] = replace(
+        _task(it, event),
+        state="failed" if final else "pending",
+        why=str(event.body.get("why", "")),
+        ended_ms=event.time_ms if final else 0,
+    )
+
+
+def _call(it: Folding, event: Event) -> None:
+    body = event.body
+    call = CallView(
+        str(body.get("id", event.seq)),
+        str(body.get("agent", "run")),
+        **_known(CallView, body, "id", "node", "agent", "time_ms", "task"),
+        task=str(body.get("task") or event.task),
+        time_ms=event.time_ms,
+    )
+    it.calls[call.id] = call
+    parts = call.node.split("/")
+    for depth in range(1, len(parts) + 1):
+        node = "/".join(parts[:depth])
+        it.by_node[node] = it.by_node.get(node, _NOTHING).plus(call)
+
+
+def _artefact(it: Folding, event: Event) -> None:
+    view = ArtefactView(
+        **{"path": "", **_known(ArtefactView, event.body, "time_ms", "task")}, task=event.task, time_ms=event.time_ms
+    )
+    it.artefacts[view.path] = view
+
+
+def _budget_set(it: Folding, event: Event) -> None:
+    it.budgets[str(event.body.get("node", ""))] = BudgetView(**_known(BudgetView, event.body))
+
+
+def _budget_added(it: Folding, event: Event) -> None:
+    node = str(event.body.get("node", ""))
+    old = it.budgets.get(node, BudgetView())
+    more = _known(BudgetView, event.body)
+    it.budgets[node] = replace(
+        old, **{name: getattr(old, name) + value for name, value in more.items() if getattr(old, name) is not None}
+    )
+
+
+def _asked(it: Folding, event: Event) -> None:
+    card = event.body.get("card", {})
+    name = str(card.get("id", event.seq))
+    it.asks[name] = AskView(name, card, event.time_ms)
+
+
+def _answered(it: Folding, event: Event) -> None:
+    card = event.body.get("card", "")
+    it.asks.pop(str(card.get("id", "")) if isinstance(card, Mapping) else str(card), None)
+
+
+_HANDLERS: Mapping[str, Callable[[Folding, Event], None]] = {
+    "run.started": _started,
+    "run.planned": _planned,
+    "run.approved": _approved,
+    "run.state": _run_state,
+    "run.ended": _ended,
+    "crew.formed": _crew,
+    "agent.started": _agent,
+    "agent.state": _agent_state,
+    "task.started": _task_started,
+    "task.tested": _task_tested,
+    "task.done": _task_done,
+    "task.failed": _task_failed,
+    "call": _call,
+    "artefact": _artefact,
+    "budget.set": _budget_set,
+    "budget.added": _budget_added,
+    "ask.raised": _asked,
+    "ask.answered": _answered,
+    "ask.defaulted": _answered,
+}
