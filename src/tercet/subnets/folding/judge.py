@@ -17,6 +17,7 @@ import numpy as np
 
 from tercet.errors import SubmissionError
 from tercet.market import Verdict
+from tercet.market.text import decode_json
 from tercet.subnets.folding.molecule import MAX_ATOMS, Coordinates, FoldTask
 from tercet.subnets.folding.physics import Physics
 from tercet.subnets.folding.shape import find_fault, likeness, rmsd
@@ -209,10 +210,7 @@ def _write_opening(fold: Fold, **more: float) -> str:
 
 def _read_opening(text: str) -> Mapping[str, float]:
     """The numbers in a stranger's opening; others are left out."""
-    try:
-        found = json.loads(text) if len(text) < 1000 else None
-    except ValueError:
-        found = None
+    found = decode_json(text) if len(text) < 1000 else None
     if not isinstance(found, dict):
         return {}
     return {name: float(x) for name, x in found.items() if type(x) in (int, float) and abs(x) < 1e12}
