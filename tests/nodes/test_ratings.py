@@ -20,8 +20,8 @@ from tercet.nodes.scores import Finding
 KEY = Key(b"\x07" * 32)
 
 
-def found(rate: float, at: float, uid: int = 1, generation: int = 1, **verdict: Any) -> Finding:
-    measures = {"rate_float32": rate, "link_bytes_per_second": 5.5, "claimed_cores": 2.0, "claimed_load": at / 10}
+def found(rate: float, at: float, uid: int = 1, generation: int = 1, kind: str = "float32", **verdict: Any) -> Finding:
+    measures = {f"rate_{kind}": rate, "link_bytes_per_second": 5.5, "claimed_cores": 2.0, "claimed_load": at / 10}
     return Finding(3, uid, generation, "judged", Verdict(0.5, "", measures, **verdict), at=at)
 
 
@@ -59,6 +59,26 @@ def test_the_last_readings_of_one_tenant_count(tmp_path: Path) -> None:
     assert [reading.at for reading in record.readings] == [2, 3, 4]
     assert (record.failed, record.cores, record.load_milli) == (1, 2, 400)
     assert record.readings[-1].evidence == hashlib.sha256(log.read_bytes().splitlines()[-2]).digest()
+
+
+def test_a_kind_that_is_measured_rarely_is_reached(tmp_path: Path) -> None:
+    """However many readings of another kind are newer."""
+    log = written(tmp_path, found(7, 1, kind="int8"), *(found(rate, rate) for rate in range(2, 7)))
+    record = read_record(log, 1, 1, last=2)
+    assert [(reading.kind, reading.rate) for reading in record.readings] == [
+        ("int8", 7),
+        ("float32", 5),
+        ("float32", 6),
+    ]
+
+
+def test_failures_before_the_first_reading_that_counts_are_forgiven(tmp_path: Path) -> None:
+    """As the readings of their time are forgotten; those since then count."""
+    wrong = [Finding(3, 1, 1, "judged", Verdict(0.0, "the product is wrong"), at=at) for at in (1.5, 2.5, 3.5)]
+    log = written(tmp_path, found(1, 1), wrong[0], found(2, 2), wrong[1], found(3, 3), wrong[2])
+    assert read_record(log, 1, 1, last=1).failed == 1
+    assert read_record(log, 1, 1, last=2).failed == 2
+    assert read_record(log, 1, 1, last=3).failed == 3
 
 
 def test_junk_in_a_log_is_passed_over(tmp_path: Path) -> None:

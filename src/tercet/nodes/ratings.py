@@ -52,23 +52,23 @@ def read_record(verdicts: Path, uid: int, generation: int, last: int) -> Record:
 
     """
     record, counts = Record(), dict[str, int]()
+    failures = 0  # counts once a reading before them does: what is older than all that count belongs to no rating
     for line, said in _backwards(verdicts):
         if (said.get("event"), said.get("uid"), said.get("generation")) != ("verdict", uid, generation):
             continue
         measures = said.get("measures") or {}
         kind = next((name.removeprefix(RATE) for name in measures if name.startswith(RATE)), "")
         if not kind:
-            record.failed += 1
+            failures += 1
         elif counts.get(kind, 0) < last:
             counts[kind] = counts.get(kind, 0) + 1
+            record.failed, failures = record.failed + failures, 0
             rate, link = round(measures[RATE + kind]), round(measures.get("link_bytes_per_second", 0))
             evidence = hashlib.sha256(line).digest()
             record.readings.insert(0, Reading(kind, rate, link, int(said["at"]), evidence))
             record.cores = record.cores or int(measures.get("claimed_cores", 0))
             record.load_milli = max(record.load_milli, round(1000 * measures.get("claimed_load", 0)))
             record.steal_milli = max(record.steal_milli, round(1000 * measures.get("claimed_steal", 0)))
-        elif all(count >= last for count in counts.values()):
-            break
     if not record.readings:
         raise RatingError(
             f"{str(verdicts)!r} has no measurement of miner {uid}. Validate a flops market for an epoch, or name its "
