@@ -36,6 +36,14 @@ async def added(bench: Bench, drawn: Drawn, code: str) -> Verdict:
     return await verdict_on(bench, drawn, build_diff(files, {**files, "words.py": files["words.py"] + code}))
 
 
+async def test_two_judges_find_the_same_hashes(bench: Bench) -> None:
+    """What follows from the order of a set is an answer like any other."""
+    source = "def order(text):\n    return hash(text), list({text, *text})\n"
+    one, other = [await bench.run_probes(source, "order", [["a"], ["tercet"]]) for _ in range(2)]
+    assert one == other
+    assert all(line.startswith("= ") for line in one)
+
+
 @pytest.mark.parametrize("kind", ["functions", "libraries"])
 async def test_the_original_earns_everything_and_a_late_one_less(
     kind: str, request: pytest.FixtureRequest, bench: Bench

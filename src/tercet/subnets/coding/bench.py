@@ -152,8 +152,6 @@ class Bench:
         order = json.dumps({"nonce": nonce, "trace": trace}) + "\n"
         environment = {
             "PYTHONPATH": f"{_LENT}:/w",
-            "PYTHONHASHSEED": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
             "LC_ALL": "C.UTF-8",
             **environment,
         }
@@ -196,7 +194,7 @@ class Bench:
             binary,
             ["python3", "-B", f"{_LENT}/batch.py"],
             json.dumps(order).encode(),
-            {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": "/w"},
+            {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": "/w"},
             replace(TEST_LIMITS, wall_seconds=wall, cpu_seconds=int(wall)),
         )
         counts = [(-1, -1)] * len(candidates)
@@ -213,9 +211,9 @@ class Bench:
         outcome = await self._run(
             {"solution.py": source},
             {},
-            ["python3", "-I", "-B", f"{_LENT}/probe.py"],
+            ["python3", "-s", "-B", f"{_LENT}/probe.py"],  # with -I, hashes would be drawn anew in each run
             lines.encode(),
-            {"PYTHONHASHSEED": "0"},
+            {},
             _PROBE_LIMITS,
         )
         told = outcome.stdout.decode(errors="replace").splitlines()
@@ -224,7 +222,7 @@ class Bench:
 
     async def shell(self, command: str, folder: Path, limits: Limits = TEST_LIMITS) -> Outcome:
         """Run a shell command in a folder; what it changes there stays."""
-        environment = {"PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8", "PAGER": "cat"}
+        environment = {"LC_ALL": "C.UTF-8", "PAGER": "cat"}
         outcome = await self._sandbox.run(["sh", "-c", command], folder, limits=limits, environment=environment)
         self.cpu_seconds += outcome.cpu_seconds
         return outcome
