@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from tercet.errors import SubnetError
 from tercet.subnets.training.data import Corpus
 from tercet.subnets.training.inner import FEEDBACK, Inner, Learner, Memory
-from tercet.subnets.training.parallel import TorchrunLearner
+from tercet.subnets.training.parallel import TorchrunLearner, main
 from tercet.subnets.training.setting import Setting
 
 
@@ -62,6 +66,30 @@ def test_two_processes_train_as_one(parallel: str, setting: Setting, corpus: Cor
         assert np.abs(alone - together).max() < 1e-5 < np.abs(alone).max()
         assert two.loss == pytest.approx(one.loss, abs=1e-5)
     assert np.allclose(one.remember().second, two.remember().second, atol=1e-8)
+
+
+class _OneProcess(TorchrunLearner):
+    """Its loop runs here, as the only process of its group."""
+
+    def _run(self, folder: Path) -> None:
+        main(folder)
+
+
+def test_each_process_takes_the_threads_it_may(
+    setting: Setting, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+    before = torch.get_num_threads()
+    try:
+        _OneProcess.build(setting, Inner(), "", 1, "ddp", 3).improve(setting.start, batches(corpus, b"a", 1))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(setting: Setting, corpus: Corpus) -> None:

@@ -138,7 +138,7 @@ class Training:
         learner = (
             Learner(setting.trainee, setting.codec, inner)
             if self._processes == 1
-            else TorchrunLearner.build(setting, inner, self._base, self._processes, self._parallel)
+            else TorchrunLearner.build(setting, inner, self._base, self._processes, self._parallel, self._threads)
         )
         stores = [open_store(place.strip()) for place in self._store.split(",") if place.strip()]
         return Trainer(setting, learner, stores, self._corpus, self._behaviour, self._folder)

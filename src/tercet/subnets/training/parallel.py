@@ -49,14 +49,18 @@ class TorchrunLearner(Learner):
     base: str = ""
     processes: int = 2
     parallel: str = "ddp"
+    threads: int = 1
+    """Of the CPU, in each process."""
     moments: tuple[Vector, Vector] = field(init=False, repr=False)
 
     @classmethod
-    def build(cls, setting: Setting, inner: Inner, base: str, processes: int, parallel: str) -> TorchrunLearner:
+    def build(
+        cls, setting: Setting, inner: Inner, base: str, processes: int, parallel: str, threads: int = 1
+    ) -> TorchrunLearner:
         """For `processes` on this machine."""
-        return cls(
-            setting.trainee, setting.codec, inner, setting=setting, base=base, processes=processes, parallel=parallel
-        )
+        learner = cls(setting.trainee, setting.codec, inner, setting=setting, base=base, processes=processes)
+        learner.parallel, learner.threads = parallel, threads
+        return learner
 
     def __post_init__(self) -> None:
         """Nothing was learned yet."""
@@ -91,6 +95,7 @@ class TorchrunLearner(Learner):
                 "inner": asdict(self.inner),
                 "steps": self.steps,
                 "parallel": self.parallel,
+                "threads": self.threads,
             }
             (folder / "order.json").write_text(json.dumps(order))
             self._run(folder)
@@ -126,7 +131,7 @@ def main(folder: Path) -> None:
     distributed.init_process_group("nccl" if gpu else "gloo")
     try:
         rank, world = distributed.get_rank(), distributed.get_world_size()
-        setting = build_setting(Rules(**order["rules"]), order["base"])
+        setting = build_setting(Rules(**order["rules"]), order["base"], order["threads"])
         setting.trainee.load(given["theta"])
         module = setting.trainee.module
         if gpu:
