@@ -32,11 +32,14 @@ class Scripted:
         self.keys: list[str] = []
         self.status = 200
         self.url = ""
+        self.raw = ""
 
     async def chat(self, request: web.Request) -> web.Response:
         self.asked.append(await request.json())
         self.keys.append(request.headers.get("Authorization", ""))
         text = self.replies.pop(0) if self.replies else "no idea"
+        if self.raw:
+            return web.Response(text=self.raw, status=self.status)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
@@ -115,17 +118,18 @@ async def test_the_sampler_asks_afresh_until_the_tests_pass(
     assert "clamp_sum" in scripted.asked[0]["messages"][1]["content"]
 
 
-@pytest.mark.parametrize("status", [402, 429, 500])
-async def test_a_sampler_whose_model_fails_gives_up(
-    status: int, scripted: Scripted, functions: Corpus, bench: Bench
+@pytest.mark.parametrize(("status", "raw"), [(402, ""), (429, ""), (500, ""), (200, "[" * 50_000), (200, "7")])
+async def test_a_sampler_whose_model_fails_gives_up_and_says_why(
+    status: int, raw: str, scripted: Scripted, functions: Corpus, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     problem, _ = await problem_of(functions, bench, 1)
-    scripted.status = status
+    scripted.status, scripted.raw = status, raw
     sampler = Sampler(GatewayChat(scripted.url, "any", ""), samples=5)
     await sampler.open()
     assert await sampler.solve(problem, 60.0) == ""
     await sampler.close()
     assert len(scripted.asked) == 1
+    assert "sampler.no_model" in caplog.text
 
 
 def say(command: str) -> str:
@@ -189,6 +193,16 @@ async def test_an_agent_works_in_the_sandbox_and_its_change_is_sent_when_the_tes
     assert "def clamp_sum" in seen
     assert "agents-key" not in seen
     assert str(Path.home()) not in seen
+
+
+async def test_an_agent_that_speaks_nonsense_is_ended(functions: Corpus, bench: Bench, tmp_path: Path) -> None:
+    """Nested beyond what a parser takes, or no object: as if it had died."""
+    for line in ("[" * 50_000, "7", '{"command"'):
+        python = tmp_path / "python"
+        python.write_text(f"#!/bin/sh\nread order\necho '{line}'\nread nothing\n")
+        python.chmod(0o755)
+        problem, _ = await problem_of(functions, bench, 1)
+        assert await SweAgent(str(python), "http://nowhere", "any", "").solve(problem, 20.0) == ""
 
 
 async def test_an_agent_that_is_not_installed_is_told_how_to(scripted: Scripted) -> None:

@@ -1,7 +1,7 @@
 """Mend a program by asking a language model for the suspicious function anew, until an answer passes the tests.
 
-Every try starts afresh: telling a small model what was wrong with its last try helped in none of eleven cases
-(research on the shipped models), another sample often does. The model is behind any OpenAI-compatible URL, such as a
+Every try starts afresh: a small model that is told what was wrong with its last try tends to repeat it, while another
+sample may differ. The model is behind any OpenAI-compatible URL, such as a
 gateway that pays for it, or in a process of our own.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import json
+import logging
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,14 @@ from typing import Protocol
 import aiohttp
 
 from tercet.errors import SubnetError, TaskError
+from tercet.market.text import decode_json
 from tercet.subnets.coding.miners.solver import Function, Problem, suspicious_functions
 from tercet.subnets.inference import find_model
 from tercet.subnets.inference.serve import ModelServer
 
 __all__ = ["Chat", "ChatError", "GatewayChat", "LocalChat", "Sampler"]
+
+log = logging.getLogger(__name__)
 
 _SYSTEM = (
     "You repair Python functions. Answer with the whole corrected function in one ```python block, and nothing else."
@@ -93,11 +96,11 @@ class GatewayChat:
                 raw = await _read(response)
                 if response.status != 200:
                     raise ChatError(f"{self._url} answered {response.status}: {raw[:200].decode(errors='replace')}")
-                reply = json.loads(raw)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise ChatError(
                 f"{self._url} does not answer: {type(error).__name__}. Check the URL, which ends in /v1."
             ) from error
+        reply = decode_json(raw)
         try:
             return str(reply["choices"][0]["message"]["content"] or "")
         except (KeyError, IndexError, TypeError):
@@ -164,8 +167,11 @@ class Sampler:
         try:
             async with asyncio.timeout(seconds):
                 return await self._sample(problem)
-        except (TimeoutError, ChatError):
-            return ""
+        except TimeoutError:
+            log.info("sampler.stopped seconds=%g asked=%d", seconds, self.asked)
+        except ChatError as error:
+            log.warning("sampler.no_model why=%s", error)
+        return ""
 
     async def _sample(self, problem: Problem) -> str:
         report = await problem.run(problem.files, trace=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tercet.errors import SubnetError
+from tercet.market.text import decode_json
 from tercet.subnets.coding.bench import write_files
 from tercet.subnets.coding.miners.solver import Problem
 
@@ -118,9 +119,11 @@ class SweAgent:
             process.stdin.write(json.dumps(said).encode() + b"\n")
             await process.stdin.drain()
             try:
-                line = json.loads(await process.stdout.readline() or b"{}")
-            except ValueError:
-                return
+                line = decode_json(await process.stdout.readline())
+            except ValueError:  # longer than `_MAX_LINE`
+                line = None
+            if not isinstance(line, dict):
+                line = {}
             if "command" not in line:
                 log.info("swe.ended status=%r why=%r", line.get("end", "died"), line.get("why", ""))
                 return
