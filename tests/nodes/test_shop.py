@@ -22,7 +22,7 @@ from tercet.errors import (
 from tercet.market import Receipt, Task, Usage
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.miner import Miner
-from tercet.nodes.shop import Shop
+from tercet.nodes.shop import Purchase, Shop
 from tercet.subnets import Mechanism, Piece
 from tercet.subnets.echo import Echo
 
@@ -82,12 +82,12 @@ class Street:
 
     @contextlib.asynccontextmanager
     async def shop(
-        self, key: Key | None = None, *, deposit: int = 100_000, folder: str = "shop"
+        self, key: Key | None = None, *, deposit: int = 100_000, folder: str = "shop", kind: type[Shop] = Shop
     ) -> AsyncIterator[Shop]:
         stage, key = self.stage, key or await self.stage.key(credit=10**9)
         market = stage.ledger.market(stage.town.market)
         state = stage.folder / folder
-        async with Shop.open(Client(stage.ledger), market, Echo(), key, state, deposit=deposit) as shop:
+        async with kind.open(Client(stage.ledger), market, Echo(), key, state, deposit=deposit) as shop:
             yield shop
 
     async def buy(self, shop: Shop, task: Task | None = None, *, budget: int = 10 * PAID, **options: Any) -> Any:
@@ -223,6 +223,32 @@ async def test_several_answers_come_from_different_miners_within_one_budget(stre
         assert len(bought) == 3
         few = await shop.buy_many(HELLO, 3, budget=2 * PAID, deadline_seconds=20, avoid=avoid)
         assert len({one.uid for one in few}) == 2
+
+
+class Clumsy(Shop):
+    """Stumbles over its own feet with one miner."""
+
+    stumbles_at = 0
+
+    async def _try(self, lane: Any, quote: Any) -> Purchase:
+        if quote.miner.uid == self.stumbles_at:
+            raise ZeroDivisionError("our own mistake")
+        return await super()._try(lane, quote)
+
+
+async def test_our_own_fault_on_one_way_is_told_and_spoils_no_other(
+    street: Street, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other answer is kept; the traceback is in the log."""
+    first, second = [(await street.miner())[1].uid for _ in range(2)]
+    async with street.shop(kind=Clumsy) as shop:
+        assert isinstance(shop, Clumsy)
+        shop.stumbles_at = first
+        avoid = await street.strangers()
+        bought = await shop.buy_many(HELLO, 2, budget=10 * PAID, deadline_seconds=20, avoid=avoid)
+    assert [one.uid for one in bought] == [second]
+    assert "shop.lane_broke" in caplog.text
+    assert "our own mistake" in caplog.text
 
 
 async def test_who_was_found_out_is_asked_last(street: Street) -> None:

@@ -36,6 +36,7 @@ from tercet.errors import (
     MinerUnreachable,
     NoMinerError,
     TaskError,
+    TercetError,
 )
 from tercet.market import Price, Receipt, Status, Task, Taste, Usage, rank
 from tercet.nodes.budgets import ApiKey, Budgets
@@ -245,6 +246,9 @@ class Shop:
             self._books.revoke(key.id)
         bought = [result for result in results if isinstance(result, Purchase)]
         failed = [result for result in results if isinstance(result, BaseException)]
+        for error in failed:
+            if not isinstance(error, TercetError):  # a fault of ours: others may have brought an answer all the same
+                log.error("shop.lane_broke", exc_info=error)
         if not bought:
             raise failed[0]
         return bought
