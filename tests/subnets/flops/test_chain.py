@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tercet.subnets.flops.chain import build_base, decode_rows, encode_rows, round_to, shuffle
-from tercet.subnets.flops.tasks import DTYPES, Dtype
+from tercet.subnets.flops.chain import INT8_LARGEST, build_base, decode_rows, encode_rows, round_to, shuffle
+from tercet.subnets.flops.tasks import DTYPES, SIZES, Dtype
 
 from .desk import NONCE, by_definition
 
@@ -70,6 +70,11 @@ def test_bfloat16_rounds_to_the_nearest(numbers: list[float]) -> None:
 
 def test_int8_sums_stay_exact_in_float32() -> None:
     """At the largest size and the worst entries: where only float32 multiplies, int8 is still int8."""
-    base = np.full((1, 2048), 63, np.float32)
-    now = np.full((2048, 1), -128, np.float32)
-    assert int((base @ now)[0, 0]) == -63 * 128 * 2048
+    largest = max(size.n["int8"] for size in SIZES.values())
+    worst = np.abs(build_base("int8", 256)).max()
+    assert worst == INT8_LARGEST
+    assert worst * 128 * max(largest, 2048) < 2**24
+    base = np.full((1, largest), worst, np.float32)
+    now = np.full((largest, 1), -128, np.float32)
+    now[-1] = 127
+    assert int((base @ now)[0, 0]) == int(worst) * (127 - 128 * (largest - 1))

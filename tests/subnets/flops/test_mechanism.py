@@ -50,13 +50,14 @@ async def test_cheats_are_wrong_in_every_dtype(behaviour: Behaviour, kind: Kind)
 
 @pytest.mark.parametrize("behaviour", ["precomputed", "stale", "zeros", "inflated"])
 async def test_the_memory_test_sees_who_did_not_stream(behaviour: Behaviour) -> None:
-    """Old lanes, the same lane twice, or none at all."""
-    miner, validator = await opened("miner", behaviour=behaviour), await opened()
+    """Old lanes, the same lane twice, or none at all. In so short a window no machine does all lanes by itself."""
+    miner, validator = await opened("miner", behaviour=behaviour, window=0.01), await opened(window=0.01)
     await asked(miner, validator.probe("memory", b"\x01" * 32).task)
     task = validator.probe("memory", BEACON).task
     submission = await asked(miner, task)
     (verdict,) = await validator.judge(task, [submission])
-    assert verdict.score == 0 or submission.pieces[0]["done"] > LANES - 3  # hardly any left to invent
+    nearly_all = behaviour == "inflated" and submission.pieces[0]["done"] > LANES - 3  # hardly any left to invent
+    assert verdict.score == 0 or nearly_all
 
 
 async def test_work_done_far_away_pays_for_the_way() -> None:
