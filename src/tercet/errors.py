@@ -5,7 +5,9 @@ Callers catch the base of what they did; people read the leaf.
     TercetError
     ├── UsageError               wrong words: an argument, a file or a setting      exit 2
     ├── RefusedError             a guard or a budget said no                        exit 3
-    │   └── BudgetError          the money reserved for this is spent
+    │   ├── BudgetError          the money reserved for this is spent
+    │   │   └── OutOfBudgetError     a node of a run has too little left for a call
+    │   └── EndedError           an agent, a crew or a run was killed or stopped
     ├── UnreachableError         no answer: network, chain or model server          exit 4
     ├── MarketError              a rule of the market was broken                    exit 1
     │   ├── WeightsError         scores that make no row of weights
@@ -18,6 +20,7 @@ Callers catch the base of what they did; people read the leaf.
     ├── SwarmError               a run of agents cannot go on                       exit 1
     │   ├── PlanError            a plan that cannot be run
     │   ├── GoalError            the goal was not met: why, and what is left
+    │   ├── ThinkingError        a model is down, slow or answers junk
     │   └── JournalError         the journal cannot be read or written
     │       ├── DamagedJournalError     it was changed after it was written
     │       └── RunLockedError          another process works on the run
@@ -396,3 +399,46 @@ class DamagedJournalError(JournalError):
 
 class RunLockedError(JournalError):
     """Another process works on the run."""
+
+
+class ThinkingError(SwarmError):
+    """A model is down, slow, refuses the question or answers junk."""
+
+    def __init__(
+        self, message: str, *, again: bool = True, charged: int = 0, prompt: int = 0, completion: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.again = again
+        """False when the same question would be refused again."""
+        self.charged = charged
+        """Credit units that it cost all the same, for answers that were paid and no use."""
+        self.prompt = prompt
+        self.completion = completion
+        """Tokens of those answers."""
+
+
+class OutOfBudgetError(BudgetError):
+    """A node of a run has too little left for a call."""
+
+    def __init__(self, *, node: str, needed: float, left: float, resource: str = "credit", pending: float = 0) -> None:
+        unit = "credit units" if resource == "credit" else resource
+        super().__init__(
+            f"The budget of {node!r} is out: the call may need {needed:g} {unit}, {left:g} are left."
+            " Ask for shorter answers, or add to it: tercet budget add."
+        )
+        self.node = node
+        self.needed = needed
+        self.left = left
+        self.resource = resource
+        """`credit`, `tokens` or `seconds`."""
+        self.pending = pending
+        """What calls in flight hold of it, and may give back."""
+
+
+class EndedError(RefusedError):
+    """An agent, a crew or a run was killed or stopped."""
+
+    def __init__(self, node: str, why: str) -> None:
+        super().__init__(f"{node!r} thinks no more: {why}. tercet resume goes on with a run that was stopped.")
+        self.node = node
+        self.why = why

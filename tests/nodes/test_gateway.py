@@ -26,9 +26,9 @@ from tercet.nodes.gateway_calls import Desk, Terms
 from tercet.nodes.gateway_http import Face, Kind, build_app
 from tercet.nodes.gateway_keys import create_key, gateway_db, list_keys, revoke_key, set_budget
 from tercet.nodes.gateway_metrics import Metrics
-from tercet.nodes.gateway_queue import FairQueue
 from tercet.subnets import Piece
 from tercet.subnets.inference.prompts import draw_chat
+from tercet.turns import FairQueue
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 CHEAP = Price(per_request=10, prompt_per_1k=1000, completion_per_1k=2000)

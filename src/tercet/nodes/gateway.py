@@ -24,10 +24,10 @@ from tercet.nodes.gateway_http import Face, Kind, build_app
 from tercet.nodes.gateway_keys import gateway_db
 from tercet.nodes.gateway_market import Buying, Listing
 from tercet.nodes.gateway_metrics import Metrics
-from tercet.nodes.gateway_queue import FairQueue
 from tercet.nodes.guard import Door, Guard
 from tercet.nodes.role import announce, held, told_to_stop
 from tercet.subnets import Mechanism, least_price
+from tercet.turns import FairQueue
 
 __all__ = ["GatewayConfig", "run_gateway"]
 

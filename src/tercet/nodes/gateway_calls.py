@@ -41,8 +41,8 @@ from tercet.nodes.directory import MinerEntry
 from tercet.nodes.gateway_market import Buying, Exchange, Listing
 from tercet.nodes.gateway_metrics import Metrics
 from tercet.nodes.gateway_miners import MinerNotes
-from tercet.nodes.gateway_queue import FairQueue
 from tercet.subnets import Piece
+from tercet.turns import FairQueue
 
 __all__ = ["Desk", "Order", "Terms"]
 

@@ -1,4 +1,4 @@
-"""The queue in front of the miners: bounded, fair by weight, and no slot is ever lost."""
+"""The queue in front of miners and models: bounded, fair by weight, and no slot is ever lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tercet.errors import BusyError
-from tercet.nodes.gateway_queue import FairQueue
+from tercet.turns import FairQueue
 
 
 async def serve(queue: FairQueue, calls: list[tuple[str, int]]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Who may call a miner next when the gateway is full: a weighted fair queue over a bound of calls in flight."""
+"""Whose turn is next when a gateway is full: a weighted fair queue over a bound of calls in flight.
+
+The market's gateway shares miners between keys with it, a run's gateway shares models between agents.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,8 @@ class FairQueue:
         return sum(not turn.done() for *_, turn in self._waiting)
 
     @asynccontextmanager
-    async def turn(self, who: str, weight: int, seconds: float) -> AsyncIterator[None]:
-        """Wait for a turn, hold it for the block.
+    async def turn(self, who: str, weight: int, seconds: float | None) -> AsyncIterator[None]:
+        """Wait for a turn, at most `seconds` (None: as long as it takes), and hold it for the block.
 
         Raises:
             BusyError: too many wait already, or none came in `seconds`.
@@ -49,7 +52,7 @@ class FairQueue:
             self._free += 1
             self._serve()
 
-    async def _enter(self, who: str, weight: int, seconds: float) -> None:
+    async def _enter(self, who: str, weight: int, seconds: float | None) -> None:
         if self._free == 0 and self.waiting >= self._longest:
             raise BusyError(f"The gateway is full and {self._longest} calls wait already. Try again soon.")
         turn = self._line_up(who, weight)

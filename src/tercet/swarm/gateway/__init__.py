@@ -1,0 +1,25 @@
+"""A run's private gateway: the one choke point between its agents and the models that think for them.
+
+It meters, budgets, queues, holds and stops every agent there, whatever its framework, and writes a receipt of each call.
+"""
+
+from tercet.swarm.gateway.budgets import Budget, Budgets, Reservation, Spent
+from tercet.swarm.gateway.call import Call, Completion, Prices, Reply, Upstream
+from tercet.swarm.gateway.desk import Desk
+from tercet.swarm.gateway.scripted import Script, ScriptedUpstream, load_script
+
+__all__ = [
+    "Budget",
+    "Budgets",
+    "Call",
+    "Completion",
+    "Desk",
+    "Prices",
+    "Reply",
+    "Reservation",
+    "Script",
+    "ScriptedUpstream",
+    "Spent",
+    "Upstream",
+    "load_script",
+]

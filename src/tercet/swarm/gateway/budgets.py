@@ -1,0 +1,298 @@
+"""What each node of a run may spend, has spent, and has set aside for calls in flight.
+
+Nodes are paths: `run`, `run/<crew>`, `run/<crew>/<agent>`. What a node spends, all nodes above it spend too, so none
+spends more than any of them has left. Pure book-keeping in whole units; `replay` builds it anew from the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tercet.errors import OutOfBudgetError, UsageError
+from tercet.swarm.journal import Event
+
+__all__ = ["BUDGET_KINDS", "Budget", "Budgets", "Reservation", "Spent", "path_of"]
+
+BUDGET_KINDS = ("budget.set", "budget.added", "call")
+"""Events that change a budget."""
+RESOURCES = ("credit", "tokens", "seconds")
+_MILLI = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a node may spend in all; None sets no limit of its own."""
+
+    credit: int | None = None
+    """Units; 1 credit is 10^6."""
+    tokens: int | None = None
+    """Of questions and answers together."""
+    seconds: float | None = None
+    """Of models' time."""
+    attention: float | None = None
+    """Decisions of the person in an hour; kept here, held to by the inbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was spent, reserved, or is asked for."""
+
+    credit: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reservation:
+    """A part of a node's budget that a call in flight holds. Settle it once."""
+
+    node: str
+    amount: Spent
+
+
+class _Node:
+    __slots__ = ("attention", "limit", "reserved", "spent")
+
+    def __init__(self) -> None:
+        self.attention: float | None = None
+        self.limit: list[int | None] = [None] * len(RESOURCES)
+        self.spent = [0] * len(RESOURCES)
+        self.reserved = [0] * len(RESOURCES)
+
+    def free(self, resource: int) -> int | None:
+        limit = self.limit[resource]
+        return None if limit is None else limit - self.spent[resource] - self.reserved[resource]
+
+
+class Budgets:
+    """The budgets of a run."""
+
+    def __init__(
+        self,
+        record: Callable[[str, Mapping[str, Any]], object] = lambda _kind, _body: None,
+        changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`record` is told every new limit, `changed` that somebody may have more now."""
+        self._nodes: dict[str, _Node] = {}
+        self._open: set[Reservation] = set()
+        self._record = record
+        self._changed = changed
+        self.version = 0
+        """Grows whenever somebody may have more: limits, and reservations that are given back."""
+
+    # limits
+
+    def open(self, node: str, budget: Budget) -> None:
+        """Give `node` its first limits; a node that has some keeps them, so that a resumed run keeps what was added."""
+        if self.limit(node) == Budget() != budget:
+            self.set(node, budget)
+
+    def set(self, node: str, budget: Budget) -> None:
+        """Give `node` new limits.
+
+        Raises:
+            UsageError: one is below what is spent and reserved already.
+
+        """
+        found, limits = self._node(node), _limits(budget)
+        for resource, limit in enumerate(limits):
+            used = found.spent[resource] + found.reserved[resource]
+            if limit is not None and limit < used:
+                raise UsageError(
+                    f"{node!r} has used {_shown(resource, used):g} {RESOURCES[resource]} already, so its limit cannot be"
+                    f" {_shown(resource, limit):g}. Set at least that, or end it: tercet kill."
+                )
+        self._record("budget.set", {"node": node, **_body(budget)})
+        found.limit, found.attention = limits, budget.attention
+        self._more()
+
+    def add(self, node: str, *, credit: int = 0, tokens: int = 0, seconds: float = 0.0, attention: float = 0) -> None:
+        """Raise `node`'s limits; what has none keeps none. The nodes above still bind.
+
+        Raises:
+            UsageError: something is negative.
+
+        """
+        more = Spent(credit, tokens, seconds)
+        if min(*_units(more), attention) < 0:
+            raise UsageError("A budget is only added to; to lower one use tercet budget set.")
+        self._node(node)
+        self._record("budget.added", {"node": node, **_body(more), "attention": attention})
+        self._add(node, more, attention)
+        self._more()
+
+    # reading
+
+    def nodes(self) -> Iterator[str]:
+        """All paths, parents before children."""
+        return iter(sorted(self._nodes))
+
+    def limit(self, node: str) -> Budget:
+        """What `node` itself may spend in all."""
+        found = self._node(node)
+        return _shown_limits(found.limit, found.attention)
+
+    def left(self, node: str) -> Budget:
+        """What `node` may still reserve, its parents' limits counted; None where nothing limits it."""
+        above = [each.attention for each in self._above(node) if each.attention is not None]
+        free = [self._free(node, resource) for resource in range(len(RESOURCES))]
+        return _shown_limits(free, min(above, default=None))
+
+    def unspent(self, node: str) -> int | None:
+        """Credit units that `node` and those above it have not spent, reserved or not; None where nothing limits it."""
+        limited = [(each.limit[0], each.spent[0]) for each in self._above(node)]
+        unspent = [limit - spent for limit, spent in limited if limit is not None]
+        return max(0, min(unspent)) if unspent else None
+
+    def spent(self, node: str) -> Spent:
+        """What `node` and all below it have spent."""
+        return _spent(self._node(node).spent)
+
+    def reserved(self, node: str) -> Spent:
+        """What calls in flight hold of it."""
+        return _spent(self._node(node).reserved)
+
+    # spending
+
+    def reserve(self, node: str, wanted: Spent) -> Reservation:
+        """Set something aside in `node` and all nodes above it.
+
+        Raises:
+            OutOfBudgetError: one of them has less left; its `pending` says what calls in flight may give back there.
+
+        """
+        self.validate_fits(node, wanted)
+        reservation = Reservation(node, wanted)
+        for each in self._above(node):
+            _increase(each.reserved, _units(wanted))
+        self._open.add(reservation)
+        return reservation
+
+    def validate_fits(self, node: str, wanted: Spent) -> None:
+        """Raise OutOfBudgetError where `reserve` would."""
+        for resource, units in enumerate(_units(wanted)):
+            for path, each in zip(_paths(node), self._above(node), strict=True):
+                free = each.free(resource)
+                if free is not None and units > free:
+                    raise OutOfBudgetError(
+                        node=path,
+                        resource=RESOURCES[resource],
+                        needed=_shown(resource, units),
+                        left=max(0, _shown(resource, free)),
+                        pending=_shown(resource, each.reserved[resource]),
+                    )
+
+    def settle(self, reservation: Reservation, cost: Spent) -> None:
+        """Spend this of a reservation, and give the rest back.
+
+        A seller that charges more than it quoted is booked in full: the money is gone, and the node has nothing left.
+        """
+        if reservation not in self._open:
+            raise UsageError(f"This reservation of {reservation.node!r} was settled before.")
+        self._open.remove(reservation)
+        spent = _units(cost)
+        assert min(spent) >= 0, spent
+        for each in self._above(reservation.node):
+            _increase(each.reserved, [-units for units in _units(reservation.amount)])
+            _increase(each.spent, spent)
+        self._more()
+
+    # building it anew
+
+    def replay(self, events: Iterable[Event]) -> None:
+        """Book what a journal tells. A reservation that no `call` closed was lost with its process: it cost nothing."""
+        for event in events:
+            if event.kind == "budget.set":
+                found, budget = self._node(event.body["node"]), Budget(**_read(event.body, "attention"))
+                found.limit, found.attention = _limits(budget), budget.attention
+            elif event.kind == "budget.added":
+                self._add(event.body["node"], Spent(**_read(event.body)), event.body.get("attention") or 0)
+            elif event.kind == "call":
+                for each in self._above(path_of(event)):
+                    _increase(each.spent, _units(cost_of(event)))
+        self._more()
+
+    def _add(self, node: str, more: Spent, attention: float) -> None:
+        found = self._node(node)
+        found.attention = None if found.attention is None else found.attention + attention
+        found.limit = [
+            None if limit is None else limit + units for limit, units in zip(found.limit, _units(more), strict=True)
+        ]
+
+    def _node(self, path: str) -> _Node:
+        for each in _paths(path):
+            if each not in self._nodes:
+                self._nodes[each] = _Node()
+        return self._nodes[path]
+
+    def _above(self, path: str) -> list[_Node]:
+        self._node(path)
+        return [self._nodes[each] for each in _paths(path)]
+
+    def _free(self, path: str, resource: int) -> int | None:
+        free = [left for each in self._above(path) if (left := each.free(resource)) is not None]
+        return max(0, min(free)) if free else None
+
+    def _more(self) -> None:
+        self.version += 1
+        self._changed()
+
+
+def path_of(event: Event) -> str:
+    """The node that a `call` event charges."""
+    return str(event.body.get("agent") or "run")
+
+
+def cost_of(event: Event) -> Spent:
+    """What a `call` event spent."""
+    body = event.body
+    return Spent(
+        int(body.get("charged", 0)),
+        int(body.get("prompt", 0)) + int(body.get("completion", 0)),
+        float(body.get("seconds", 0.0)),
+    )
+
+
+def _paths(node: str) -> list[str]:
+    parts = node.split("/")
+    if not all(parts):
+        raise UsageError(f"{node!r} is no node of a run. Write it as run, run/<crew> or run/<crew>/<agent>.")
+    return ["/".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _units(amount: Spent) -> list[int]:
+    return [amount.credit, amount.tokens, round(amount.seconds * _MILLI)]
+
+
+def _spent(units: list[int]) -> Spent:
+    credit, tokens, millis = units
+    return Spent(credit, tokens, millis / _MILLI)
+
+
+def _shown_limits(units: list[int | None], attention: float | None) -> Budget:
+    credit, tokens, millis = units
+    return Budget(credit, tokens, None if millis is None else millis / _MILLI, attention)
+
+
+def _limits(budget: Budget) -> list[int | None]:
+    seconds = None if budget.seconds is None else round(budget.seconds * _MILLI)
+    return [budget.credit, budget.tokens, seconds]
+
+
+def _shown(resource: int, units: int) -> float:
+    return units / _MILLI if RESOURCES[resource] == "seconds" else units
+
+
+def _increase(units: list[int], by: list[int]) -> None:
+    for resource, more in enumerate(by):
+        units[resource] += more
+
+
+def _body(amount: Budget | Spent) -> dict[str, Any]:
+    return {field.name: getattr(amount, field.name) for field in fields(amount)}
+
+
+def _read(body: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    return {name: body[name] for name in (*RESOURCES, *more) if body.get(name) is not None}

@@ -1,0 +1,316 @@
+"""The desk: every thought of a run passes here, is queued, held, paid and written down.
+
+One per run. It knows no engine and no model: agents bring a `Call`, an `Upstream` answers it. A call reserves the most
+that it can cost before it is sent and settles what it did cost; a receipt (`call`) stands in the journal before the
+agent sees the answer. A call that a model works on is brought to its end even when its agent is killed meanwhile, so
+that what was paid is written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from tercet.errors import EndedError, OutOfBudgetError, RefusedError, TercetError, ThinkingError
+from tercet.market import Price, Usage
+from tercet.swarm.gateway.answers import ANY_VERSION, Answers, Refusals, lost_calls, step_key
+from tercet.swarm.gateway.budgets import BUDGET_KINDS, Budgets, Reservation, Spent
+from tercet.swarm.gateway.call import Call, Completion, Reply, Upstream
+from tercet.swarm.gateway.gates import Bell, Gates
+from tercet.swarm.gateway.receipts import FREE, Cost, Receipt, Status, closing
+from tercet.swarm.journal import Journal
+from tercet.turns import FairQueue
+
+__all__ = ["Desk"]
+
+log = logging.getLogger(__name__)
+
+_LONGEST_LINE = 100_000
+_LEAST_SECONDS = 0.001
+
+
+@dataclass(slots=True)
+class _Work:
+    """A call on its way."""
+
+    task: asyncio.Task[Reply]
+    askers: int = 0
+    sent: bool = False
+    """A model may be working on it."""
+
+
+class Desk:
+    """The one way of a run's agents to models. Use it as `async with`."""
+
+    def __init__(
+        self, journal: Journal, upstream: Upstream, *, slots: int = 16, call_seconds: float = 180.0, grace: float = 5.0
+    ) -> None:
+        """Take up where the journal ends.
+
+        Args:
+            journal: the run's.
+            upstream: whoever has models; opened and closed with the desk.
+            slots: calls in flight at once; more wait their turn.
+            call_seconds: the longest that one may take.
+            grace: seconds that `close` gives to calls in flight.
+
+        """
+        past = list(journal.events(kinds=(*BUDGET_KINDS, "call.opened")))
+        self._bell = Bell()
+        self.budgets = Budgets(journal.note, self._bell.ring)
+        self.budgets.replay(past)
+        self.upstream = upstream
+        self._journal = journal
+        self._gates = Gates(self._bell)
+        self._queue = FairQueue(slots, _LONGEST_LINE)
+        self._weights: dict[str, int] = {}
+        self._answers = Answers(past)
+        self._refusals = Refusals()
+        self._lost = lost_calls(past)
+        self._working: dict[object, _Work] = {}
+        self._call_seconds = call_seconds
+        self._grace = grace
+
+    async def __aenter__(self) -> Self:
+        for event in self._lost:
+            body = {**event.body, **closing("lost", FREE)}
+            await self._journal.append("call", body, actor=event.actor, task=event.task)
+        self._lost = []
+        await self.upstream.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End what waits, give calls in flight a moment to be written down, close the upstream."""
+        self._gates.stop_all("the run's gateway is closed")
+        works = [work.task for work in self._working.values()]
+        for work in self._working.values():
+            if not work.sent:
+                work.task.cancel()
+        if works:
+            _, late = await asyncio.wait(works, timeout=self._grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self.upstream.close()
+
+    # steering
+
+    def hold(self, node: str) -> None:
+        """Let calls of `node` and all below wait."""
+        self._gates.hold(node)
+
+    def release(self, node: str) -> None:
+        """Let them go on."""
+        self._gates.release(node)
+
+    def end(self, node: str, why: str) -> None:
+        """Refuse `node` and all below for good; who waits for an answer gets EndedError at once."""
+        self._gates.end(node, why)
+
+    def stop_all(self, why: str) -> None:
+        """Refuse every new call from this moment."""
+        self._gates.stop_all(why)
+
+    def resume_all(self) -> None:
+        """Accept calls again after `stop_all`."""
+        self._gates.resume_all()
+
+    def nice(self, node: str, weight: int) -> None:
+        """Give each agent of `node` this many shares of the queue, 1 to 1000; 1 where nobody says."""
+        self._weights[node] = min(max(weight, 1), 1000)
+
+    def weight(self, node: str) -> int:
+        """Its shares: its own, or those of the nearest node above that has some."""
+        parts = node.split("/")
+        paths = ("/".join(parts[:i]) for i in range(len(parts), 0, -1))
+        return next((self._weights[path] for path in paths if path in self._weights), 1)
+
+    def is_held(self, node: str) -> bool:
+        """Whether calls of `node` wait."""
+        return self._gates.is_held(node)
+
+    def is_ended(self, node: str) -> bool:
+        """Whether `node`, or one above it, was ended."""
+        return self._gates.is_ended(node)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that a model may be working on."""
+        return sum(work.sent for work in self._working.values())
+
+    # asking
+
+    async def ask(self, call: Call) -> Reply:
+        """Answer a call, or the step from the journal.
+
+        Raises:
+            OutOfBudgetError: the node, or one above it, has too little left.
+            EndedError: it was killed, or the run was stopped.
+            ThinkingError: the model is down, slow or answers junk.
+
+        """
+        self._gates.validate_alive(call.agent)
+        if known := self._answers.find(call):
+            return known
+        if refused := self._refusals.find(call, self.budgets.version):
+            raise refused.with_traceback(None)
+        key: object = step_key(call) if call.step else object()
+        work = self._working.get(key) or self._begin(key, call)
+        return await self._wait_for(work, call.agent)
+
+    def _begin(self, key: object, call: Call) -> _Work:
+        work = _Work(asyncio.create_task(self._work(key, call), name=f"call of {call.agent}"))
+        self._working[key] = work
+
+        def forget(task: asyncio.Task[Reply]) -> None:
+            self._working.pop(key, None)
+            if not task.cancelled():
+                task.exception()  # its askers had it, if any were left
+
+        work.task.add_done_callback(forget)
+        return work
+
+    async def _wait_for(self, work: _Work, node: str) -> Reply:
+        watcher = self._gates.watch(node)
+        work.askers += 1
+        try:
+            either: set[asyncio.Future[Any]] = {work.task, watcher}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not work.task.done():
+                watcher.result()
+            if work.task.cancelled():
+                raise EndedError(node, "the run's gateway is closed")
+            return work.task.result()
+        finally:
+            self._gates.unwatch(watcher)
+            work.askers -= 1
+            if not work.askers and not work.sent:
+                work.task.cancel()
+
+    async def _work(self, key: object, call: Call) -> Reply:
+        while True:
+            await self._gates.passed(call.agent)
+            with self._noting_refusals(call):
+                self._validate_hope(call)
+                async with self._queue.turn(call.agent, self.weight(call.agent), None):
+                    ring = self._bell.next()
+                    if (reservation := self._try_reserve(call)) is not None:
+                        self._working[key].sent = True
+                        return await self._send(call, reservation)
+            if not self._gates.is_held(call.agent):
+                await ring.wait()
+
+    # money
+
+    def _needs(self, call: Call) -> Spent:
+        samples, limit = self.upstream.samples(call), call.limit
+        most = Usage(limit.prompt * samples, limit.completion * samples)
+        price, left = self.upstream.price(call.model), self.budgets.left(call.agent)
+        if price is not None:
+            credit = price.charge(most) + price.per_request * (samples - 1)
+        else:  # nobody knows yet: one call at a time, with all there is behind it
+            credit = max(1, self.budgets.unspent(call.agent) or 0)
+        seconds = self._call_seconds if left.seconds is None else min(self._call_seconds, left.seconds)
+        return Spent(credit, most.prompt + most.completion, max(seconds, _LEAST_SECONDS))
+
+    def _validate_hope(self, call: Call) -> None:
+        """Refuse at once what no call in flight can make possible."""
+        try:
+            self.budgets.validate_fits(call.agent, self._needs(call))
+        except OutOfBudgetError as error:
+            if error.needed > error.left + error.pending:
+                raise
+
+    def _try_reserve(self, call: Call) -> Reservation | None:
+        """None when it has to wait: it is held, or calls in flight hold what it needs."""
+        self._gates.validate_alive(call.agent)
+        if self._gates.is_held(call.agent):
+            return None
+        self._validate_hope(call)
+        try:
+            return self.budgets.reserve(call.agent, self._needs(call))
+        except OutOfBudgetError:
+            return None
+
+    @contextlib.contextmanager
+    def _noting_refusals(self, call: Call) -> Iterator[None]:
+        try:
+            yield
+        except OutOfBudgetError as error:
+            if self._refusals.keep(call, error, self.budgets.version):
+                receipt = self._receipt(call)
+                body = receipt.closed("refused", FREE, why=str(error))
+                self._journal.note("call", body, actor=receipt.actor, task=call.task)
+            raise
+        except ThinkingError as error:
+            if not error.again:
+                self._refusals.keep(call, error, ANY_VERSION)
+            raise
+
+    # sending
+
+    async def _send(self, call: Call, reservation: Reservation) -> Reply:
+        receipt = self._receipt(call)
+        began = time.monotonic()
+        try:
+            opened = receipt.opened(reservation.amount.credit)
+            await self._journal.append("call.opened", opened, actor=receipt.actor, task=call.task)
+            self._gates.validate_alive(call.agent)
+            completion = await self._complete(call, reservation)
+        except BaseException as error:
+            cost = self._settle(reservation, _wasted(error), began)
+            body = receipt.closed(_status(error), cost, why=str(error))
+            self._journal.note("call", body, actor=receipt.actor, task=call.task)
+            raise
+        cost = self._settle(reservation, self._cost(call, completion, reservation), began)
+        reply = receipt.reply(completion, cost)
+        self._answers.keep(call, reply)
+        body = receipt.closed("complete", cost, completion=completion)
+        await self._journal.append("call", body, actor=receipt.actor, task=call.task)
+        return reply
+
+    async def _complete(self, call: Call, reservation: Reservation) -> Completion:
+        seconds = reservation.amount.seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.upstream.complete(call)
+        except TimeoutError:
+            raise ThinkingError(
+                f"{self.upstream.name} did not answer within {seconds:g} s."
+                " Ask for shorter answers, or give the run more seconds."
+            ) from None
+
+    def _receipt(self, call: Call) -> Receipt:
+        return Receipt(call, self.upstream.name, next(iter(self.upstream.models), ""))
+
+    def _cost(self, call: Call, completion: Completion, reservation: Reservation) -> Cost:
+        usage, charged = completion.usage, completion.charged
+        if charged is None:
+            charged = (self.upstream.price(call.model) or Price()).charge(usage)
+        if charged > reservation.amount.credit:
+            quoted = reservation.amount.credit
+            log.warning("swarm.overcharged upstream=%s quoted=%d charged=%d", self.upstream.name, quoted, charged)
+        return Cost(charged, usage.prompt, usage.completion)
+
+    def _settle(self, reservation: Reservation, cost: Cost, began: float) -> Cost:
+        cost = replace(cost, seconds=round(min(time.monotonic() - began, reservation.amount.seconds), 3))
+        self.budgets.settle(reservation, Spent(cost.charged, cost.prompt + cost.completion, cost.seconds))
+        return cost
+
+
+def _wasted(error: BaseException) -> Cost:
+    return Cost(error.charged, error.prompt, error.completion) if isinstance(error, ThinkingError) else FREE
+
+
+def _status(error: BaseException) -> Status:
+    if isinstance(error, RefusedError):
+        return "refused"
+    return "failed" if isinstance(error, TercetError) else "lost"

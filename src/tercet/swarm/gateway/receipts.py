@@ -1,0 +1,105 @@
+"""The receipt of a call: the `call` event of the journal, written and read back."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tercet.swarm.gateway.call import Call, Completion, Reply
+
+__all__ = ["FREE", "Cost", "Receipt", "Status", "closing", "read_reply"]
+
+Status = Literal["complete", "failed", "refused", "lost"]
+"""`failed`: a model was down or answered junk; `refused`: by a budget or because it was ended; `lost`: nobody knows."""
+_LONGEST_WHY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a call consumed."""
+
+    charged: int = 0
+    """Credit units."""
+    prompt: int = 0
+    completion: int = 0
+    """Tokens."""
+    seconds: float = 0.0
+
+
+FREE = Cost()
+
+
+class Receipt:
+    """The receipt of one call, from its opening on."""
+
+    def __init__(self, call: Call, upstream: str, model: str) -> None:
+        self.id = f"call-{secrets.token_hex(8)}"
+        self.actor = call.agent.rpartition("/")[2]
+        self._call = call
+        self._upstream = {"name": upstream}
+        self._model = call.model or model
+
+    def opened(self, reserved: int) -> dict[str, Any]:
+        """Body of `call.opened`, which says that money was set aside and a model may be working."""
+        return {**self._who(), "request": self._call.digest, "reserved": reserved}
+
+    def closed(
+        self, status: Status, cost: Cost, *, why: str = "", completion: Completion | None = None
+    ) -> dict[str, Any]:
+        """Body of `call`; with the answer when the call is a step, so that it is never asked again."""
+        body = {**self._who(), **closing(status, cost)}
+        if why:
+            body["why"] = why[:_LONGEST_WHY]
+        if completion is not None:
+            body["upstream"] = {**self._upstream, **completion.receipt}
+            if self._call.step:
+                body["answer"] = {
+                    "text": completion.text, "tool_calls": list(completion.tool_calls), "finish": completion.finish,
+                }  # fmt: skip
+        return body
+
+    def reply(self, completion: Completion, cost: Cost) -> Reply:
+        """What the agent gets."""
+        return Reply(
+            text=completion.text,
+            tool_calls=tuple(completion.tool_calls),
+            finish=completion.finish,
+            prompt=cost.prompt,
+            completion=cost.completion,
+            charged=cost.charged,
+            receipt=self.id,
+        )
+
+    def _who(self) -> dict[str, Any]:
+        call = self._call
+        return {
+            "id": self.id, "agent": call.agent, "task": call.task, "step": call.step,
+            "model": self._model, "upstream": self._upstream,
+        }  # fmt: skip
+
+
+def closing(status: Status, cost: Cost) -> dict[str, Any]:
+    """The fields that close a call."""
+    return {
+        "status": status,
+        "charged": cost.charged,
+        "prompt": cost.prompt,
+        "completion": cost.completion,
+        "seconds": cost.seconds,
+    }
+
+
+def read_reply(body: Mapping[str, Any]) -> Reply:
+    """The answer that a step's `call` event keeps."""
+    answer = body["answer"]
+    return Reply(
+        text=answer["text"],
+        tool_calls=tuple(answer["tool_calls"]),
+        finish=answer["finish"],
+        prompt=body["prompt"],
+        completion=body["completion"],
+        charged=body["charged"],
+        receipt=body["id"],
+    )
