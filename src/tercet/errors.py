@@ -23,6 +23,8 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── ThinkingError        a model is down, slow or answers junk
     │   └── JournalError         the journal cannot be read or written
     │       ├── DamagedJournalError     it was changed after it was written
+    │       ├── DivergedError           a resumed scope asks for another step than it recorded
+    │       ├── ReplayEndError          a replay came to a step that was never recorded
     │       └── RunLockedError          another process works on the run
     └── SubnetError              the work itself failed                             exit 1
         ├── TaskError            a task that no honest miner could answer
@@ -399,6 +401,24 @@ class DamagedJournalError(JournalError):
 
 class RunLockedError(JournalError):
     """Another process works on the run."""
+
+
+class DivergedError(JournalError):
+    """A resumed scope asks for another step than it recorded at this number."""
+
+    def __init__(self, message: str, *, scope: str, number: int) -> None:
+        super().__init__(message)
+        self.scope = scope
+        self.number = number
+
+
+class ReplayEndError(JournalError):
+    """A replay came to a step that was never recorded."""
+
+    def __init__(self, message: str, *, scope: str, number: int) -> None:
+        super().__init__(message)
+        self.scope = scope
+        self.number = number
 
 
 class ThinkingError(SwarmError):

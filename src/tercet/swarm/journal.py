@@ -11,8 +11,8 @@ disk; `append` returns when the event is safe. One process at a time may write; 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import fcntl
-import hashlib
 import json
 import os
 import queue
@@ -20,17 +20,30 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from tercet.errors import DamagedJournalError, JournalError, RunLockedError
+from tercet.errors import JournalError, RunLockedError
+from tercet.swarm.events import (
+    COLUMNS,
+    GENESIS,
+    MOST_BYTES,
+    Event,
+    Row,
+    chain_hash,
+    encode,
+    event_hash,
+    event_of,
+    open_journal,
+    read_events,
+    unreadable,
+    verify_chain,
+    verify_journal,
+)
 
 __all__ = ["GENESIS", "Event", "Journal", "event_hash", "read_events", "verify_journal"]
 
-GENESIS = bytes(32)
-"""What the first event's hash follows."""
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
   seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, kind TEXT NOT NULL, actor TEXT NOT NULL, task TEXT NOT NULL,
   scope TEXT, number INTEGER, body TEXT NOT NULL, hash BLOB NOT NULL
@@ -38,42 +51,24 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE UNIQUE INDEX IF NOT EXISTS steps ON events (scope, number) WHERE scope IS NOT NULL;
 CREATE INDEX IF NOT EXISTS kinds ON events (kind);
 """
-_COLUMNS = "seq, time_ms, kind, actor, task, scope, number, body, hash"
+INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant columns
+_STEP = f"SELECT {COLUMNS} FROM events WHERE scope = ? AND number = ?"  # noqa: S608 - constant columns
 _MOST_AT_ONCE = 512
+_FAR = 1 << 53
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened."""
-
-    seq: int
-    """1, 2, 3, ... without a gap."""
-    time_ms: int
-    """Unix milliseconds."""
-    kind: str
-    """What, such as `task.done`; docs/reference/journal.md has them all."""
-    actor: str
-    """Id of the agent that did it, `kernel`, or `person`."""
-    task: str
-    """Id of the task it belongs to; empty where it belongs to none."""
-    body: Mapping[str, Any]
-    """What there is to know, as JSON."""
-    scope: str | None = None
-    """Of a step: whose steps these are, unique in the run, such as `fix-1/2` (task, attempt)."""
-    number: int | None = None
-    """Of a step: 0, 1, 2, ... in its scope."""
-    hash: bytes = b""
-    """32 bytes, see `event_hash`."""
-
-
-def event_hash(previous: bytes, event: Event) -> bytes:
-    """sha256 over the hash before and all of the event, as compact JSON with sorted keys."""
-    fields = [event.seq, event.time_ms, event.kind, event.actor, event.task, event.scope, event.number, event.body]
-    return hashlib.sha256(previous + _encode(fields).encode()).digest()
+class _Waiting(NamedTuple):
+    row: Row | None
+    """None where somebody only waits for what came before."""
+    told: asyncio.Future[Any] | None
+    answer: Event | None
 
 
 class Journal:
-    """A journal open for writing. Use `read_events` to look at one that somebody else writes."""
+    """A journal open for writing. Use `read_events` to look at one that somebody else writes.
+
+    `head` is the number of the last event, `hash` stands for all of them; both count what waits to be written.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create it.
@@ -81,23 +76,39 @@ class Journal:
         Raises:
             RunLockedError: another process writes it.
             DamagedJournalError: its events do not follow from each other.
+            JournalError: there is no folder or no room for it.
 
         """
         self.path = path
+        self.run = path.absolute().parent.name
+        """Id of the run: the name of its folder. Keys of its steps are made with it."""
+        self.scopes: set[str] = set()
+        """Scopes whose steps are being taken now; `durable.run_scope` keeps it."""
         self._lock = _take_lock(path)
         try:
-            self._db = _open(path)
-            self._db.executescript(_SCHEMA)
-            self.head, self._hash = _verify(self._db, path)
+            self._db = open_journal(path)
+            self._reader = self._prepare()
         except BaseException:
             os.close(self._lock)
             raise
-        self._waiting: queue.SimpleQueue[tuple[Event, asyncio.Future[Event] | None] | None] = queue.SimpleQueue()
-        self._order = threading.Lock()
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._order, self._reading = threading.Lock(), threading.Lock()
         self._failure: JournalError | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lost_notes = 0
+        self._closed = False
         self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
         self._thread.start()
+        atexit.register(self.close)
+
+    def _prepare(self) -> sqlite3.Connection:
+        try:
+            self._db.executescript(SCHEMA)
+            self.head, self.hash = verify_chain(self._db, self.path)
+            steps = self._db.execute("SELECT scope, number FROM events WHERE scope IS NOT NULL")
+            self._steps: set[tuple[str, int]] = set(steps)
+            return open_journal(self.path, readonly=True)
+        except sqlite3.Error as error:
+            raise unreadable(self.path, error, 1) from error
 
     def __enter__(self) -> Self:
         return self
@@ -106,12 +117,25 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Write what waits, and give the file back. Twice is fine."""
-        if self._thread.is_alive():
-            self._waiting.put(None)
-            self._thread.join()
-            self._db.close()
-            os.close(self._lock)
+        """Write what waits, and give the file back. Twice is fine.
+
+        Raises:
+            JournalError: notes that `note` took could not be written.
+
+        """
+        with self._order:
+            closed, self._closed = self._closed, True
+        if closed:
+            return
+        atexit.unregister(self.close)
+        self._waiting.put(None)
+        self._thread.join()
+        with self._reading:
+            self._reader.close()
+        self._db.close()
+        os.close(self._lock)
+        if self._lost_notes and self._failure is not None:
+            raise self._failure
 
     async def append(
         self,
@@ -123,41 +147,59 @@ class Journal:
         scope: str | None = None,
         number: int | None = None,
     ) -> Event:
-        """Write an event; returns when it is on the disk.
+        """Write an event; returns when it is on the disk. A caller that is cancelled has written it all the same.
 
         Raises:
-            JournalError: it could not be written: the disk is full, the step exists. Nothing more can be written then.
+            JournalError: the body is no plain JSON or the step exists: write something else. Or the disk is full:
+                nothing more can be written then.
 
         """
-        written: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        self._put(kind, body, actor, task, scope, number, written)
-        return await written
+        told: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._put(kind, body, actor, task, scope, number, told)
+        return await told
 
     def note(self, kind: str, body: Mapping[str, Any], *, actor: str = "kernel", task: str = "") -> Event:
-        """Write an event soon; returns at once. Order is kept. For what nobody has to wait for."""
+        """Write an event soon; returns at once. Order is kept. For what nobody has to wait for.
+
+        A note that cannot be written is heard of: the next `append`, `note` or `flush` raises, and so does `close`.
+
+        Raises:
+            JournalError: as `append`.
+
+        """
         return self._put(kind, body, actor, task, None, None, None)
+
+    async def flush(self) -> None:
+        """Wait until all that was noted is on the disk.
+
+        Raises:
+            JournalError: some of it could not be written.
+
+        """
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self._order:
+            self._check_open()
+            self._waiting.put(_Waiting(None, told, None))
+        await told
 
     def step(self, scope: str, number: int) -> Event | None:
         """The recorded step, or None when it was not finished before. Only what is committed counts."""
-        row = (
-            self._reader()
-            .execute(f"SELECT {_COLUMNS} FROM events WHERE scope = ? AND number = ?", (scope, number))  # noqa: S608 - constant columns
-            .fetchone()
-        )
-        return None if row is None else _event(row)
+        if (scope, number) not in self._steps:
+            return None
+        with self._reading:
+            self._check_open()
+            row = self._reader.execute(_STEP, (scope, number)).fetchone()
+        return None if row is None else event_of(row)
 
     def events(self, after: int = 0, kinds: Sequence[str] = ()) -> Iterator[Event]:
         """What is committed, the oldest first: from behind `after`, of these kinds or (empty) of all."""
-        return _select(self._reader(), after, kinds)
+        return read_events(self.path, after, kinds)
 
-    def _reader(self) -> sqlite3.Connection:
-        # WAL: readers see the last commit and never wait for the writer. sqlite3 objects stay in their thread.
-        reader = getattr(_LOCAL, str(id(self)), None)
-        if reader is None:
-            reader = _open(self.path, readonly=True)
-            setattr(_LOCAL, str(id(self)), reader)
-        assert isinstance(reader, sqlite3.Connection)
-        return reader
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JournalError(f"The journal {self.path} is closed. Open it again, or read_events it.")
+        if self._failure is not None:
+            raise self._failure
 
     def _put(
         self,
@@ -167,152 +209,118 @@ class Journal:
         task: str,
         scope: str | None,
         number: int | None,
-        written: asyncio.Future[Event] | None,
+        told: asyncio.Future[Any] | None,
     ) -> Event:
-        body = json.loads(_encode(body))
+        text, frozen = _freeze(body)
+        _check_names(kind, actor, task, scope, number)
         with self._order:
-            if self._failure is not None:
-                raise self._failure
-            event = Event(self.head + 1, time.time_ns() // 1_000_000, kind, actor, task, body, scope, number)
-            digest = event_hash(self._hash, event)
-            event = Event(event.seq, event.time_ms, kind, actor, task, body, scope, number, digest)
-            self.head, self._hash = event.seq, digest
-            self._waiting.put((event, written))
+            self._check_open()
+            if scope is not None and number is not None:
+                if (scope, number) in self._steps:
+                    raise JournalError(
+                        f"Step {number} of {scope!r} is in the journal already. A new attempt takes a scope of its own."
+                    )
+                self._steps.add((scope, number))
+            head = (self.head + 1, time.time_ns() // 1_000_000, kind, actor, task, scope, number)
+            digest = chain_hash(self.hash, head, text)
+            seq, time_ms, *_ = head
+            event = Event(seq, time_ms, kind, actor, task, frozen, scope, number, digest)
+            self.head, self.hash = seq, digest
+            self._waiting.put(_Waiting((*head, text, digest), told, event))
         return event
 
     def _write_forever(self) -> None:
-        db = _open(self.path)
         ending = False
         while not ending:
             batch = [self._waiting.get()]
             while len(batch) < _MOST_AT_ONCE and not self._waiting.empty():
                 batch.append(self._waiting.get())
             ending = None in batch
-            self._commit(db, [item for item in batch if item is not None])
-        db.close()
+            items = [item for item in batch if item is not None]
+            self._commit([item.row for item in items if item.row is not None])
+            self._tell(items)
 
-    def _commit(self, db: sqlite3.Connection, batch: Sequence[tuple[Event, asyncio.Future[Event] | None]]) -> None:
+    def _commit(self, rows: Sequence[Row]) -> None:
+        if not rows or self._failure is not None:
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(INSERT, rows)
+            self._db.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits must hear of it and not wait for ever
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        failure = JournalError(
+            f"The journal {self.path} could not be written: {error}. Nothing was lost that was written before;"
+            " make room on the disk and resume the run."
+        )
+        failure.__cause__ = error
+        with self._order:
+            self._failure = failure
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:  # nothing of the batch was committed, and nothing more will be
+            return
+
+    def _tell(self, items: Sequence[_Waiting]) -> None:
         failure = self._failure
-        if batch and failure is None:
+        if failure is not None:
+            self._lost_notes += sum(item.told is None for item in items)
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+        for item in items:
+            if item.told is not None:
+                by_loop.setdefault(item.told.get_loop(), []).append(item)
+        for loop, waiting in by_loop.items():
             try:
-                db.execute("BEGIN IMMEDIATE")
-                db.executemany(
-                    f"INSERT INTO events ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)",  # noqa: S608 - constant columns
-                    [_row(event) for event, _ in batch],
-                )
-                db.execute("COMMIT")
-            except sqlite3.Error as error:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                failure = JournalError(
-                    f"The journal {self.path} could not be written: {error}. Nothing was lost that was written before;"
-                    " make room on the disk and resume the run."
-                )
-                with self._order:
-                    self._failure = failure
-        for event, written in batch:
-            if written is not None:
-                _tell(written, event, failure)
+                loop.call_soon_threadsafe(_answer, waiting, failure)
+            except RuntimeError:  # that loop is closed: nobody waits any more
+                continue
 
 
-_LOCAL = threading.local()
+def _answer(waiting: Sequence[_Waiting], failure: JournalError | None) -> None:
+    for item in waiting:
+        assert item.told is not None
+        if not item.told.done():
+            if failure is None:
+                item.told.set_result(item.answer)
+            else:
+                item.told.set_exception(failure)
 
 
-def _tell(written: asyncio.Future[Event], event: Event, failure: JournalError | None) -> None:
-    def tell() -> None:
-        if not written.done():
-            written.set_exception(failure) if failure else written.set_result(event)
-
+def _freeze(body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The body as the text that is hashed, and as it will be read back; later changes to it are not seen."""
     try:
-        written.get_loop().call_soon_threadsafe(tell)
-    except RuntimeError:  # its loop is closed: nobody waits any more
-        return
+        text = encode(dict(body))
+        frozen: Mapping[str, Any] = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise JournalError(
+            f"This body cannot stand in a journal: {error}. Use plain JSON: objects, lists, texts, finite numbers."
+        ) from error
+    if len(text) > MOST_BYTES:
+        raise JournalError(
+            f"This body is {len(text) >> 20} MiB long, {MOST_BYTES >> 20} MiB are the most. Keep it as a file and"
+            " write its sha256."
+        )
+    return text, frozen
 
 
-def read_events(path: Path, after: int = 0, kinds: Sequence[str] = ()) -> Iterator[Event]:
-    """The events of a journal that anybody may be writing, the oldest first.
-
-    Raises:
-        JournalError: there is no such file.
-
-    """
-    db = _open(path, readonly=True)
-    try:
-        yield from _select(db, after, kinds)
-    finally:
-        db.close()
-
-
-def verify_journal(path: Path) -> tuple[int, bytes]:
-    """How many events there are, and the hash of the last, which stands for all of them.
-
-    Raises:
-        DamagedJournalError: an event is missing, was changed, or does not follow from the one before it.
-        JournalError: there is no such file.
-
-    """
-    db = _open(path, readonly=True)
-    try:
-        return _verify(db, path)
-    finally:
-        db.close()
-
-
-def _verify(db: sqlite3.Connection, path: Path) -> tuple[int, bytes]:
-    seq, digest = 0, GENESIS
-    for event in _select(db, 0, ()):
-        if event.seq != seq + 1:
-            raise DamagedJournalError(f"The journal {path} misses event {seq + 1}. Somebody removed it.", seq + 1)
-        seq, digest = event.seq, event_hash(digest, event)
-        if digest != event.hash:
-            raise DamagedJournalError(
-                f"The journal {path} was changed at or before event {seq}: its hash does not follow. What comes before"
-                " it can still be read; trust nothing after it.",
-                seq,
-            )
-    return seq, digest
-
-
-def _select(db: sqlite3.Connection, after: int, kinds: Sequence[str]) -> Iterator[Event]:
-    among = f" AND kind IN ({','.join('?' * len(kinds))})" if kinds else ""
-    rows = db.execute(f"SELECT {_COLUMNS} FROM events WHERE seq > ?{among} ORDER BY seq", (after, *kinds))  # noqa: S608 - marks only
-    return map(_event, rows)
-
-
-def _row(event: Event) -> tuple[object, ...]:
-    return (
-        event.seq, event.time_ms, event.kind, event.actor, event.task, event.scope, event.number,
-        _encode(event.body), event.hash,
-    )  # fmt: skip
-
-
-def _event(row: Sequence[Any]) -> Event:
-    seq, time_ms, kind, actor, task, scope, number, body, digest = row
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        parsed = {"damaged": str(body)}
-    return Event(seq, time_ms, kind, actor, task, parsed, scope, number, bytes(digest))
-
-
-def _encode(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _open(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
-    if readonly and not path.exists():
-        raise JournalError(f"There is no journal at {path}. tercet ps --all shows the runs there are.")
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    if not readonly:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-    else:
-        db.execute("PRAGMA query_only=ON")
-    return db
+def _check_names(kind: str, actor: str, task: str, scope: str | None, number: int | None) -> None:
+    if (scope is None) != (number is None) or not 0 <= (number or 0) < _FAR:
+        raise JournalError(f"A step has a scope and a number from 0 on, not {scope!r} and {number!r}.")
+    for name in (kind, actor, task, scope or ""):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise JournalError(f"The name {name!r} is no text. Use letters, digits and '-'.") from error
 
 
 def _take_lock(path: Path) -> int:
-    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JournalError(f"No journal can be kept at {path}: {error.strerror}. Look at its folder.") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
