@@ -7,7 +7,8 @@ Callers catch the base of what they did; people read the leaf.
     ├── RefusedError             a guard or a budget said no                        exit 3
     │   ├── BudgetError          the money reserved for this is spent
     │   │   └── OutOfBudgetError     a node of a run has too little left for a call
-    │   └── EndedError           an agent, a crew or a run was killed or stopped
+    │   ├── EndedError           an agent, a crew or a run was killed or stopped
+    │   └── ApprovalError        a person's yes does not cover this call
     ├── UnreachableError         no answer: network, chain or model server          exit 4
     ├── MarketError              a rule of the market was broken                    exit 1
     │   ├── WeightsError         scores that make no row of weights
@@ -21,6 +22,7 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── PlanError            a plan that cannot be run
     │   ├── GoalError            the goal was not met: why, and what is left
     │   ├── ThinkingError        a model is down, slow or answers junk
+    │   ├── CardError            an ask, an answer or a policy that says too little, or fits nothing
     │   └── JournalError         the journal cannot be read or written
     │       ├── DamagedJournalError     it was changed after it was written
     │       ├── DivergedError           a resumed scope asks for another step than it recorded
@@ -384,6 +386,14 @@ class PlanError(SwarmError):
 
 class GoalError(SwarmError):
     """The goal was not met."""
+
+
+class CardError(SwarmError):
+    """An ask, an answer or a policy says too little, or fits nothing that waits."""
+
+
+class ApprovalError(RefusedError):
+    """A person's yes does not cover this call: it was for another, is over, or was used."""
 
 
 class JournalError(SwarmError):

@@ -1,0 +1,330 @@
+"""What is asked and answered: cards, answers and policies. Values and the rules that bind them; no clock, no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tercet.errors import CardError
+
+__all__ = [
+    "APPROVAL_SECONDS",
+    "MEMBRANE",
+    "Answer",
+    "Card",
+    "Choice",
+    "Policy",
+    "Scope",
+    "build_card",
+    "digest_call",
+    "may_cover",
+    "parse_card",
+    "parse_policy",
+    "under",
+]
+
+Choice: TypeAlias = Literal["yes", "no"]
+
+MEMBRANE: Mapping[str, str] = {
+    "money": "pay or promise money",
+    "budget": "spend more than was set aside",
+    "network": "reach a machine outside",
+    "publish": "show something to others, for good",
+    "memory": "put something into the memory that all agents share",
+    "people": "write to a person",
+    "files": "touch files outside the run's own copies",
+    "commands": "run something outside the sandbox",
+}
+"""The classes that may ask: what crosses the sandbox's wall. Inside it nothing ever asks. A class may be narrower, such
+as `network:example.org`."""
+APPROVAL_SECONDS = 900.0
+"""For so long a yes may be used; an agent that comes later asks again."""
+LONGEST_POLICY_SECONDS = 7 * 86_400.0
+
+
+def digest_call(tool: str, arguments: Mapping[str, Any]) -> str:
+    """sha256 of the exact call, in hex: the tool and its arguments as compact JSON with sorted keys."""
+    text = json.dumps([tool, arguments], sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def under(node: str, parent: str) -> bool:
+    """Whether `node` is `parent` or lies below it, as `run/crew/fixer-1` lies below `run/crew`."""
+    return node == parent or node.startswith(parent + "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One ask. There is no field for a priority: rank follows from what is at stake."""
+
+    id: str
+    """From agent, task, step and call: the same ask after a resume has the same id."""
+    action: str
+    """What is wanted, for a person: `Pay 2 credit to 0xab.. for 40 labels`."""
+    kind: str
+    """Its class: a name of `MEMBRANE`, or `name:detail`."""
+    agent: str
+    """Node path of who asks, such as `run/fixers/coder-1`."""
+    tool: str
+    """Which tool would be called."""
+    digest: str
+    """Of the exact call, see `digest_call`: an answer holds for this call only."""
+    deadline: float
+    """Unix seconds: then the default holds."""
+    loss: int
+    """Credit units that are lost if the answer is wrong; the kernel's estimate, not the agent's."""
+    reversible: bool
+    """False: it cannot be undone, and silence means no."""
+    cause: str = ""
+    """What made many ask at once: an error, a provider. Empty: this call alone, which is never merged with another."""
+    task: str = ""
+    step: str = ""
+    """Idempotency key of the step that asks."""
+    evidence: Sequence[str] = field(default_factory=tuple)
+    """What speaks for it or against it, a line each."""
+
+    @property
+    def default(self) -> Choice:
+        """What silence means: what can be undone goes on, what cannot is not done."""
+        return "yes" if self.reversible else "no"
+
+    @property
+    def crew(self) -> str:
+        """Node path of the asking agent's crew."""
+        return "/".join(self.agent.split("/")[:2])
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the journal."""
+        return {**asdict(self), "evidence": list(self.evidence), "class": self.kind, "default": self.default}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was decided about one card."""
+
+    card: str
+    choice: Choice
+    by: str
+    """`person`, `policy:ID`, `lead:AGENT`, `default`, or `kernel` (the asking agent was ended)."""
+    digest: str
+    """Of the call it holds for."""
+    at: float
+    expires: float
+    """Unix seconds: a yes that was not used by then is void."""
+    why: str = ""
+    dwell: float = 0.0
+    """Of a person's: seconds between showing the card and the answer."""
+
+    @property
+    def yes(self) -> bool:
+        """Whether it may be done."""
+        return self.choice == "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The bounds that turn one answer into a policy: for this class up to `up_to` until `until`."""
+
+    kind: str
+    up_to: int
+    """Credit units that all calls under it may lose together."""
+    until: float
+    """Unix seconds."""
+    each: int | None = None
+    """Credit units that one call may lose; None: no more than the card that was answered."""
+    node: str = "run"
+    """Whose calls."""
+    tool: str = ""
+    """Only this tool; empty: any."""
+    cause: str = ""
+    """Only this cause; empty: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """An answer that holds for a class: bounded, until a moment, revocable, written into the journal."""
+
+    id: str
+    kind: str
+    """The class; a policy for `network` holds for `network:example.org` as well."""
+    choice: Choice
+    each: int
+    """Credit units that one call may lose at most: what the person had on the card."""
+    up_to: int
+    """Credit units that all calls under it may lose together."""
+    until: float
+    node: str = "run"
+    tool: str = ""
+    """Only this tool; empty: any."""
+    cause: str = ""
+    """Only asks with this cause; empty: any."""
+    by: str = "person"
+    used: int = 0
+    """Credit units at risk through calls that it let through."""
+    count: int = 0
+    """Asks that it answered."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the journal; `used` and `count` follow from the answers."""
+        found = asdict(self)
+        del found["used"], found["count"]
+        return {**found, "class": self.kind}
+
+
+def may_cover(policy: Policy, card: Card, now: float) -> bool:
+    """Whether the policy answers this card. What cannot be undone is never answered by a policy's yes."""
+    fits = (
+        now < policy.until
+        and (card.kind == policy.kind or card.kind.startswith(policy.kind + ":"))
+        and under(card.agent, policy.node)
+        and policy.tool in {"", card.tool}
+        and policy.cause in {"", card.cause}
+    )
+    if policy.choice == "no":
+        return fits
+    return fits and card.reversible and card.loss <= policy.each and policy.used + card.loss <= policy.up_to
+
+
+def build_card(
+    *, action: str, kind: str, agent: str, tool: str, call: Mapping[str, Any], loss: int, reversible: bool,
+    deadline: float, cause: str = "", task: str = "", step: str = "", evidence: Sequence[str] = (),
+) -> Card:  # fmt: skip
+    """A card for one exact call.
+
+    Args:
+        action: what is wanted, for a person.
+        kind: its class, see `MEMBRANE`.
+        agent: node path of who asks.
+        tool: the tool.
+        call: its arguments, as JSON.
+        loss: credit units lost if the answer is wrong.
+        reversible: whether it can be undone.
+        deadline: Unix seconds.
+        cause: what made many ask at once; empty: nothing but this call.
+        task: the task it is for.
+        step: idempotency key of the step.
+        evidence: what speaks for or against it.
+
+    Raises:
+        CardError: it names no action, no class at the membrane, no agent, no loss or no deadline.
+
+    """
+    digest = digest_call(tool, call)
+    name = hashlib.sha256(f"{agent}\x00{task}\x00{step}\x00{digest}".encode()).hexdigest()[:10]
+    shown = tuple(_one_line(line) for line in evidence)
+    card = Card(
+        name, _one_line(action), kind, agent, tool, digest, deadline, loss, reversible, cause, task, step, shown
+    )
+    validate_card(card)
+    return card
+
+
+def validate_card(card: Card) -> None:
+    """An ask exists only if it names action, deadline, default and loss, and comes from the membrane.
+
+    Raises:
+        CardError: otherwise.
+
+    """
+    missing = [
+        words
+        for words, there in (
+            ("the action it wants", card.action.strip()),
+            ("the agent that asks", card.agent.split("/")[0] == "run" and all(card.agent.split("/"))),
+            ("a deadline", card.deadline > 0),
+            ("the loss if it is wrong (0 or more credit units)", card.loss >= 0),
+            ("the digest of its call", card.digest),
+        )
+        if not there
+    ]
+    if missing:
+        raise CardError(f"An ask has to name {' and '.join(missing)}. What names less belongs into the log.")
+    if card.kind.partition(":")[0] not in MEMBRANE:
+        raise CardError(
+            f"{card.kind!r} does not ask: only what leaves the sandbox does ({', '.join(MEMBRANE)}). Do it inside, or"
+            " name the class it belongs to."
+        )
+
+
+def _one_line(text: str) -> str:
+    """Agents write these words: control characters would let them draw over the screen."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:400]
+
+
+class _CardBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    id: str = Field(max_length=64)
+    action: str
+    kind: str
+    agent: str
+    tool: str
+    digest: str
+    deadline: float
+    loss: int
+    reversible: bool
+    cause: str = ""
+    task: str = ""
+    step: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+class _PolicyBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    id: str = Field(max_length=64)
+    kind: str
+    choice: Choice
+    each: int = Field(ge=0)
+    up_to: int = Field(ge=0)
+    until: float
+    node: str = "run"
+    tool: str = ""
+    cause: str = ""
+    by: str = "person"
+
+
+def parse_card(raw: Any) -> Card:
+    """Read a card from a journal.
+
+    Raises:
+        CardError: it is none.
+
+    """
+    try:
+        body = _CardBody.model_validate(raw)
+    except ValidationError as error:
+        raise CardError(f"This is no card: {error.errors()[0]['msg']}.") from error
+    return Card(**body.model_dump())
+
+
+def parse_policy(raw: Any) -> Policy:
+    """Read a policy from a journal.
+
+    Raises:
+        CardError: it is none.
+
+    """
+    try:
+        body = _PolicyBody.model_validate(raw)
+    except ValidationError as error:
+        raise CardError(f"This is no policy: {error.errors()[0]['msg']}.") from error
+    return Policy(**body.model_dump())
+
+
+def validate_scope(scope: Scope, now: float) -> None:
+    """A policy is bounded in money and in time.
+
+    Raises:
+        CardError: it is not.
+
+    """
+    if scope.kind.partition(":")[0] not in MEMBRANE:
+        raise CardError(f"{scope.kind!r} is no class that asks. Known: {', '.join(MEMBRANE)}.")
+    if scope.up_to < 0 or (scope.each is not None and scope.each < 0):
+        raise CardError("A policy's bounds are 0 or more credit. Say --up-to 2, for example.")
+    if not now < scope.until <= now + LONGEST_POLICY_SECONDS:
+        raise CardError("A policy ends, within a week and not before now. Say --until 1h, for example.")

@@ -1,0 +1,348 @@
+"""The inbox of a running run: agents ask and wait, the person answers, policies and silence answer the rest.
+
+`ask` parks only who asks. Everything is written into the journal before it counts, and is rebuilt from there, so an ask
+outlives the kernel: who asks again after a `kill -9` finds its answer, or its place in the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from tercet.errors import ApprovalError, CardError
+from tercet.swarm.inbox.cards import (
+    APPROVAL_SECONDS,
+    Answer,
+    Card,
+    Choice,
+    Policy,
+    Scope,
+    under,
+    validate_card,
+    validate_scope,
+)
+from tercet.swarm.inbox.clock import Clock, WallClock
+from tercet.swarm.inbox.queue import Queue, build_queue
+from tercet.swarm.inbox.rules import DECISIONS_AN_HOUR, cause_of, may_show
+from tercet.swarm.inbox.stamps import CANARY_EVERY, HIGH_LOSS, build_canary, canary_is_due, least_dwell
+from tercet.swarm.inbox.state import KINDS, PERSON, InboxState
+from tercet.swarm.journal import Event, Journal, read_events
+
+__all__ = ["Decision", "Inbox", "Lead"]
+
+Lead: TypeAlias = Callable[[Card], Awaitable[Choice | None]]
+"""A crew lead: answers what it may, or None to pass the card on to the person."""
+HELD_SECONDS = 30.0
+"""How often what is held back is looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of an answer."""
+
+    status: Literal["answered", "again"]
+    """again: it came too quickly for what is at stake, nothing was answered."""
+    cards: Sequence[str] = ()
+    policy: str = ""
+    """Id of the policy it made."""
+    wait: float = 0.0
+    """Seconds that the card has to be looked at longer."""
+    canary: bool = False
+    """It was a test card: nothing was done."""
+
+
+class Inbox:
+    """One for a run; one writer."""
+
+    def __init__(
+        self, journal: Journal, *, attention: int = DECISIONS_AN_HOUR, crews: int = 1, clock: Clock | None = None,
+        leads: Mapping[str, Lead] | None = None, high_loss: int = HIGH_LOSS, canary_every: int = CANARY_EVERY,
+    ) -> None:  # fmt: skip
+        """Rebuild it from the journal.
+
+        Args:
+            journal: of the run.
+            attention: the person's decisions an hour, for all agents together.
+            crews: how many crews share them.
+            clock: the time; this machine's by default.
+            leads: node path of a crew to its lead, who is asked first.
+            high_loss: credit units from which an approval is high risk.
+            canary_every: one test card after about so many answers; 0 for none.
+
+        """
+        self.journal = journal
+        self.attention = attention
+        self.crews = crews
+        self.clock = clock or WallClock()
+        self.leads = dict(leads or {})
+        self.high_loss = high_loss
+        self.canary_every = canary_every
+        self.state = InboxState.of(read_events(journal.path, kinds=KINDS))
+        self._seed = journal.path.parent.name
+        self._parked: dict[str, asyncio.Future[Answer]] = {}
+        self._timer: asyncio.Task[None] | None = None
+        self._due = 0.0
+
+    async def ask(self, card: Card) -> Answer:
+        """Wait for an answer; only the caller waits.
+
+        A policy answers at once, then the crew's lead may; else it waits for the person, or for its deadline.
+        The same ask has one answer: whoever asks again after a resume gets what was answered.
+
+        Raises:
+            CardError: it names too little, or comes from inside the sandbox.
+
+        """
+        validate_card(card)
+        if (known := self._standing(card)) is not None:
+            return known
+        if not self._waits(card.id):
+            if (answer := await self._absorb(card)) is not None:
+                return answer
+            self._raise(card, PERSON)
+        parked = self._parked.get(card.id)
+        if parked is None:
+            parked = self._parked[card.id] = asyncio.get_running_loop().create_future()
+        self.tick()
+        return await asyncio.shield(parked)
+
+    def queue(self) -> Queue:
+        """What is before the person now."""
+        return build_queue(self.state, self.clock.now(), crews=self.crews, decisions=self.attention)
+
+    async def answer(
+        self, name: str, choice: Choice, *, scope: Scope | None = None, seen: int | None = None,
+        dwell: float | None = None, by: str = PERSON,
+    ) -> Decision:  # fmt: skip
+        """Answer a card or all of a common cause; returns when it is on the disk.
+
+        Args:
+            name: id of the card or group, or how it begins.
+            choice: yes or no.
+            scope: makes a policy of it.
+            seen: the newest event that whoever answers had seen: cards raised since are not covered.
+            dwell: seconds that the card was looked at; since it was shown by default.
+            by: who.
+
+        Raises:
+            CardError: no such card waits, or the scope is none.
+
+        """
+        now = self.clock.now()
+        members = self.state.find(name)
+        cards = [card for card in members.values() if seen is None or self.state.raised_seq[card.id] <= seen]
+        if not cards:
+            raise CardError(f"The cards of {name!r} came after what you saw. Look again, then answer.")
+        key = cause_of(cards[0])
+        looked = now - self.state.shown.get(key, now - 3600) if dwell is None else dwell
+        if choice == "yes" and (short := self._too_quick(cards, looked)) > 0:
+            self._note("ask.doubted", {"card": cards[0].id, "group": key, "dwell": looked, "at": now}, by)
+            return Decision("again", wait=short)
+        policy = self._build_policy(scope, choice, cards, by) if scope is not None else None
+        canary = cards[0].id in self.state.canaries
+        for card in cards:
+            first = card is cards[0]  # a group is one verdict of the person
+            body = {"dwell": looked, "group": key, "counts": first, "policy": policy.id if policy else ""}
+            self._settle("ask.answered", card, choice, by, body)
+        if policy is not None:
+            self._enact(policy)
+        decided = {"group": key, "cards": len(cards), "answer": choice, "dwell": looked, "canary": canary, "at": now}
+        self.state.apply(await self.journal.append("ask.decided", decided, actor=by))
+        self._release(cards)
+        self._plant(cards[0].agent, now)
+        self.tick()
+        return Decision("answered", [card.id for card in cards], policy.id if policy else "", canary=canary)
+
+    async def make_policy(self, scope: Scope, choice: Choice = "yes", *, by: str = PERSON) -> Policy:
+        """A policy that nobody asked for, such as `tercet run --yes-to network`.
+
+        Raises:
+            CardError: it is not bounded.
+
+        """
+        policy = self._build_policy(scope, choice, (), by)
+        self._enact(policy)
+        await self._sync(by)
+        self.tick()
+        return policy
+
+    async def revoke(self, name: str, *, by: str = PERSON) -> Policy:
+        """End a policy now; what it let through stays done.
+
+        Raises:
+            CardError: there is no such policy.
+
+        """
+        found = [policy for policy in self.state.policies.values() if name and policy.id.startswith(name)]
+        if len(found) != 1:
+            raise CardError(f"{name!r} names {len(found)} policies. tercet inbox policies lists them.")
+        body = {"policy": found[0].id, "by": by, "at": self.clock.now()}
+        self.state.apply(await self.journal.append("policy.revoked", body, actor=by))
+        return found[0]
+
+    async def use(self, answer: Answer, digest: str, key: str = "") -> None:
+        """Spend an approval, just before the call; returns when that is on the disk.
+
+        Args:
+            answer: what `ask` returned.
+            digest: of the call that is about to be made.
+            key: its idempotency key: the same call may come again after a resume, another may not.
+
+        Raises:
+            ApprovalError: it was a no, is for another call, is over, or was used.
+
+        """
+        known = self.state.answers.get(answer.card)
+        if known is None or not known.yes:
+            raise ApprovalError(f"Card {answer.card} was not approved, so its call is not made.")
+        if known.digest != digest:
+            raise ApprovalError(
+                f"Card {answer.card} approves the call {known.digest[:12]}, not {digest[:12]}. Ask for this one."
+            )
+        if (used := self.state.used.get(answer.card)) is not None:
+            if used == key:
+                return
+            raise ApprovalError(f"The approval of card {answer.card} was used. Ask again for another call.")
+        now = self.clock.now()
+        if now > known.expires:
+            raise ApprovalError(
+                f"The approval of card {answer.card} is over since {now - known.expires:.0f} s. Ask again."
+            )
+        self.state.used[answer.card] = key  # before the disk has it: nobody else may use it meanwhile
+        body = {"card": answer.card, "digest": digest, "key": key, "at": now}
+        self.state.apply(await self.journal.append("ask.used", body))
+
+    def withdraw(self, node: str, why: str) -> int:
+        """Deny what a subtree waits for, since it was ended; how many cards that were."""
+        cards = [card for card in list(self.state.waiting()) if under(card.agent, node)]
+        for card in cards:
+            self._settle("ask.answered", card, "no", "kernel", {"why": why})
+        self._release(cards)
+        return len(cards)
+
+    def tick(self) -> None:
+        """Let time do its work: deadlines pass, what has room is shown. Called by itself when something is due."""
+        now = self.clock.now()
+        late = [card for card in self.state.waiting() if card.deadline <= now]
+        for card in late:
+            self._settle("ask.defaulted", card, card.default, "default", {"why": "nobody answered in time"})
+        self._release(late)
+        found = self.queue()
+        for item in found.items:
+            if item.shown is None:
+                self._note("ask.shown", {"group": item.id, "crew": item.top.crew, "shape": item.shape, "at": now})
+        self._arm(now, waits=bool(found.held or found.flood))
+
+    def close(self) -> None:
+        """Stop the timer; who waits is left waiting, and asks again after the resume."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _standing(self, card: Card) -> Answer | None:
+        known = self.state.answers.get(card.id)
+        if known is None or known.digest != card.digest:
+            return None
+        fresh = not known.yes or card.id in self.state.used or self.clock.now() <= known.expires
+        return known if fresh else None
+
+    def _waits(self, name: str) -> bool:
+        return name in self.state.raised_seq
+
+    async def _absorb(self, card: Card) -> Answer | None:
+        """What policies and the crew's lead answer before a person is asked."""
+        if (policy := self.state.covering(card, self.clock.now())) is not None:
+            return self._by_policy(card, policy)
+        lead = self.leads.get(card.crew)
+        if lead is None or not card.reversible or card.loss >= self.high_loss:
+            return None
+        self._raise(card, f"lead:{card.crew}")
+        choice = await lead(card)
+        if choice is None or self._waits(card.id):
+            return None
+        self._settle("ask.answered", card, choice, f"lead:{card.crew}", {})
+        return self.state.answers[card.id]
+
+    def _by_policy(self, card: Card, policy: Policy) -> Answer:
+        if card.id not in self.state.open:
+            self._raise(card, f"policy:{policy.id}")
+        self._settle("ask.answered", card, policy.choice, f"policy:{policy.id}", {})
+        return self.state.answers[card.id]
+
+    def _raise(self, card: Card, to: str) -> None:
+        now = self.clock.now()
+        over = to == PERSON and not may_show(
+            self.state.showings, card.crew, now, crews=self.crews, decisions=self.attention
+        )
+        again = card.id in self.state.open
+        self._note("ask.raised", {"card": card.to_json(), "to": to, "over_quota": over, "again": again, "at": now})
+
+    def _settle(self, kind: str, card: Card, choice: Choice, by: str, body: Mapping[str, Any]) -> None:
+        now = self.clock.now()
+        expires = now + APPROVAL_SECONDS
+        said = {"card": card.id, "answer": choice, "by": by, "digest": card.digest, "expires": expires, "at": now}
+        self._note(kind, {**said, **body}, by if by == PERSON else "kernel", card.task)
+
+    def _release(self, cards: Iterable[Card]) -> None:
+        for card in cards:
+            parked = self._parked.pop(card.id, None)
+            answer = self.state.answers.get(card.id)
+            if parked is not None and answer is not None and not parked.done():
+                parked.set_result(answer)
+
+    def _too_quick(self, cards: Sequence[Card], looked: float) -> float:
+        return max(least_dwell(self.state.verdicts, card, self.high_loss) for card in cards) - looked
+
+    def _build_policy(self, scope: Scope, choice: Choice, cards: Sequence[Card], by: str) -> Policy:
+        now = self.clock.now()
+        validate_scope(scope, now)
+        if any(not card.reversible for card in cards) and choice == "yes":
+            raise CardError("What cannot be undone is approved one by one, never by a policy. Answer without --for.")
+        each = scope.each if scope.each is not None else max((card.loss for card in cards), default=scope.up_to)
+        seed = f"{self._seed}/{self.state.seq}/{scope.kind}/{now}"
+        name = "p" + hashlib.sha256(seed.encode()).hexdigest()[:7]
+        return Policy(name, scope.kind, choice, each, scope.up_to, scope.until, scope.node, scope.tool, scope.cause, by)
+
+    def _enact(self, policy: Policy) -> None:
+        """Write it, and answer what waits and it covers."""
+        self._note("policy.made", {"policy": policy.to_json(), "at": self.clock.now()}, policy.by)
+        covered = []
+        for card in sorted(self.state.waiting(), key=lambda card: self.state.raised_seq[card.id]):
+            found = self.state.covering(card, self.clock.now())
+            if found is not None and found.id == policy.id and card.id not in self.state.canaries:
+                self._settle("ask.answered", card, policy.choice, f"policy:{policy.id}", {})
+                covered.append(card)
+        self._release(covered)
+
+    def _plant(self, agent: str, now: float) -> None:
+        if canary_is_due(self._seed, self.state.decisions, self.canary_every):
+            card = build_canary(self._seed, self.state.decisions, agent, now)
+            self._note("ask.raised", {"card": card.to_json(), "to": "canary", "at": now})
+
+    def _note(self, kind: str, body: Mapping[str, Any], actor: str = "kernel", task: str = "") -> Event:
+        event = self.journal.note(kind, body, actor=actor, task=task)
+        self.state.apply(event)
+        return event
+
+    async def _sync(self, by: str) -> None:
+        """Return when all that was noted is on the disk: the journal keeps order."""
+        await self.journal.append("control", {"verb": "policy", "target": "inbox", "by": by}, actor=by)
+
+    def _arm(self, now: float, *, waits: bool) -> None:
+        due = min((card.deadline for card in self.state.waiting()), default=0.0)
+        if due and waits:
+            due = min(due, now + HELD_SECONDS)
+        if self._timer is not None and not self._timer.done() and self._due == due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = asyncio.get_running_loop().create_task(self._wake(due - now)) if due else None
+
+    async def _wake(self, seconds: float) -> None:
+        await self.clock.sleep(seconds)
+        self._timer = None
+        self.tick()
