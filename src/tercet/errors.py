@@ -8,7 +8,9 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── BudgetError          the money reserved for this is spent
     │   │   └── OutOfBudgetError     a node of a run has too little left for a call
     │   ├── EndedError           an agent, a crew or a run was killed or stopped
-    │   └── ApprovalError        a person's yes does not cover this call
+    │   ├── ApprovalError        a person's yes does not cover this call
+    │   ├── CapabilityError      an agent reached for what it was not given
+    │   └── GuardError           an act rests on what nobody has checked
     ├── UnreachableError         no answer: network, chain or model server          exit 4
     ├── MarketError              a rule of the market was broken                    exit 1
     │   ├── WeightsError         scores that make no row of weights
@@ -23,6 +25,9 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── GoalError            the goal was not met: why, and what is left
     │   ├── ThinkingError        a model is down, slow or answers junk
     │   ├── CardError            an ask, an answer or a policy that says too little, or fits nothing
+    │   ├── ClaimError           a claim, or a check of one, that is none
+    │   ├── ToolError            a tool of an agent could not do what it was asked
+    │   ├── RecallError          the memory cannot be had, read or written
     │   └── JournalError         the journal cannot be read or written
     │       ├── DamagedJournalError     it was changed after it was written
     │       ├── DivergedError           a resumed scope asks for another step than it recorded
@@ -42,7 +47,7 @@ Each room adds its leaves below its base.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -66,6 +71,19 @@ class RefusedError(TercetError):
 
 class BudgetError(RefusedError):
     """The money set aside for this is spent."""
+
+
+class CapabilityError(RefusedError):
+    """An agent reached for what it was not given."""
+
+
+class GuardError(RefusedError):
+    """An act rests on what nobody has checked."""
+
+    def __init__(self, message: str, claims: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.claims = tuple(claims)
+        """Ids of the claims to check."""
 
 
 class UnreachableError(TercetError):
@@ -394,6 +412,18 @@ class CardError(SwarmError):
 
 class ApprovalError(RefusedError):
     """A person's yes does not cover this call: it was for another, is over, or was used."""
+
+
+class ClaimError(SwarmError):
+    """A claim, or a check of one, that is none."""
+
+
+class ToolError(SwarmError):
+    """A tool of an agent could not do what it was asked."""
+
+
+class RecallError(SwarmError):
+    """The memory cannot be had, read or written."""
 
 
 class JournalError(SwarmError):
