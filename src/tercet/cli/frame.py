@@ -52,6 +52,7 @@ NOUNS: Mapping[str, str] = {
     "wallet": "Keys that hold money and sign.",
     "chain": "Run a development chain, deploy to any chain.",
     "model": "Fetch and list the model files.",
+    "journal": "What happened in a run of agents, and whether its record still holds.",
     "subnet": "The competitions that are installed.",
     "rating": "What machines were measured to do, signed.",
     "attack": "Run attacks against the contracts, under your own rules.",
