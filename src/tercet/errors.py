@@ -28,6 +28,9 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── ClaimError           a claim, or a check of one, that is none
     │   ├── ToolError            a tool of an agent could not do what it was asked
     │   ├── RecallError          the memory cannot be had, read or written
+    │   ├── EnvelopeError        a message between agents that is not taken: code
+    │   ├── AgentError           somebody else's agent failed
+    │   │   └── AgentMissingError       it is not added, or cannot run here
     │   └── JournalError         the journal cannot be read or written
     │       ├── DamagedJournalError     it was changed after it was written
     │       ├── DivergedError           a resumed scope asks for another step than it recorded
@@ -502,3 +505,22 @@ class EndedError(RefusedError):
         super().__init__(f"{node!r} thinks no more: {why}. tercet resume goes on with a run that was stopped.")
         self.node = node
         self.why = why
+
+
+class EnvelopeError(SwarmError):
+    """A message between agents is not taken."""
+
+    def __init__(self, message: str, *, code: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.code = code
+        """One of `tercet.swarm.envelope.CODES`."""
+        self.retry_after = retry_after
+        """Seconds; 0 means that waiting does not help."""
+
+
+class AgentError(SwarmError):
+    """Somebody else's agent failed: it died, said nonsense, took too long, or refused."""
+
+
+class AgentMissingError(AgentError):
+    """An agent is not added here, or this machine cannot run it."""

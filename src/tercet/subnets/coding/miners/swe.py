@@ -23,11 +23,11 @@ from tercet.market.text import decode_json
 from tercet.subnets.coding.bench import write_files
 from tercet.subnets.coding.miners.solver import Problem
 
-__all__ = ["SweAgent"]
+__all__ = ["SWE_DRIVER", "SweAgent"]
 
 log = logging.getLogger(__name__)
 
-_DRIVER = Path(__file__).with_name("swe_driver.py")
+SWE_DRIVER = Path(__file__).with_name("swe_driver.py")
 _STEPS = 30
 _MAX_LINE = 1 << 20
 _MAX_OUTPUT = 20_000
@@ -86,7 +86,7 @@ class SweAgent:
         process = await asyncio.create_subprocess_exec(
             self._python,
             "-I",
-            str(_DRIVER),
+            str(SWE_DRIVER),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -1,0 +1,81 @@
+"""Starts a driver inside the sandbox. Imports nothing of ours.
+
+The driver speaks JSON lines on standard input and output, which this joins to the socket of whoever started it. It
+thinks at http://127.0.0.1:8000/v1, which this joins to the run's gateway: inside there is no other network.
+
+Arguments: the driver's path, the folder of its packages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import site
+import socket
+import sys
+import threading
+import traceback
+
+LINES = "/talk/lines.sock"
+FACE = "/talk/face.sock"
+PORT = 8000
+
+
+def main() -> None:
+    """Join the sockets, run the driver, tell how it ended when it did not."""
+    driver, packages = sys.argv[1:3]
+    joined = socket.socket(socket.AF_UNIX)
+    joined.connect(LINES)
+    os.dup2(joined.fileno(), 0)
+    os.dup2(joined.fileno(), 1)
+    noise = os.open("/tmp/noise", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(noise, 2)
+    if os.path.exists(FACE):
+        serve_face()
+    site.addsitedir(packages)
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    sys.argv[1:] = sys.argv[3:]
+    try:
+        runpy.run_path(driver, run_name="__main__")
+    except Exception as error:
+        traceback.print_exc()
+        joined.sendall(json.dumps({"end": type(error).__name__, "why": str(error)[:2000]}).encode() + b"\n")
+
+
+def serve_face() -> None:
+    """Carry bytes between a port in here and the gateway's socket."""
+    listener = socket.create_server(("127.0.0.1", PORT), backlog=64)
+
+    def accept() -> None:
+        while True:
+            near, _ = listener.accept()
+            far = socket.socket(socket.AF_UNIX)
+            try:
+                far.connect(FACE)
+            except OSError:
+                near.close()
+                continue
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=carry, args=(one, other), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+def carry(one: socket.socket, other: socket.socket) -> None:
+    """Until one side ends."""
+    try:
+        while chunk := one.recv(1 << 16):
+            other.sendall(chunk)
+    except OSError:
+        pass
+    finally:
+        for each in (one, other):
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+if __name__ == "__main__":
+    main()
