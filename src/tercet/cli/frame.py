@@ -34,6 +34,7 @@ NOUNS: Mapping[str, str] = {
     "gateway": "An OpenAI-compatible address that buys from the market.",
     "label": "Have a CSV file or a folder of pictures labelled.",
     "key": "The gateway's API keys and their budgets.",
+    "inbox": "What runs ask you: one ranked queue, answers, policies.",
     "market": "Open and look at markets, change their rules, leave them.",
     "sponsor": "Pay a market's epochs.",
     "stake": "Add to a validator's own stake.",

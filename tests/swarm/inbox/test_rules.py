@@ -72,10 +72,14 @@ class TestRule2OneQueueByLossAverted:
         risky = await office.raise_("fixer-9", kind="files", tool="delete")
         assert office.inbox.queue().items[0].top == risky
 
-    @pytest.mark.parametrize(("reversible", "choice"), [(True, "yes"), (False, "no")])
-    async def test_silence_means_what_is_safe(self, office: Office, reversible: bool, choice: Choice) -> None:
-        """What can be undone goes on, what cannot is not done."""
-        task = await office.ask(office.card(reversible=reversible, minutes=10))
+    @pytest.mark.parametrize(
+        ("reversible", "kind", "choice"), [(True, "network", "yes"), (False, "network", "no"), (True, "money", "no")]
+    )
+    async def test_silence_means_what_is_safe(
+        self, office: Office, reversible: bool, kind: str, choice: Choice
+    ) -> None:
+        """What can be undone goes on; what cannot, or spends, is not done."""
+        task = await office.ask(office.card(reversible=reversible, kind=kind, minutes=10))
         await office.clock.wind(9.9 * MINUTE)
         assert not task.done()
         await office.clock.wind(0.2 * MINUTE)

@@ -7,6 +7,7 @@ and common causes answer what they can; six decisions an hour are left. Values a
 from __future__ import annotations
 
 from tercet.swarm.inbox.absence import Since, build_digest
+from tercet.swarm.inbox.approver import InboxApprover
 from tercet.swarm.inbox.cards import (
     MEMBRANE,
     Answer,
@@ -32,6 +33,7 @@ __all__ = [
     "Clock",
     "Decision",
     "Inbox",
+    "InboxApprover",
     "InboxState",
     "Item",
     "Lead",

@@ -42,6 +42,8 @@ MEMBRANE: Mapping[str, str] = {
 }
 """The classes that may ask: what crosses the sandbox's wall. Inside it nothing ever asks. A class may be narrower, such
 as `network:example.org`."""
+SPENDING = frozenset({"money", "budget"})
+"""What is lost there is bounded by the amount, so a policy may cover it; but silence never spends."""
 APPROVAL_SECONDS = 900.0
 """For so long a yes may be used; an agent that comes later asks again."""
 LONGEST_POLICY_SECONDS = 7 * 86_400.0
@@ -79,7 +81,7 @@ class Card:
     loss: int
     """Credit units that are lost if the answer is wrong; the kernel's estimate, not the agent's."""
     reversible: bool
-    """False: it cannot be undone, and silence means no."""
+    """False: it cannot be undone. No policy ever says yes to it, and silence means no."""
     cause: str = ""
     """What made many ask at once: an error, a provider. Empty: this call alone, which is never merged with another."""
     task: str = ""
@@ -90,8 +92,8 @@ class Card:
 
     @property
     def default(self) -> Choice:
-        """What silence means: what can be undone goes on, what cannot is not done."""
-        return "yes" if self.reversible else "no"
+        """What silence means: what can be undone goes on; what cannot, or spends, is not done."""
+        return "yes" if self.reversible and self.kind.partition(":")[0] not in SPENDING else "no"
 
     @property
     def crew(self) -> str:
@@ -193,6 +195,7 @@ def may_cover(policy: Policy, card: Card, now: float) -> bool:
 def build_card(
     *, action: str, kind: str, agent: str, tool: str, call: Mapping[str, Any], loss: int, reversible: bool,
     deadline: float, cause: str = "", task: str = "", step: str = "", evidence: Sequence[str] = (),
+    digest: str = "",
 ) -> Card:  # fmt: skip
     """A card for one exact call.
 
@@ -209,12 +212,13 @@ def build_card(
         task: the task it is for.
         step: idempotency key of the step.
         evidence: what speaks for or against it.
+        digest: of the exact call, if whoever makes it has one of its own; `digest_call` otherwise.
 
     Raises:
         CardError: it names no action, no class at the membrane, no agent, no loss or no deadline.
 
     """
-    digest = digest_call(tool, call)
+    digest = digest or digest_call(tool, call)
     name = hashlib.sha256(f"{agent}\x00{task}\x00{step}\x00{digest}".encode()).hexdigest()[:10]
     shown = tuple(_one_line(line) for line in evidence)
     card = Card(

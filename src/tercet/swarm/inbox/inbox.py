@@ -148,7 +148,8 @@ class Inbox:
             body = {"dwell": looked, "group": key, "counts": first, "policy": policy.id if policy else ""}
             self._settle("ask.answered", card, choice, by, body)
         if policy is not None:
-            self._enact(policy)
+            self._note("policy.made", {"policy": policy.to_json(), "at": now}, by)
+            self._cover(policy)
         decided = {"group": key, "cards": len(cards), "answer": choice, "dwell": looked, "canary": canary, "at": now}
         self.state.apply(await self.journal.append("ask.decided", decided, actor=by))
         self._release(cards)
@@ -164,8 +165,9 @@ class Inbox:
 
         """
         policy = self._build_policy(scope, choice, (), by)
-        self._enact(policy)
-        await self._sync(by)
+        made = await self.journal.append("policy.made", {"policy": policy.to_json(), "at": self.clock.now()}, actor=by)
+        self.state.apply(made)
+        self._cover(policy)
         self.tick()
         return policy
 
@@ -306,9 +308,8 @@ class Inbox:
         name = "p" + hashlib.sha256(seed.encode()).hexdigest()[:7]
         return Policy(name, scope.kind, choice, each, scope.up_to, scope.until, scope.node, scope.tool, scope.cause, by)
 
-    def _enact(self, policy: Policy) -> None:
-        """Write it, and answer what waits and it covers."""
-        self._note("policy.made", {"policy": policy.to_json(), "at": self.clock.now()}, policy.by)
+    def _cover(self, policy: Policy) -> None:
+        """Answer what waits and a new policy covers, in the order in which it was asked."""
         covered = []
         for card in sorted(self.state.waiting(), key=lambda card: self.state.raised_seq[card.id]):
             found = self.state.covering(card, self.clock.now())
@@ -326,10 +327,6 @@ class Inbox:
         event = self.journal.note(kind, body, actor=actor, task=task)
         self.state.apply(event)
         return event
-
-    async def _sync(self, by: str) -> None:
-        """Return when all that was noted is on the disk: the journal keeps order."""
-        await self.journal.append("control", {"verb": "policy", "target": "inbox", "by": by}, actor=by)
 
     def _arm(self, now: float, *, waits: bool) -> None:
         due = min((card.deadline for card in self.state.waiting()), default=0.0)

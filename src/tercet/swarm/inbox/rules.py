@@ -111,7 +111,7 @@ def averted(cards: Sequence[Card], denied: float) -> float:
         denied: share of this class that the person said no to, between 0 and 1.
 
     """
-    wrong = denied if cards[0].reversible else 1 - denied
+    wrong = denied if cards[0].default == "yes" else 1 - denied
     return sum(max(card.loss, 1) for card in cards) * wrong
 
 

@@ -1,0 +1,101 @@
+"""How cards read: the lines of a card, of the queue, of policies. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tercet.market import CREDIT, Amount
+from tercet.swarm.inbox import Item, Policy
+from tercet.swarm.inbox.stamps import Proposal
+
+__all__ = ["item_json", "tell_card", "tell_policy", "tell_row", "tell_span"]
+
+
+def tell_span(seconds: float) -> str:
+    """A span in the unit that fits."""
+    if seconds < 0:
+        return "0 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _credit(units: int) -> str:
+    return str(Amount(units, CREDIT))
+
+
+def tell_card(item: Item, now: float, proposal: Proposal | None) -> Iterator[tuple[str, str]]:
+    """Lines of the card before the person, each with its style."""
+    card = item.top
+    if item.is_container:
+        yield from _tell_container(item)
+        return
+    yield card.action, "bold"
+    yield f"class {card.kind} · tool {card.tool} · asked by {_who(item)}", ""
+    total = sum(one.loss for one in item.cards)
+    risk = f"if wrong: {_credit(card.loss)} lost" + (f", {_credit(total)} for all" if len(item.cards) > 1 else "")
+    undo = "bounded" if card.reversible and card.default == "no" else "can be undone"
+    undo = undo if card.reversible else "CANNOT BE UNDONE"
+    silence = "it goes on" if card.default == "yes" else "it is not done"
+    yield f"{risk} · {undo}", "" if card.reversible else "red"
+    yield f"if you are silent: {silence} in {tell_span(item.deadline - now)} · call {card.digest[:12]}", ""
+    if card.cause:
+        yield f"cause, the same for all: {card.cause}", "yellow"
+    for line in card.evidence[:3]:
+        yield f"  {line}", "dim"
+    if proposal is not None:
+        yield f"You said yes to {proposal.yes} of the last {proposal.of} of this class; [a] makes it a policy.", "green"
+
+
+def _who(item: Item) -> str:
+    return item.top.agent if item.agents == 1 else f"{item.agents} agents under {item.node}"
+
+
+def _tell_container(item: Item) -> Iterator[tuple[str, str]]:
+    if item.shape == "stuck":
+        yield f"{item.top.agent} keeps asking: it is stuck", "bold yellow"
+        yield f"{len(item.cards)} asks are shelved behind this card; it answers none of them.", ""
+    else:
+        yield f"A flood: {len(item.cards)} asks of {item.agents} agents under {item.node}", "bold yellow"
+        yield "They wait behind this card, which answers none of them; what cannot be undone is not among them.", ""
+    yield f"The dearest: {item.top.action} ({_credit(item.top.loss)})", "dim"
+    yield "[enter] open, [p] pause who asks, or let their defaults hold", ""
+
+
+def tell_row(item: Item, now: float, width: int) -> str:
+    """One line of the queue."""
+    words = item.top.action if not item.is_container else f"{item.shape}: {len(item.cards)} asks under {item.node}"
+    many = f" x{len(item.cards)}" if len(item.cards) > 1 and not item.is_container else ""
+    end = f"{many}  {item.top.kind}  {_credit(item.top.loss)}  {tell_span(item.deadline - now)}"
+    room = max(10, width - len(end) - 2)
+    return f"{words[: room - 1] + '…' if len(words) > room else words:<{room}}{end}"
+
+
+def tell_policy(policy: Policy, now: float) -> Sequence[str]:
+    """Cells of a policy."""
+    over = policy.until <= now
+    return [
+        policy.id,
+        policy.choice,
+        policy.kind + (f", {policy.tool}" if policy.tool else "") + (f", {policy.cause}" if policy.cause else ""),
+        _credit(policy.each),
+        f"{_credit(policy.used)} of {_credit(policy.up_to)}",
+        "over" if over else tell_span(policy.until - now),
+        str(policy.count),
+        policy.by,
+    ]
+
+
+def item_json(item: Item) -> dict[str, Any]:
+    """An item for programs."""
+    return {
+        "id": item.id,
+        "shape": item.shape,
+        "node": item.node,
+        "agents": item.agents,
+        "deadline": item.deadline,
+        "held": item.held,
+        "rank": round(item.rank, 3),
+        "cards": [card.to_json() for card in item.cards],
+    }
