@@ -483,10 +483,20 @@ class ThinkingError(SwarmError):
 class OutOfBudgetError(BudgetError):
     """A node of a run has too little left for a call."""
 
-    def __init__(self, *, node: str, needed: float, left: float, resource: str = "credit", pending: float = 0) -> None:
+    def __init__(
+        self,
+        *,
+        node: str,
+        needed: float,
+        left: float,
+        resource: str = "credit",
+        pending: float = 0,
+        message: str = "",
+    ) -> None:
         unit = "credit units" if resource == "credit" else resource
         super().__init__(
-            f"The budget of {node!r} is out: the call may need {needed:g} {unit}, {left:g} are left."
+            message
+            or f"The budget of {node!r} is out: the call may need {needed:g} {unit}, {left:g} are left."
             " Ask for shorter answers, or add to it: tercet budget add."
         )
         self.node = node

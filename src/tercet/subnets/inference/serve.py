@@ -24,7 +24,7 @@ from tercet.subnets.inference.sampling import RANKED, Candidate
 
 __all__ = ["ModelServer", "Seat"]
 
-_STEP_SECONDS = 120
+_STEP = aiohttp.ClientTimeout(total=120)
 _FIELDS = ["completion_probabilities"]
 
 
@@ -91,7 +91,7 @@ class ModelServer:
                     url,
                     connector=connector,
                     headers={"Authorization": f"Bearer {key}"},
-                    timeout=aiohttp.ClientTimeout(total=_STEP_SECONDS),
+                    timeout=_STEP,
                 )
             except BaseException as error:
                 await _end(process)
@@ -156,6 +156,20 @@ class ModelServer:
         text = reply["choices"][0]["message"]["content"] or ""
         return str(text), int(usage["prompt_tokens"]), int(usage["completion_tokens"])
 
+    async def complete(self, request: Mapping[str, Any], *, seconds: float | None = None) -> Any:
+        """A body of llama.cpp's `/v1/chat/completions`, `grammar` included, and its reply; None waits as long as it takes.
+
+        Raises:
+            SubnetError: no answer; TaskError: the server refuses the request.
+
+        """
+        return await self._call("POST", "/v1/chat/completions", request, aiohttp.ClientTimeout(total=seconds))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process.returncode is None
+
     async def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Tokens of `text`. `special`: a first token where the model has one, and special tokens written out count as such."""
         reply = await self._call(
@@ -186,9 +200,15 @@ class ModelServer:
             for entry in reply["completion_probabilities"][0]["top_logprobs"]
         ]
 
-    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        patience: aiohttp.ClientTimeout = _STEP,
+    ) -> Any:
         try:
-            async with self._session.request(method, path, json=body) as response:
+            async with self._session.request(method, path, json=body, timeout=patience) as response:
                 reply = json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise SubnetError(

@@ -6,6 +6,9 @@ It meters, budgets, queues, holds and stops every agent there, whatever its fram
 from tercet.swarm.gateway.budgets import Budget, Budgets, Reservation, Spent
 from tercet.swarm.gateway.call import Call, Completion, Prices, Reply, Upstream
 from tercet.swarm.gateway.desk import Desk
+from tercet.swarm.gateway.face import new_token, serve_face
+from tercet.swarm.gateway.http import HttpUpstream
+from tercet.swarm.gateway.local import LocalUpstream
 from tercet.swarm.gateway.scripted import Script, ScriptedUpstream, load_script
 
 __all__ = [
@@ -14,6 +17,8 @@ __all__ = [
     "Call",
     "Completion",
     "Desk",
+    "HttpUpstream",
+    "LocalUpstream",
     "Prices",
     "Reply",
     "Reservation",
@@ -22,4 +27,6 @@ __all__ = [
     "Spent",
     "Upstream",
     "load_script",
+    "new_token",
+    "serve_face",
 ]

@@ -198,7 +198,7 @@ class Desk:
     async def _work(self, key: object, call: Call) -> Reply:
         while True:
             await self._gates.passed(call.agent)
-            with self._noting_refusals(call):
+            with self._noting_refusals(key, call):
                 self._validate_hope(call)
                 async with self._queue.turn(call.agent, self.weight(call.agent), None):
                     ring = self._bell.next()
@@ -241,11 +241,11 @@ class Desk:
             return None
 
     @contextlib.contextmanager
-    def _noting_refusals(self, call: Call) -> Iterator[None]:
+    def _noting_refusals(self, key: object, call: Call) -> Iterator[None]:
         try:
             yield
         except OutOfBudgetError as error:
-            if self._refusals.keep(call, error, self.budgets.version):
+            if self._refusals.keep(call, error, self.budgets.version) and not self._working[key].sent:
                 receipt = self._receipt(call)
                 body = receipt.closed("refused", FREE, why=str(error))
                 self._journal.note("call", body, actor=receipt.actor, task=call.task)
@@ -266,7 +266,7 @@ class Desk:
             self._gates.validate_alive(call.agent)
             completion = await self._complete(call, reservation)
         except BaseException as error:
-            cost = self._settle(reservation, _wasted(error), began)
+            cost = self._settle(reservation, self._wasted(call, error), began)
             body = receipt.closed(_status(error), cost, why=str(error))
             self._journal.note("call", body, actor=receipt.actor, task=call.task)
             raise
@@ -300,14 +300,17 @@ class Desk:
             log.warning("swarm.overcharged upstream=%s quoted=%d charged=%d", self.upstream.name, quoted, charged)
         return Cost(charged, usage.prompt, usage.completion)
 
+    def _wasted(self, call: Call, error: BaseException) -> Cost:
+        if not isinstance(error, ThinkingError):
+            return FREE
+        usage = Usage(error.prompt, error.completion)
+        price = self.upstream.price(call.model) if usage != Usage() and not error.charged else None
+        return Cost(price.charge(usage) if price else error.charged, error.prompt, error.completion)
+
     def _settle(self, reservation: Reservation, cost: Cost, began: float) -> Cost:
         cost = replace(cost, seconds=round(min(time.monotonic() - began, reservation.amount.seconds), 3))
         self.budgets.settle(reservation, Spent(cost.charged, cost.prompt + cost.completion, cost.seconds))
         return cost
-
-
-def _wasted(error: BaseException) -> Cost:
-    return Cost(error.charged, error.prompt, error.completion) if isinstance(error, ThinkingError) else FREE
 
 
 def _status(error: BaseException) -> Status:
