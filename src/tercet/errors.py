@@ -31,6 +31,8 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── EnvelopeError        a message between agents that is not taken: code
     │   ├── AgentError           somebody else's agent failed
     │   │   └── AgentMissingError       it is not added, or cannot run here
+    │   ├── AttemptError         a try at a task came to nothing
+    │   ├── WorkspaceError       files cannot be taken in, kept or merged
     │   └── JournalError         the journal cannot be read or written
     │       ├── DamagedJournalError     it was changed after it was written
     │       ├── DivergedError           a resumed scope asks for another step than it recorded
@@ -534,3 +536,16 @@ class AgentError(SwarmError):
 
 class AgentMissingError(AgentError):
     """An agent is not added here, or this machine cannot run it."""
+
+
+class WorkspaceError(SwarmError):
+    """A run's files cannot be taken in, kept or merged."""
+
+
+class AttemptError(SwarmError):
+    """A try at a task came to nothing; another one may do better."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+        """Trying again cannot help."""

@@ -32,6 +32,7 @@ NOUNS: Mapping[str, str] = {
     "mine": "Serve a subnet and be paid for it.",
     "validate": "Measure the miners of a subnet and be paid for it.",
     "gateway": "An OpenAI-compatible address that buys from the market.",
+    "run": "Have agents reach a goal within a budget.",
     "label": "Have a CSV file or a folder of pictures labelled.",
     "key": "The gateway's API keys and their budgets.",
     "inbox": "What runs ask you: one ranked queue, answers, policies.",

@@ -179,18 +179,26 @@ class Sampler:
         for number in range(self._samples if functions else 0):
             function = functions[number % len(functions)]
             first = number < len(functions)
-            reply = await self._chat.ask(
-                _question(problem, function, report.words(3)),
-                max_tokens=_room(problem, function),
-                temperature=0.0 if first else self._temperature,
-                seed=number,
+            after = await self.rewrite(
+                problem, function, report.words(3), temperature=0.0 if first else self._temperature, seed=number
             )
-            self.asked += 1
-            after = _rewritten(problem.files, function, reply)
             diff = problem.diff(after) if after else ""
             if after and diff and (await problem.run(after)).good:
                 return diff
         return ""
+
+    async def rewrite(
+        self, problem: Problem, function: Function, failure: str, *, temperature: float, seed: int
+    ) -> dict[str, str] | None:
+        """One sample: the files with the function as the model writes it; None when it writes no such function."""
+        reply = await self._chat.ask(
+            _question(problem, function, failure),
+            max_tokens=_room(problem, function),
+            temperature=temperature,
+            seed=seed,
+        )
+        self.asked += 1
+        return _rewritten(problem.files, function, reply)
 
 
 def _question(problem: Problem, function: Function, failure: str) -> list[dict[str, str]]:

@@ -1,0 +1,224 @@
+"""`tercet run`: a goal, a budget, and agents that work at it until programs say that it is met."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from tercet.cli.frame import INTERRUPTED, State, TercetCommand, pass_state
+from tercet.cli.output import print_json, say
+from tercet.cli.run_screen import CLASSES, Asker, plan_table, watching
+from tercet.cli.thinking import choose_thinking, open_thinking
+from tercet.errors import UsageError
+from tercet.market import CREDIT, Amount
+from tercet.swarm.events import read_events
+from tercet.swarm.gateway import Upstream
+from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
+from tercet.swarm.planner import Planner
+from tercet.swarm.roles import ROLES
+from tercet.swarm.workspace import Workspace
+
+__all__ = ["command", "resume_run"]
+
+_EXIT = {"done": 0, "failed": 1, "stopped": 1, "out_of_budget": 3, "paused": INTERRUPTED}
+_MOST_AGENTS = 100
+_FIRST = ("amber", "brisk", "calm", "deft", "eager", "fair", "glad", "keen", "lucid", "merry", "noble", "quiet", "swift", "warm")
+_SECOND = ("badger", "crane", "falcon", "heron", "ibex", "kestrel", "lynx", "marten", "otter", "plover", "raven", "stoat", "tern", "wren")  # fmt: skip
+
+
+@click.command(
+    "run",
+    cls=TercetCommand,
+    examples=(
+        'tercet run "Make the failing tests pass and write the changelog entry" --dir my-project --budget 2',
+        'tercet run "Analyse sales.csv and report with plots" --dir data --yes',
+    ),
+    schema={
+        "run": "its name; also of its folder under home/runs",
+        "folder": "where its journal, files and report are",
+        "goal": "what was asked",
+        "status": "done, failed, out_of_budget, stopped or paused",
+        "why": "why it was not met",
+        "planned_by": "file, recipe NAME or model NAME",
+        "budget": "credit units",
+        "spent": "credit units",
+        "returned": "credit units that are left",
+        "tasks[].id": "of a task of the plan",
+        "tasks[].state": "pending, running, done or failed",
+        "tasks[].test": "the done-test's command",
+        "files[].path": "what was made or changed",
+        "files[].by": "search, program or model NAME",
+        "files[].cost": "credit units of the calls behind it",
+        "files[].receipts": "ids of those calls",
+        "receipts": "all calls of models",
+        "delivered": "what was written into the folder",
+    },
+)
+@click.argument("goal")
+@click.option("--dir", "directory", metavar="PATH", help="The folder it is about; results are written there.")
+@click.option("--budget", default="1", show_default=True, metavar="CREDIT", help="The most that may be spent.")
+@click.option("--agents", default=4, show_default=True, type=click.IntRange(1, _MOST_AGENTS), help="The most at once.")
+@click.option("--plan", metavar="FILE", help="A plan as JSON, instead of one that is found or made.")
+@click.option("--model", default="", metavar="NAME", help="Which model thinks (default: small, or the gateway's first).")
+@click.option("--gateway", default="", metavar="URL", help="An OpenAI-compatible address, ending in /v1.")
+@click.option("--key-file", default="", metavar="FILE", help="Its first line is the gateway's key.")
+@click.option("--scripted", default="", metavar="FILE", help="A script plays the model, for tests and tours.")
+@click.option("--lend", multiple=True, metavar="PACKAGE", help="An installed Python package the sandbox may import.")
+@click.option("--yes-to", multiple=True, type=click.Choice(CLASSES), help="Agree beforehand; may be said more than once.")
+@click.option("--yes", is_flag=True, help="Agree to everything beforehand.")
+@click.option("--dry-run", is_flag=True, help="Show the plan; start nothing.")
+@pass_state
+def command(
+    state: State,
+    goal: str,
+    directory: str | None,
+    budget: str,
+    agents: int,
+    plan: str | None,
+    model: str,
+    gateway: str,
+    key_file: str,
+    scripted: str,
+    lend: tuple[str, ...],
+    yes_to: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Have agents reach a goal: shows the plan, asks once, then works until programs say that each task is done.
+
+    The exit code is 0 when the goal was met, 1 when not, 3 when the budget is out, and 130 when it was interrupted;
+    what was done is kept, and `tercet resume` goes on.
+    """
+    if not goal.strip():
+        raise UsageError("The goal is empty. Say what is to be done, in a sentence.")
+    units = Amount.parse(budget, CREDIT).units
+    place = str(Path(directory).expanduser().absolute()) if directory else ""
+    file = str(Path(plan).expanduser().absolute()) if plan else ""
+    if dry_run:
+        return _show_plan(state, RunConfig(goal, units, dir=place, plan=file))
+    words, chosen = choose_thinking(state.settings, model=model, gateway=gateway, key_file=key_file, script=scripted)
+    config = RunConfig(
+        goal, units, dir=place, agents=agents, model=chosen.get("model", ""), gateway=words, plan=file, lend=lend,
+        upstream=chosen,
+    )  # fmt: skip
+    folder = _new_folder(state)
+    say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")
+    asker = Asker(_console(state), CLASSES if yes else yes_to)
+    kernel = Kernel(folder, config, open_thinking(chosen), asker)
+
+    async def go() -> Outcome:
+        async with watching(folder, _console(state), asker):
+            with _polite(kernel):
+                return await kernel.run()
+
+    return _tell(asyncio.run(go()), as_json=as_json)
+
+
+def resume_run(state: State, folder: Path, *, yes: bool = True, as_json: bool = False) -> int:
+    """Go on with the run in a folder; the exit code of `tercet run`."""
+    asker = Asker(_console(state), CLASSES if yes else ())
+
+    def opened(config: RunConfig) -> Upstream:
+        return open_thinking(config.upstream)
+
+    async def go() -> Outcome:
+        past = sum(1 for _ in read_events(folder / "journal.db"))
+        with contextlib.ExitStack() as stack:
+            async with watching(folder, _console(state), asker, past):
+                return await resume(folder, opened, asker, watch=lambda kernel: stack.enter_context(_polite(kernel)))
+
+    return _tell(asyncio.run(go()), as_json=as_json)
+
+
+@contextlib.contextmanager
+def _polite(kernel: Kernel) -> Iterator[None]:
+    """Ctrl-C pauses; a second one is as ever."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        say("Pausing ... (again to leave at once)")
+        kernel.interrupt()
+
+    loop.add_signal_handler(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+def _show_plan(state: State, config: RunConfig) -> int:
+    """The plan as far as it needs no model."""
+    with tempfile.TemporaryDirectory(prefix="tercet-plan-") as name:
+        intake = Workspace(Path(name)).take_in(Path(config.dir) if config.dir else None)
+    planner = Planner(config.goal, config.budget, "", list(ROLES), Path(config.plan) if config.plan else None)
+    planned = planner.known(list(intake.files))
+    if planned is None:
+        say("Dry run: no recipe fits this goal, so a model would make the plan, and be paid for it. Nothing was started.")
+        return 0
+    _console(state).print(plan_table(planned.plan, planned.by))
+    for path, why in intake.left_out[:10]:
+        say(f"Left out: {path}, {why}.")
+    say("Dry run: nothing was started.")
+    return 0
+
+
+def _new_folder(state: State) -> Path:
+    runs = state.folder("runs", None)
+    while True:
+        folder = runs / f"{secrets.choice(_FIRST)}-{secrets.choice(_SECOND)}-{secrets.token_hex(2)}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            return folder
+
+
+def _console(state: State) -> Console:
+    return Console(stderr=True, highlight=False, no_color=not state.colour, soft_wrap=True)
+
+
+def _tell(outcome: Outcome, *, as_json: bool) -> int:
+    """Where things are now, and what to do next."""
+    name = outcome.folder.name
+    report = outcome.folder / "report.json"
+    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {"run": name}
+    found |= {"folder": str(outcome.folder), "status": outcome.status, "why": outcome.why}
+    if as_json:
+        print_json(found)
+    match outcome.status:
+        case "done":
+            say(f"Done: {_files(found)}. {Amount(int(found['spent']), CREDIT)} spent, {Amount(int(found['returned']), CREDIT)} left.")
+        case "out_of_budget":
+            say(f"The budget is out, and what was done is kept: {outcome.why}")
+            say(f"Go on with more: tercet budget add {name} 1 && tercet resume {name}")
+        case "paused":
+            say(f"Paused. Go on with: tercet resume {name}")
+        case "stopped":
+            say(f"Stopped, and what was done is kept: {outcome.why}. Go on with: tercet resume {name}")
+        case "failed":
+            say(f"The goal was not met: {outcome.why} {Amount(int(found['returned']), CREDIT)} are left.")
+    if outcome.delivery is not None:
+        for path, at in outcome.delivery.beside:
+            say(f"You changed {path} meanwhile, so the new one is {at}.")
+        for path, why in outcome.delivery.kept:
+            say(f"{path} was not touched: {why}.")
+    elif outcome.status == "done" and outcome.state.artefacts:
+        say(f"The files are in {outcome.folder / 'work'}")
+    if outcome.status != "paused" and not as_json:
+        click.echo(outcome.folder / "report.md")
+    return _EXIT[outcome.status]
+
+
+def _files(found: dict[str, Any]) -> str:
+    paths = [file["path"] for file in found["files"]]
+    return (", ".join(paths[:6]) + (" ..." if len(paths) > 6 else "")) or "no file was changed"

@@ -1,0 +1,166 @@
+"""One attempt at a task: lay out its files, let its agent work, check the claim, run the done-test, merge.
+
+An attempt is a scope of steps. Killed at any point, it goes on from its last step; what it merged is merged by the one
+event `task.done`, so there is no half of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tercet.errors import AttemptError
+from tercet.subnets.kit import Limits, Sandbox
+from tercet.swarm.crews import Agent
+from tercet.swarm.gateway import Desk
+from tercet.swarm.journal import Journal
+from tercet.swarm.plan import DoneTest, Task
+from tercet.swarm.roles import find_role
+from tercet.swarm.steps import run_scope
+from tercet.swarm.workbench import Made, Role, Workbench, plain_files, read_files
+from tercet.swarm.workspace import Change, Workspace, changes
+
+__all__ = ["Shop", "attempt", "run_done_test"]
+
+_DETAIL = 2_000
+
+
+@dataclass(slots=True)
+class Shop:
+    """What all attempts of a run share."""
+
+    goal: str
+    model: str
+    journal: Journal
+    desk: Desk
+    workspace: Workspace
+    sandbox: Sandbox
+    roles: Mapping[str, Role]
+    lent: Mapping[str, Path]
+    """What programs in the sandbox can read: our checks, the original files."""
+    hidden: Mapping[str, Path]
+    """What only done-tests can read."""
+    ask_lead: Callable[[Workbench, str], Awaitable[str]]
+    merging: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: str = "") -> Made:
+    """Try once; what was made is merged and written down when this returns.
+
+    Raises:
+        AttemptError: it came to nothing, and why.
+        TercetError: the budget is out, the agent was killed, and so on.
+
+    """
+    folder = shop.workspace.folder / "tasks" / task.id / "files"
+    async with run_scope(shop.journal, f"{task.id}/{number}", actor=agent.id, task=task.id):
+        bench = Workbench(
+            goal=shop.goal,
+            task=task,
+            attempt=number,
+            agent=agent.id,
+            node=agent.node,
+            folder=folder,
+            before={},
+            original=shop.workspace.original,
+            sandbox=shop.sandbox,
+            store=shop.workspace.store,
+            desk=shop.desk,
+            model=shop.model,
+            ask_lead=shop.ask_lead,
+            lent=shop.lent,
+            failure="" if task.done.hidden else failure,
+        )
+
+        async def inputs() -> dict[str, list[Any]]:
+            return plain_files(shop.workspace.inputs(task.inputs, task.outputs))
+
+        bench.before = read_files(await bench.step("inputs", inputs))
+        await asyncio.to_thread(shop.workspace.store.lay_out, bench.before, folder)
+        made = await find_role(shop.roles, task.role).work(bench)
+        changed = changes(bench.before, await asyncio.to_thread(bench.files))
+        _validate(shop, task, changed)
+        await _test(shop, bench, changed)
+        await _merge(shop, bench, changed, made)
+    return made
+
+
+def _validate(shop: Shop, task: Task, changed: Sequence[Change]) -> None:
+    faults = shop.workspace.refusals(changed, task.outputs)
+    if faults:
+        raise AttemptError(f"Not merged: {'; '.join(faults[:3])}.")
+
+
+async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> None:
+    """The done-test, over all that is merged and what this attempt adds."""
+    files = dict(shop.workspace.files)
+    for change in changed:
+        if change.after is None:
+            files.pop(change.path, None)
+        else:
+            files[change.path] = change.after
+
+    async def do() -> dict[str, Any]:
+        found = await run_done_test(shop, bench.task.done, files)
+        event = {"attempt": bench.attempt, **found}
+        await shop.journal.append("task.tested", event, actor="kernel", task=bench.task.id)
+        return found
+
+    found = await bench.step("test", do)
+    if not found["ok"]:
+        why = (
+            "its hidden done-test fails" if bench.task.done.hidden else f"its done-test fails: {found['detail'][-600:]}"
+        )
+        raise AttemptError(f"Not done: {why}")
+
+
+async def run_done_test(shop: Shop, done: DoneTest, files: Mapping[str, Any]) -> dict[str, Any]:
+    """Run it over a set of files; {ok, seconds, detail}."""
+    limits = Limits(
+        cpu_seconds=max(1, int(done.seconds)), wall_seconds=done.seconds, memory_bytes=1 << 30, processes=64
+    )
+    with tempfile.TemporaryDirectory(prefix="tercet-test-") as name:
+        folder = Path(name) / "w"
+        await asyncio.to_thread(shop.workspace.store.lay_out, files, folder)
+        outcome = await shop.sandbox.run(
+            done.command,
+            folder,
+            limits=limits,
+            readonly={**shop.lent, **shop.hidden},
+            environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": "/w"},
+            writable=False,
+        )
+    said = (outcome.stdout + outcome.stderr).decode(errors="replace").strip()
+    detail = f"stopped: over its limit of {outcome.stopped}. {said}" if outcome.stopped else said
+    return {"ok": outcome.ok, "seconds": round(outcome.seconds, 3), "detail": detail[-_DETAIL:]}
+
+
+async def _merge(shop: Shop, bench: Workbench, changed: Sequence[Change], made: Made) -> None:
+    """One at a time: nobody merges between the last look at the files and the event that changes them."""
+    async with shop.merging:
+        _validate(shop, bench.task, changed)
+        artefacts = [_artefact(bench, change, made) for change in changed]
+        for artefact in artefacts:
+            shop.journal.note("artefact", artefact, actor=bench.agent, task=bench.task.id)
+        body = {"artefacts": artefacts, "by": made.by, "note": made.note, "attempt": bench.attempt}
+        await shop.journal.append("task.done", body, actor=bench.agent, task=bench.task.id)
+        shop.workspace.merge(changed)
+
+
+def _artefact(bench: Workbench, change: Change, made: Made) -> dict[str, Any]:
+    after = change.after
+    return {
+        "path": change.path,
+        "sha256": after.sha256 if after else "",
+        "bytes": after.bytes if after else 0,
+        "program": bool(after and after.program),
+        "agent": bench.agent,
+        "steps": [f"{bench.task.id}/{bench.attempt}"],
+        "receipts": list(bench.receipts),
+        "claims": [],
+        "by": made.by,
+    }

@@ -1,0 +1,198 @@
+"""Crews: the agents that a plan needs, who of them is free, and the leads that answer their questions first."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tercet.errors import AttemptError, PlanError
+from tercet.swarm.gateway import Call, Desk
+from tercet.swarm.journal import Journal
+from tercet.swarm.plan import SPAN, Plan, Task, crews_of
+from tercet.swarm.state import RunState, node_of
+from tercet.swarm.workbench import Role, Workbench, ask_patiently
+
+__all__ = ["Agent", "Team", "shape_team"]
+
+_UNKNOWN = "Nobody knows. Decide by yourself, and keep to the task."
+
+
+@dataclass(slots=True)
+class Agent:
+    """One worker."""
+
+    id: str
+    role: str
+    kind: str
+    crew: str
+    task: str = ""
+    """What it works on; empty while it is free."""
+    killed: bool = False
+
+    @property
+    def node(self) -> str:
+        """Its place in the budget tree."""
+        return node_of(self.crew, self.id)
+
+
+def shape_team(plan: Plan, agents: int) -> list[tuple[str, str]]:
+    """(crew, role) of each agent: one for every role of a crew, more where tasks can share them, `agents` in all.
+
+    Raises:
+        PlanError: a crew needs more roles than a lead can look after.
+
+    """
+    wanted = {crew: Counter(task.role for task in tasks) for crew, tasks in crews_of(plan).items()}
+    for crew, roles in wanted.items():
+        if len(roles) > SPAN:
+            raise PlanError(f"Crew {crew!r} has {len(roles)} roles; {SPAN} are the most. Make two crews of it.")
+    shape = [(crew, role) for crew, roles in wanted.items() for role in roles]
+    grew = True
+    while grew and len(shape) < agents:
+        grew = False
+        for crew, roles in wanted.items():
+            role, room = max(roles, key=lambda role: roles[role] / shape.count((crew, role))), shape.count
+            crowded = sum(crew == other for other, _ in shape) >= SPAN
+            if len(shape) < agents and not crowded and room((crew, role)) < roles[role]:
+                shape.append((crew, role))
+                grew = True
+    return shape
+
+
+class Team:
+    """The agents of a run."""
+
+    def __init__(self, journal: Journal, model: str, roles: Mapping[str, Role]) -> None:
+        self._journal, self._model, self._roles = journal, model, roles
+        self.agents: dict[str, Agent] = {}
+        self.leads: dict[str, str] = {}
+        """Crew to its lead's id; a crew of one has none."""
+
+    async def form(self, plan: Plan, agents: int, state: RunState) -> None:
+        """Make the agents that the plan needs and are not there yet."""
+        self._recall(state)
+        have = Counter((agent.crew, agent.role) for agent in self.agents.values() if not agent.killed)
+        for crew, role in shape_team(plan, agents):
+            if have[crew, role] > 0:
+                have[crew, role] -= 1
+                continue
+            self._start(role, self._roles[role].kind, crew)
+        for crew in crews_of(plan):
+            members = [agent.id for agent in self.agents.values() if agent.crew == crew and agent.role != "lead"]
+            if len(members) > 1 and crew not in self.leads:
+                self.leads[crew] = self._start("lead", "model", crew).id
+            known = state.crews.get(crew)
+            if known is None or tuple(known.members) != tuple(members):
+                lead = self.leads.get(crew, "")
+                await self._journal.append("crew.formed", {"crew": crew, "lead": lead, "members": members})
+
+    def free(self, task: Task) -> Agent | None:
+        """Somebody of the crew and role who has nothing to do."""
+        return next((agent for agent in self._able(task) if not agent.task), None)
+
+    def hopeless(self, task: Task) -> bool:
+        """Nobody is left who could do it."""
+        return not self._able(task)
+
+    def take(self, agent: Agent, task: Task) -> None:
+        """Put it to work."""
+        agent.task = task.id
+        self.note(agent, "working", task=task.id)
+
+    def release(self, agent: Agent) -> None:
+        """It has nothing to do."""
+        agent.task = ""
+        if not agent.killed:
+            self.note(agent, "idle")
+
+    def note(self, agent: Agent, state: str, why: str = "", task: str = "") -> None:
+        """Write its state down."""
+        body = {"agent": agent.id, "state": state, "why": why}
+        self._journal.note("agent.state", body, actor=agent.id, task=task or agent.task)
+
+    def below(self, node: str) -> list[Agent]:
+        """The agents at a node and below."""
+        return [agent for agent in self.agents.values() if f"{agent.node}/".startswith(f"{node}/")]
+
+    def _able(self, task: Task) -> list[Agent]:
+        return [
+            agent
+            for agent in self.agents.values()
+            if (agent.crew, agent.role) == (task.crew, task.role) and not agent.killed
+        ]
+
+    def _recall(self, state: RunState) -> None:
+        for view in state.agents.values():
+            if view.id not in self.agents:
+                self.agents[view.id] = Agent(view.id, view.role, view.kind, view.crew, killed=view.state == "killed")
+                if view.role == "lead":
+                    self.leads[view.crew] = view.id
+
+    def _start(self, role: str, kind: str, crew: str) -> Agent:
+        number = 1 + sum(agent.role == role for agent in self.agents.values())
+        agent = Agent(f"{role}-{number}", role, kind, crew)
+        self.agents[agent.id] = agent
+        body = {
+            "agent": agent.id,
+            "role": role,
+            "kind": kind,
+            "crew": crew,
+            "model": self._model if kind == "model" else "",
+            "capabilities": {},
+            "budget": 0,
+        }
+        self._journal.note("agent.started", body, actor=agent.id)
+        return agent
+
+    async def ask_lead(self, desk: Desk, bench: Workbench, question: str) -> str | None:
+        """What the crew's lead answers; None when it does not know, or there is none.
+
+        The lead knows the goal, the task and what it asks for. It thinks on the run's money, not on the asker's.
+        """
+        lead = self.leads.get(bench.task.crew)
+        if lead is None:
+            return None
+        schema = {
+            "type": "object",
+            "properties": {"known": {"type": "boolean"}, "answer": {"type": "string", "maxLength": 400}},
+            "required": ["known", "answer"],
+            "additionalProperties": False,
+        }
+        told = f"Goal: {bench.goal}\nTask: {bench.task.title}\n{bench.task.detail}\n\nAn agent asks: {question[:2000]}"
+        messages = [
+            {"role": "system", "content": "You lead a crew. Answer from what you are told here; say known=false else."},
+            {"role": "user", "content": told},
+        ]
+
+        async def do() -> str | None:
+            call = Call(
+                agent=node_of(bench.task.crew, lead),
+                task=bench.task.id,
+                step=f"lead/{bench.agent}/{bench.attempt}/{len(bench.steps)}",
+                model=bench.model,
+                messages=messages,
+                max_tokens=200,
+                temperature=0.0,
+                seed=bench.attempt,
+                schema=schema,
+            )
+            reply = await ask_patiently(desk, call)
+            try:
+                found = json.loads(reply.text)
+            except ValueError:
+                return None
+            known = isinstance(found, dict) and found.get("known") is True
+            return str(found.get("answer", "")) if known else None
+
+        try:
+            answer = await bench.step("ask lead", do, key=question)
+        except AttemptError:
+            return None
+        return None if answer is None else str(answer)
+
+
+def members_of(team: Sequence[Agent], crew: str) -> list[str]:
+    """Ids of a crew's agents."""
+    return [agent.id for agent in team if agent.crew == crew]

@@ -1,0 +1,223 @@
+"""The report of a run: what was done, what each file cost and who made it, what was verified and how. From the journal alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tercet.market import CREDIT, Amount
+from tercet.swarm.state import ArtefactView, CallView, RunState, TaskView
+from tercet.swarm.workspace import Delivery
+
+__all__ = ["describe_run", "render_report", "write_report"]
+
+_WORDS = {
+    "done": "The goal was met.",
+    "failed": "The goal was not met.",
+    "out_of_budget": "The budget is out; what was done is kept.",
+    "stopped": "It was stopped; what was done is kept.",
+}
+
+
+def write_report(folder: Path, state: RunState, delivery: Delivery | None = None) -> None:
+    """`report.md` and `report.json` in the run's folder."""
+    found = describe_run(folder.name, state, delivery)
+    (folder / "report.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(render_report(found), encoding="utf-8")
+
+
+def describe_run(run: str, state: RunState, delivery: Delivery | None = None) -> dict[str, Any]:
+    """The report as data."""
+    return {
+        "run": run,
+        "goal": state.run.goal,
+        "status": state.run.status or state.run.state,
+        "why": state.run.why,
+        "model": state.run.model,
+        "gateway": state.run.gateway,
+        "planned_by": state.run.planned_by,
+        "approved_by": state.run.approved_by,
+        "budget": _budget(state),
+        "spent": state.spent().charged,
+        "returned": state.run.returned,
+        "seconds": round(max(0, (state.run.ended_ms or state.run.last_ms) - state.run.started_ms) / 1000, 1),
+        "calls": state.spent().calls,
+        "tokens": {"prompt": state.spent().prompt, "completion": state.spent().completion},
+        "tasks": [_task(state, view) for view in state.tasks.values()],
+        "files": [_file(state, view) for view in state.artefacts.values() if state.tasks[view.task].state == "done"],
+        "receipts": [_receipt(call) for call in state.calls.values()],
+        "delivered": None if delivery is None else _delivered(delivery),
+    }
+
+
+def _budget(state: RunState) -> int:
+    limit = state.budgets["run"].credit if "run" in state.budgets else None
+    return state.run.budget if limit is None else int(limit)
+
+
+def _task(state: RunState, view: TaskView) -> dict[str, Any]:
+    spec: Mapping[str, Any] = next((task for task in state.run.plan.get("tasks", ()) if task["id"] == view.id), {})
+    return {
+        "id": view.id,
+        "title": view.title,
+        "role": view.role,
+        "agent": view.agent,
+        "state": view.state,
+        "attempts": view.attempt,
+        "why": view.why,
+        "test": list(spec.get("done", {}).get("command", ())),
+        "tested": view.tested,
+        "passed": view.passed,
+        "spent": sum(call.charged for call in state.calls_of(task=view.id)),
+        "calls": len(state.calls_of(task=view.id)),
+    }
+
+
+def _file(state: RunState, view: ArtefactView) -> dict[str, Any]:
+    calls = [state.calls[name] for name in view.receipts if name in state.calls]
+    return {
+        "path": view.path,
+        "sha256": view.sha256,
+        "bytes": view.bytes,
+        "agent": view.agent,
+        "task": view.task,
+        "by": view.by,
+        "cost": sum(call.charged for call in calls),
+        "receipts": list(view.receipts),
+        "miners": sorted({str(call.upstream["miner"]) for call in calls if call.upstream.get("miner") is not None}),
+    }
+
+
+def _receipt(call: CallView) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "agent": call.agent or call.node,
+        "task": call.task,
+        "model": call.model,
+        "status": call.status,
+        "tokens": call.prompt + call.completion,
+        "charged": call.charged,
+        "seconds": call.seconds,
+        "upstream": dict(call.upstream),
+    }
+
+
+def _delivered(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "written": list(delivery.written),
+        "beside": [{"path": path, "at": at} for path, at in delivery.beside],
+        "deleted": list(delivery.deleted),
+        "kept": [{"path": path, "why": why} for path, why in delivery.kept],
+    }
+
+
+def render_report(found: Mapping[str, Any]) -> str:
+    """The report for a person, as Markdown."""
+    scripted = ["", "A script played the model. Nothing here says what a model can do."] if _scripted(found) else []
+    lines = [
+        f"# {_line(found['goal'])}",
+        "",
+        f"{_WORDS.get(found['status'], found['status'])} {_line(found['why'])}".rstrip(),
+        *scripted,
+        "",
+        _numbers(found),
+        "",
+        f"The plan was made by {found['planned_by'] or 'nobody'} and approved by {found['approved_by'] or 'nobody'}.",
+        "",
+        "## What was done, and how it was verified",
+        "",
+        *_table(
+            ("task", "agent", "state", "attempts", "cost", "verified by"),
+            [
+                (
+                    f"{task['id']}: {task['title']}",
+                    task["agent"],
+                    task["state"],
+                    task["attempts"],
+                    _money(task["spent"]),
+                    _verified(task),
+                )
+                for task in found["tasks"]
+            ],
+        ),
+        "",
+        *[f"- `{task['id']}` {_line(task['why'])}" for task in found["tasks"] if task["state"] == "failed"],
+        "",
+        "## Files",
+        "",
+        *_table(
+            ("file", "made by", "how", "cost", "calls", "sha256"),
+            [
+                (file["path"], file["agent"], file["by"], _money(file["cost"]), len(file["receipts"]), file["sha256"][:16])
+                for file in found["files"]
+            ],
+        ),
+        "",
+        *_delivery_lines(found["delivered"]),
+        "## Receipts",
+        "",
+        *_table(
+            ("call", "agent", "task", "model", "tokens", "charged", "from"),
+            [
+                (
+                    call["id"], call["agent"], call["task"], call["model"], call["tokens"], _money(call["charged"]),
+                    _upstream(call["upstream"]),
+                )
+                for call in found["receipts"]
+            ],
+        ),
+    ]  # fmt: skip
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _numbers(found: Mapping[str, Any]) -> str:
+    tokens = found["tokens"]["prompt"] + found["tokens"]["completion"]
+    return (
+        f"Run `{found['run']}` · {found['seconds']:g} s · {_money(found['spent'])} of {_money(found['budget'])} spent,"
+        f" {_money(found['returned'])} left · {found['calls']} calls of {found['model'] or 'no model'}, {tokens} tokens"
+    )
+
+
+def _scripted(found: Mapping[str, Any]) -> bool:
+    return found["gateway"] == "scripted" or any(
+        call["upstream"].get("upstream") == "scripted" for call in found["receipts"]
+    )
+
+
+def _verified(task: Mapping[str, Any]) -> str:
+    if not task["tested"]:
+        return "not tested"
+    return f"`{' '.join(task['test'])}` {'passed' if task['passed'] else 'failed'}"
+
+
+def _delivery_lines(delivered: Mapping[str, Any] | None) -> list[str]:
+    if delivered is None:
+        return []
+    lines = [f"- {path} was written" for path in delivered["written"]]
+    lines += [f"- {path} was deleted" for path in delivered["deleted"]]
+    lines += [
+        f"- {each['path']} was changed by you meanwhile; the new one is {each['at']}" for each in delivered["beside"]
+    ]
+    lines += [f"- {each['path']} was not touched: {each['why']}" for each in delivered["kept"]]
+    return ["## Delivered", "", *(lines or ["- nothing"]), ""]
+
+
+def _upstream(receipt: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in receipt.items() if value not in {None, ""}) or "-"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    if not rows:
+        return ["None."]
+    cells = [[_line(str(cell)).replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (list(columns), ["---"] * len(columns), *cells)]
+
+
+def _line(text: str) -> str:
+    return " ".join(str(text).split())
+
+
+def _money(units: int) -> str:
+    return str(Amount(int(units), CREDIT))

@@ -1,0 +1,164 @@
+"""The analyst: what a CSV says. Numbers and plots come from programs in the sandbox; a model chooses and words them.
+
+A finding is a sentence about one computed fact. It is kept when a program finds that fact's number in it, no other
+number, and the names of the columns; so a model can be clumsy, but it cannot make a number up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from tercet.errors import AttemptError
+from tercet.swarm.roles.checks.facts import title
+from tercet.swarm.roles.checks.report import FINDINGS, finding_faults
+from tercet.swarm.workbench import CHECKS, Made, Workbench
+
+__all__ = ["Analyst"]
+
+_SAMPLES = 6
+_PLOTS = 3
+_WANTED = 4
+"""Findings that are tried; two have to succeed."""
+_SHOWN = 30
+_PYTHON = ("python3", "-B")
+
+
+class Analyst:
+    """Options of its tasks: `part` (facts, report), `data`, `facts`, `samples`."""
+
+    kind: Literal["model"] = "model"
+
+    async def work(self, bench: Workbench) -> Made:
+        """Compute the facts, or write the report on them."""
+        options = bench.task.options
+        data = str(options.get("data", ""))
+        if options.get("part") == "facts":
+            return await _compute(bench, data, bench.task.outputs[0])
+        facts = str(options.get("facts", ""))
+        try:
+            summary = json.loads(bench.read(facts))
+        except ValueError:
+            raise AttemptError(f"{facts!r} holds no facts. Let the task need the one that computes them.") from None
+        return await self._report(bench, data, summary)
+
+    async def _report(self, bench: Workbench, data: str, summary: Mapping[str, Any]) -> Made:
+        path = next(name for name in bench.task.outputs if name.endswith(".md"))
+        folder = str(PurePosixPath(path).parent / "plots")
+        plots = await _choose(bench, "plots", [(plot["id"], plot["title"]) for plot in summary["plots"]], _PLOTS)
+        ran = await bench.run([*_PYTHON, f"{CHECKS}/chart.py", data, folder, *plots], seconds=120, memory=2 << 30)
+        if not ran.ok:
+            raise AttemptError(f"The plots could not be drawn: {ran.output[-300:]}")
+        facts = summary["facts"]
+        offered = [(fact["id"], f"{fact['text']}: {fact['value']}") for fact in facts if fact["columns"]]
+        chosen = await _choose(bench, "facts", offered, _WANTED)
+        findings = [
+            found for fact in facts if fact["id"] in chosen if (found := await self._finding(bench, fact)) is not None
+        ]
+        if len(findings) < FINDINGS:
+            raise AttemptError(f"Only {len(findings)} of {len(chosen)} findings said what the data says.")
+        bench.write(path, _page(bench, data, summary, plots, findings))
+        return Made(f"model {bench.model}".strip(), f"{len(findings)} findings, {len(plots)} plots")
+
+    async def _finding(self, bench: Workbench, fact: Mapping[str, Any]) -> str | None:
+        """A sentence that the program finds true, or None."""
+        messages = [
+            {"role": "system", "content": "You report what data says, in one plain English sentence."},
+            {
+                "role": "user",
+                "content": f"Fact: {fact['text']} is {fact['value']}.\n"
+                f"Write one sentence that states this fact and the number {fact['value']}. Use no other number.",
+            },
+        ]
+        schema = {
+            "type": "object",
+            "properties": {"sentence": {"type": "string", "minLength": 12, "maxLength": 160}},
+            "required": ["sentence"],
+            "additionalProperties": False,
+        }
+        for sample in range(int(bench.task.options.get("samples", _SAMPLES))):
+            found = await bench.think_json(
+                messages,
+                schema,
+                max_tokens=80,
+                temperature=0.6 if sample else 0.0,
+                seed=1000 * bench.attempt + sample,
+            )
+            sentence = " ".join(str((found or {}).get("sentence", "")).split())
+            plain = sentence.isprintable() and not set(sentence) & set("[]`|<>#")
+            if plain and 4 <= len(sentence.split()) <= 30 and not finding_faults(sentence, dict(fact)):
+                return f"- {sentence.rstrip('.')}. [{fact['id']}]"
+        return None
+
+
+async def _compute(bench: Workbench, data: str, path: str) -> Made:
+    ran = await bench.run([*_PYTHON, f"{CHECKS}/facts.py", data, "--write", path])
+    if not ran.ok:
+        raise AttemptError(f"{data!r} cannot be read as a table: {ran.output[-300:]}", final=True)
+    return Made("program", f"facts of {data}")
+
+
+async def _choose(bench: Workbench, what: str, offered: Sequence[tuple[str, str]], most: int) -> list[str]:
+    """Ids that the model picks for the goal. Its answer can hold nothing else."""
+    offered = offered[:_SHOWN]
+    ids = [name for name, _ in offered]
+    count = min(most, len(ids))
+    schema = {
+        "type": "object",
+        "properties": {"ids": {"type": "array", "items": {"enum": ids}, "minItems": count, "maxItems": count}},
+        "required": ["ids"],
+        "additionalProperties": False,
+    }
+    listed = "\n".join(f"{name}: {words}" for name, words in offered)
+    asked = f"Goal: {bench.goal}\n\n{what.capitalize()}:\n{listed}\n\nChoose the {count} {what} that serve the goal best, all different."
+    messages = [{"role": "user", "content": asked}]
+    for sample in range(3):
+        found = await bench.think_json(
+            messages, schema, max_tokens=60, temperature=0.7 if sample else 0.0, seed=1000 * bench.attempt + sample
+        )
+        picked = (found or {}).get("ids", [])
+        known = list(dict.fromkeys(name for name in picked if name in ids)) if isinstance(picked, list) else []
+        if len(known) >= min(2, count):
+            return known[:most]
+    raise AttemptError(f"The model did not choose among the {what}.")
+
+
+def _page(
+    bench: Workbench, data: str, summary: Mapping[str, Any], plots: Sequence[str], findings: Sequence[str]
+) -> str:
+    """The report as Markdown."""
+    named = {plot["id"]: title(plot) for plot in summary["plots"]}
+    columns = [f"| {name} | {kind} |" for name, kind in summary["columns"].items()]
+    table = [f"| {fact['id']} | {fact['text']} | {fact['value']} |" for fact in summary["facts"]]
+    pictures = [line for name in plots for line in (f"![{named[name]}](plots/{name}.png)", "")]
+    lines = [
+        f"# {PurePosixPath(data).name}",
+        "",
+        f"Asked: {bench.goal}",
+        "",
+        f"{summary['rows']} rows.",
+        "",
+        "## Findings",
+        "",
+        *findings,
+        "",
+        "Each number was computed from the data by a program; the fact it comes from stands behind it.",
+        "",
+        "## Plots",
+        "",
+        *pictures,
+        "## Columns",
+        "",
+        "| column | holds |",
+        "| --- | --- |",
+        *columns,
+        "",
+        "## Facts",
+        "",
+        "| fact | what | value |",
+        "| --- | --- | --- |",
+        *table,
+    ]
+    return "\n".join(lines) + "\n"

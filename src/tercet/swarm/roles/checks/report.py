@@ -1,0 +1,90 @@
+"""Check a report on a CSV: `report.py DATA.csv REPORT.md`. Every number in a finding is derived anew from the data.
+
+A finding is a line `- SENTENCE [F3]`: the sentence says the number of that fact and no other, and names its columns.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+try:
+    from tercet.swarm.roles.checks.facts import facts_of, load
+except ImportError:  # in the sandbox it lies beside this file
+    from facts import facts_of, load  # type: ignore[import-not-found,no-redef]
+
+FINDINGS = 2
+_FINDING = re.compile(r"- (?P<words>.+) \[(?P<fact>F\d+)\]")
+_PICTURE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)]+)\)")
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def finding_faults(words: str, fact: dict[str, object]) -> list[str]:
+    """What is wrong with a sentence about a fact."""
+    value, columns, text = str(fact["value"]), fact["columns"], str(fact["text"])
+    assert isinstance(columns, list)
+    numbers = [found.replace(",", "") for found in _NUMBER.findall(words)]
+    # A name or a label may hold digits of its own: they are no claim of the sentence.
+    named = {found for part in (text, *columns) for found in _NUMBER.findall(str(part))}
+    wrong = [found for found in numbers if not _same(found, value) and found not in named]
+    faults = [f"it says {found}, which is not {value}" for found in wrong]
+    if not any(_same(found, value) for found in numbers):
+        faults.append(f"it does not say {value}")
+    spoken = _plain(words)
+    faults += [f"it does not name {column!r}" for column in columns if _plain(str(column)) not in spoken]
+    label = re.search(r" (?:of|is) (\S+), the (highest|lowest|most)", text)
+    if label and _plain(label[1]) not in spoken:
+        faults.append(f"it does not name {label[1]!r}")
+    other = {"highest": "lowest", "lowest": "highest", "largest": "smallest", "smallest": "largest"}
+    faults += [
+        f"it says {other[word]!r}, and the fact says {word!r}"
+        for word in other
+        if re.search(rf"\b{word}\b", text) and re.search(rf"\b{other[word]}\b", words.lower())
+    ]
+    return faults
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_-]+", " ", text.lower())
+
+
+def _same(one: str, other: str) -> bool:
+    return abs(float(one) - float(other)) < 1e-9
+
+
+def faults(data: str, report: str, folder: Path) -> list[str]:
+    """What is wrong with a report."""
+    known = {str(fact["id"]): fact for fact in facts_of(load(data))}
+    found: list[str] = []
+    findings = [match for line in report.splitlines() if (match := _FINDING.fullmatch(line))]
+    for match in findings:
+        fact = known.get(match["fact"])
+        why = [f"there is no fact {match['fact']}"] if fact is None else finding_faults(match["words"], fact)
+        found += [f"{match['words'][:80]!r}: {fault}" for fault in why]
+    if len({match["fact"] for match in findings}) < FINDINGS:
+        found.append(f"it has fewer than {FINDINGS} findings")
+    pictures = [match["path"] for match in _PICTURE.finditer(report)]
+    if not pictures:
+        found.append("it has no plot")
+    for path in pictures:
+        place = folder / path
+        if ".." in Path(path).parts or not place.is_file() or not place.read_bytes().startswith(_PNG):
+            found.append(f"{path!r} is no picture")
+    return found
+
+
+def main(data: str, report: str) -> int:
+    """0 when the report is good."""
+    place = Path(report)
+    if not place.is_file():
+        print(f"there is no {report}")  # noqa: T201 - a program's output
+        return 1
+    found = faults(data, place.read_text(encoding="utf-8"), place.parent)
+    print("\n".join(found) or "good")  # noqa: T201 - a program's output
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""The coder: makes a Python program's failing tests pass. A search goes first; where it finds nothing, a model is sampled.
+
+A model rewrites one suspicious function at a time, always afresh: what it wrote before is never shown to it again. A
+rewrite is kept when fewer tests fail with it and none that passed fails, so several bugs fall one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from tercet.errors import AttemptError
+from tercet.subnets.coding import Bench, Report, apply_diff, is_protected
+from tercet.subnets.coding.miners import Problem, Sampler, Search
+from tercet.subnets.coding.miners.solver import suspicious_functions
+from tercet.swarm.workbench import Made, Workbench
+
+__all__ = ["Coder"]
+
+_SAMPLES = 8
+_SEARCH_SECONDS = 120.0
+_FUNCTIONS = 3
+_ROUNDS = 6
+_TEMPERATURE = 0.8
+
+
+class Coder:
+    """Mends programs. Options of its tasks: `strategy` (auto, search, sample), `samples`, `search_seconds`."""
+
+    kind: Literal["model"] = "model"
+
+    async def work(self, bench: Workbench) -> Made:
+        """Find a change after which the tests pass, and write it."""
+        problem = await _problem(bench)
+        options = bench.task.options
+        strategy = str(options.get("strategy", "auto"))
+        ways: list[str] = []
+        for number in range(_ROUNDS):
+            if await self._good(bench, problem):
+                _write(bench, problem)
+                return Made(" and ".join(dict.fromkeys(ways)) or "nothing to do")
+            # What a search does not find it does not find the second time either.
+            if strategy != "sample" and (bench.attempt == 1 or number):
+                after = await _searched(bench, problem, number)
+                if after:
+                    problem, ways = replace(problem, files=after), [*ways, "search"]
+                    continue
+            if strategy == "search":
+                break
+            better = await self._sampled(bench, problem, number)
+            if better is None:
+                break
+            problem, ways = replace(problem, files=better), [*ways, f"model {bench.model}".strip()]
+        raise AttemptError(f"No change was found after which the tests pass (tried: {strategy}).")
+
+    async def _good(self, bench: Workbench, problem: Problem) -> bool:
+        async def do() -> bool:
+            return (await problem.run(problem.files)).good
+
+        return bool(await bench.step("tests", do))
+
+    async def _sampled(self, bench: Workbench, problem: Problem, number: int) -> dict[str, str] | None:
+        """The first rewrite that helps."""
+        sampler = Sampler(_Thinking(bench))
+        report = await problem.run(problem.files, trace=True)
+        functions = suspicious_functions(problem.files, report)[:_FUNCTIONS]
+        samples = int(bench.task.options.get("samples", _SAMPLES)) if functions else 0
+        for sample in range(samples):
+            first = bench.attempt == 1 and sample < len(functions)
+            after = await sampler.rewrite(
+                problem,
+                functions[sample % len(functions)],
+                report.words(3),
+                temperature=0.0 if first else _TEMPERATURE,
+                seed=1000 * bench.attempt + 100 * number + sample,
+            )
+            if after and problem.diff(after) and await _helps(bench, problem, report, after):
+                return after
+        return None
+
+
+async def _problem(bench: Workbench) -> Problem:
+    """The task's files as the coding subnet sees them. A hidden done-test is not among what may be run."""
+    texts, binary = dict[str, str](), dict[str, bytes]()
+    for path, mark in bench.before.items():
+        raw = bench.store.get(mark)
+        try:
+            texts[path] = raw.decode()
+        except UnicodeDecodeError:
+            binary[path] = raw
+    tests = {path: text for path, text in texts.items() if is_protected(path)}
+    own = {path: text for path, text in texts.items() if path not in tests}
+    command = () if bench.task.done.hidden else _test_command(bench.task.done.command)
+    return Problem(own, tests, "", Bench(bench.sandbox), binary, command)
+
+
+def _test_command(done: Sequence[str]) -> Sequence[str]:
+    """The done-test's own pytest, if it is one, so that the program's settings count."""
+    return tuple(done) if "pytest" in done or done[0].endswith("pytest") else ("python3", "-m", "pytest", "-q")
+
+
+async def _searched(bench: Workbench, problem: Problem, number: int) -> dict[str, str] | None:
+    seconds = float(bench.task.options.get("search_seconds", _SEARCH_SECONDS))
+
+    async def do() -> str:
+        return await Search().solve(problem, seconds)
+
+    diff = str(await bench.step("search", do, key=str(number)))
+    return apply_diff(problem.files, diff, protected=problem.tests) if diff else None
+
+
+async def _helps(bench: Workbench, problem: Problem, before: Report, after: Mapping[str, str]) -> bool:
+    """Fewer tests fail, and none that passed."""
+
+    async def do() -> dict[str, Any]:
+        found = await problem.run(after)
+        return {"failed": found.failed, "tests": sorted(found.tests), "problem": found.problem}
+
+    found = await bench.step("try", do)
+    failed = set(found["failed"])
+    return not found["problem"] and failed < set(before.failed) and set(before.tests) <= set(found["tests"])
+
+
+def _write(bench: Workbench, problem: Problem) -> None:
+    for path, text in problem.files.items():
+        mark = bench.before.get(path)
+        if mark is None or bench.store.get(mark) != text.encode():
+            bench.write(path, text)
+
+
+class _Thinking:
+    """The coding subnet's `Chat` over the workbench, so that every sample is a receipted step."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+
+    async def open(self) -> None:
+        """The desk is open already."""
+
+    async def close(self) -> None:
+        """And stays open."""
+
+    async def ask(
+        self, messages: Sequence[Mapping[str, str]], *, max_tokens: int, temperature: float, seed: int
+    ) -> str:
+        """One completion."""
+        thought = await self._bench.think(messages, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        return thought.text

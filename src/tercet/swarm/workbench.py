@@ -1,0 +1,256 @@
+"""What an agent has while it works at a task: its files, the sandbox, a model to think with, and steps that last.
+
+Everything that costs or may come out otherwise goes through here and is a step of the attempt, so an attempt that was
+killed goes on where it was: files are laid out again from the record, answers are read back, nothing is paid twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tercet.errors import AttemptError, ThinkingError, UsageError
+from tercet.subnets.kit import Limits, Sandbox
+from tercet.swarm.gateway import Call, Desk
+from tercet.swarm.plan import Task
+from tercet.swarm.steps import step
+from tercet.swarm.stops import Loops
+from tercet.swarm.workspace import FileMark, Files, Store, changes
+
+__all__ = ["CHECKS", "Made", "Ran", "Role", "Thought", "Workbench", "plain_files", "read_files"]
+
+CHECKS = "/checks"
+"""Where our own checking programs are in the sandbox."""
+_TRIES = 3
+_OUTPUT = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What a model said."""
+
+    text: str
+    receipt: str
+    """Id of the call."""
+    finish: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command in the sandbox ended."""
+
+    code: int | None
+    """None when it was stopped."""
+    output: str
+    """Of both streams, the end of it."""
+    stopped: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """It ended by itself with 0."""
+        return self.code == 0 and not self.stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How a task was done, for the report."""
+
+    by: str
+    """search, program, or the model that did it."""
+    note: str = ""
+
+
+class Role(Protocol):
+    """A way to work at tasks; one object serves all agents of the role."""
+
+    @property
+    def kind(self) -> str:
+        """model, tool or foreign."""
+        ...
+
+    async def work(self, bench: Workbench) -> Made:
+        """Change the files in `bench.folder` as the task asks.
+
+        Raises:
+            AttemptError: it did not succeed.
+
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Workbench:
+    """One attempt's tools."""
+
+    goal: str
+    task: Task
+    attempt: int
+    agent: str
+    node: str
+    """In the budget tree."""
+    folder: Path
+    before: Files
+    """The files as they were at the beginning."""
+    original: Files
+    """The files as the person gave them."""
+    sandbox: Sandbox
+    store: Store
+    desk: Desk
+    model: str
+    ask_lead: Callable[[Workbench, str], Awaitable[str]]
+    lent: Mapping[str, Path] = field(default_factory=dict)
+    failure: str = ""
+    """Why the attempt before failed; empty for a hidden done-test."""
+    receipts: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    loops: Loops = field(default_factory=Loops)
+
+    # files
+
+    def read(self, path: str) -> str:
+        """A text of the task's files; empty when there is no such file."""
+        place = self._inside(path)
+        return place.read_bytes().decode(errors="replace") if place.is_file() else ""
+
+    def write(self, path: str, text: str) -> None:
+        """Write a text. What is outside the task's claim is refused when it is merged."""
+        place = self._inside(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+
+    def files(self) -> Files:
+        """What is there now."""
+        return self.store.take(self.folder)
+
+    def _inside(self, path: str) -> Path:
+        parts = path.split("/")
+        if path.startswith("/") or ".." in parts or "\0" in path or any(part == "" for part in parts):
+            raise AttemptError(f"{path!r} is not a path in the task's folder.")
+        place = self.folder
+        for part in parts:
+            place /= part
+            if place.is_symlink():
+                raise AttemptError(f"{path!r} leads through a link.")
+        return place
+
+    # steps
+
+    async def step(self, name: str, do: Callable[[], Awaitable[Any]], key: str = "") -> Any:
+        """Do something once, however often the run is killed. `do` gives plain JSON."""
+        self.steps.append(name)
+        return await step(name, do, key=key)
+
+    async def run(
+        self, command: Sequence[str], *, seconds: float = 60.0, memory: int = 1 << 30, stdin: bytes = b""
+    ) -> Ran:
+        """Run a command over the task's files, in the sandbox; what it changes stays, now and after a resume."""
+        limits = Limits(cpu_seconds=max(1, int(seconds)), wall_seconds=seconds, memory_bytes=memory, processes=64)
+
+        async def do() -> dict[str, Any]:
+            outcome = await self.sandbox.run(command, self.folder, limits=limits, readonly=self.lent, stdin=stdin)
+            output = (outcome.stdout + outcome.stderr).decode(errors="replace")[-_OUTPUT:]
+            left = await asyncio.to_thread(self.store.take, self.folder)
+            return {
+                "code": outcome.returncode,
+                "output": output,
+                "stopped": outcome.stopped,
+                "seconds": round(outcome.seconds, 3),
+                "files": plain_files(left),
+            }
+
+        said = json.dumps([list(command), hashlib.sha256(stdin).hexdigest()])
+        found = await self.step("run", do, key=said)
+        await self._catch_up(read_files(found["files"]))
+        return Ran(found["code"], found["output"], found["stopped"], found["seconds"])
+
+    async def _catch_up(self, files: Files) -> None:
+        """After a resume: have the files that a recorded command left."""
+        if changes(await asyncio.to_thread(self.files), files):
+            await asyncio.to_thread(self.store.lay_out, files, self.folder)
+
+    # thinking
+
+    async def think(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.0,
+        seed: int = 0,
+        schema: Mapping[str, Any] | None = None,
+    ) -> Thought:
+        """Ask the model; the answer is metered, paid and receipted by the desk.
+
+        Raises:
+            AttemptError: no answer after some tries.
+            OutOfBudgetError: the agent, its crew or the run has too little left.
+            EndedError: it was killed.
+
+        """
+        key = f"{self.attempt}/{len(self.steps)}"
+        call = Call(
+            agent=self.node,
+            task=self.task.id,
+            step=key,
+            model=self.model,
+            messages=[dict(message) for message in messages],
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            schema=schema,
+        )
+
+        async def do() -> dict[str, str]:
+            reply = await ask_patiently(self.desk, call)
+            return {"text": reply.text, "receipt": reply.receipt, "finish": reply.finish}
+
+        found = await self.step("think", do, key=call.digest)
+        self.receipts.append(found["receipt"])
+        return Thought(found["text"], found["receipt"], found["finish"])
+
+    async def think_json(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        schema: Mapping[str, Any],
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Mapping[str, Any] | None:
+        """An answer that has to fit a schema; None when it is no JSON object all the same."""
+        thought = await self.think(messages, max_tokens=max_tokens, temperature=temperature, seed=seed, schema=schema)
+        try:
+            found = json.loads(thought.text)
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
+
+async def ask_patiently(desk: Desk, call: Call, *, tries: int = _TRIES, pause: float = 1.0) -> Any:
+    """Ask again when the model is down for a moment; the same question under the same key, so nothing is paid twice."""
+    for attempt in range(1, tries + 1):
+        try:
+            return await desk.ask(call)
+        except ThinkingError as error:
+            if not error.again or attempt == tries:
+                raise AttemptError(f"The model gives no answer: {error}") from error
+            await asyncio.sleep(pause * attempt)
+        except UsageError as error:
+            raise AttemptError(str(error), final=True) from error
+    raise AssertionError
+
+
+def plain_files(files: Files) -> dict[str, list[Any]]:
+    """As JSON."""
+    return {path: [mark.sha256, mark.bytes, mark.program] for path, mark in files.items()}
+
+
+def read_files(raw: Mapping[str, Sequence[Any]]) -> Files:
+    """From JSON of our own."""
+    return {path: FileMark(str(name), int(size), bool(program)) for path, (name, size, program) in raw.items()}
