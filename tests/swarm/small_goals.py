@@ -44,7 +44,7 @@ def say_yes(call: Call) -> Mapping[str, Any] | str:
         spec = call.schema["properties"]["ids"]
         return {"ids": spec["items"]["enum"][: spec["minItems"]]}
     if asked.startswith("Fact: "):
-        return {"sentence": asked.split("\n")[0].removeprefix("Fact: ").rstrip(".").capitalize() + "."}
+        return {"sentence": asked.split("\n", maxsplit=1)[0].removeprefix("Fact: ").rstrip(".").capitalize() + "."}
     return {"sentence": "the discount is taken off the total instead of being added to it"}
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted
+
 from tercet.swarm.events import read_events, verify_journal
 from tercet.swarm.kernel import Kernel, RunConfig
-from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted
 
 
 async def test_a_repository_is_repaired_and_its_changelog_written(tmp_path: Path) -> None:

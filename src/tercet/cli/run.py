@@ -32,7 +32,22 @@ __all__ = ["command", "resume_run"]
 
 _EXIT = {"done": 0, "failed": 1, "stopped": 1, "out_of_budget": 3, "paused": INTERRUPTED}
 _MOST_AGENTS = 100
-_FIRST = ("amber", "brisk", "calm", "deft", "eager", "fair", "glad", "keen", "lucid", "merry", "noble", "quiet", "swift", "warm")
+_FIRST = (
+    "amber",
+    "brisk",
+    "calm",
+    "deft",
+    "eager",
+    "fair",
+    "glad",
+    "keen",
+    "lucid",
+    "merry",
+    "noble",
+    "quiet",
+    "swift",
+    "warm",
+)
 _SECOND = ("badger", "crane", "falcon", "heron", "ibex", "kestrel", "lynx", "marten", "otter", "plover", "raven", "stoat", "tern", "wren")  # fmt: skip
 
 
@@ -69,17 +84,22 @@ _SECOND = ("badger", "crane", "falcon", "heron", "ibex", "kestrel", "lynx", "mar
 @click.option("--budget", default="1", show_default=True, metavar="CREDIT", help="The most that may be spent.")
 @click.option("--agents", default=4, show_default=True, type=click.IntRange(1, _MOST_AGENTS), help="The most at once.")
 @click.option("--plan", metavar="FILE", help="A plan as JSON, instead of one that is found or made.")
-@click.option("--model", default="", metavar="NAME", help="Which model thinks (default: small, or the gateway's first).")
+@click.option(
+    "--model", default="", metavar="NAME", help="Which model thinks (default: small, or the gateway's first)."
+)
 @click.option("--gateway", default="", metavar="URL", help="An OpenAI-compatible address, ending in /v1.")
 @click.option("--key-file", default="", metavar="FILE", help="Its first line is the gateway's key.")
 @click.option("--scripted", default="", metavar="FILE", help="A script plays the model, for tests and tours.")
 @click.option("--lend", multiple=True, metavar="PACKAGE", help="An installed Python package the sandbox may import.")
-@click.option("--yes-to", multiple=True, type=click.Choice(CLASSES), help="Agree beforehand; may be said more than once.")
+@click.option(
+    "--yes-to", multiple=True, type=click.Choice(CLASSES), help="Agree beforehand; may be said more than once."
+)
 @click.option("--yes", is_flag=True, help="Agree to everything beforehand.")
 @click.option("--dry-run", is_flag=True, help="Show the plan; start nothing.")
 @pass_state
 def command(
     state: State,
+    *,
     goal: str,
     directory: str | None,
     budget: str,
@@ -165,7 +185,9 @@ def _show_plan(state: State, config: RunConfig) -> int:
     planner = Planner(config.goal, config.budget, "", list(ROLES), Path(config.plan) if config.plan else None)
     planned = planner.known(list(intake.files))
     if planned is None:
-        say("Dry run: no recipe fits this goal, so a model would make the plan, and be paid for it. Nothing was started.")
+        say(
+            "Dry run: no recipe fits this goal, so a model would make the plan, and be paid for it. Nothing was started."
+        )
         return 0
     _console(state).print(plan_table(planned.plan, planned.by))
     for path, why in intake.left_out[:10]:
@@ -197,7 +219,9 @@ def _tell(outcome: Outcome, *, as_json: bool) -> int:
         print_json(found)
     match outcome.status:
         case "done":
-            say(f"Done: {_files(found)}. {Amount(int(found['spent']), CREDIT)} spent, {Amount(int(found['returned']), CREDIT)} left.")
+            say(
+                f"Done: {_files(found)}. {Amount(int(found['spent']), CREDIT)} spent, {Amount(int(found['returned']), CREDIT)} left."
+            )
         case "out_of_budget":
             say(f"The budget is out, and what was done is kept: {outcome.why}")
             say(f"Go on with more: tercet budget add {name} 1 && tercet resume {name}")

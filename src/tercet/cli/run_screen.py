@@ -76,7 +76,9 @@ def plan_table(plan: Plan, by: str) -> Table:
     """The plan for a person."""
     table = Table(title=f"Plan, made by {by}", title_justify="left", box=None, pad_edge=False)
     for column in ("task", "role", "needs", "done when", "budget", "deadline"):
-        table.add_column(column.upper(), justify="right" if column in {"budget", "deadline"} else "left", overflow="fold")
+        table.add_column(
+            column.upper(), justify="right" if column in {"budget", "deadline"} else "left", overflow="fold"
+        )
     for task in plan.tasks:
         test = "a hidden test passes" if task.done.hidden else " ".join(task.done.command)
         table.add_row(
@@ -197,12 +199,14 @@ def _said_failed(event: Event, _: Folding) -> str:
 
 _LINES: Mapping[str, Callable[[Event, Folding], str]] = {
     "run.state": _said_state,
-    "task.started": lambda event, _: f"{event.task}: {event.body.get('agent')} begins, attempt {event.body.get('attempt')}",
+    "task.started": lambda event, _: (
+        f"{event.task}: {event.body.get('agent')} begins, attempt {event.body.get('attempt')}"
+    ),
     "task.tested": _said_test,
     "task.failed": _said_failed,
     "task.replanned": lambda event, _: f"A new plan, because {event.task} failed",
     "artefact": _said_artefact,
     "guard.refused": lambda event, _: f"Refused {event.body.get('agent')}: {event.body.get('why')}",
-    "ask.raised": lambda event, _: "Somebody has to decide something: tercet inbox",
+    "ask.raised": lambda _event, _: "Somebody has to decide something: tercet inbox",
     "control": lambda event, _: f"{event.body.get('verb')} {event.body.get('target')}, by {event.body.get('by')}",
 }

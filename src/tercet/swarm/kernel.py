@@ -398,9 +398,7 @@ class Kernel:
             team.take(agent, task)
             self._allow(shop, agent, task, state)
             number = view.attempt if view.state == "running" and agent.id == view.agent else view.attempt + 1
-            work = self._pursue(
-                shop, task, agent, number, begun=view.state == "running" and number == view.attempt
-            )
+            work = self._pursue(shop, task, agent, number, begun=view.state == "running" and number == view.attempt)
             self._going[task.id] = _Going(agent, task, asyncio.create_task(work, name=f"task {task.id}"))
 
     def _allow(self, shop: Shop, agent: Agent, task: Task, state: RunState) -> None:
