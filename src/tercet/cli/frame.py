@@ -54,6 +54,7 @@ NOUNS: Mapping[str, str] = {
     "wallet": "Keys that hold money and sign.",
     "chain": "Run a development chain, deploy to any chain.",
     "model": "Fetch and list the model files.",
+    "why": "Who is responsible for a file, a receipt or a payment of a run.",
     "journal": "What happened in a run of agents, and whether its record still holds.",
     "subnet": "The competitions that are installed.",
     "rating": "What machines were measured to do, signed.",

@@ -38,6 +38,7 @@ __all__ = [
     "Taint",
     "apply",
     "extract",
+    "fold_claims",
     "join",
     "model_of",
     "taint_of",
@@ -271,9 +272,7 @@ class Claims:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self._known: dict[str, Claim] = {}
-        for event in journal.events(kinds=("claim.made", "claim.checked")):
-            self._take(event)
+        self._known = fold_claims(journal.events(kinds=("claim.made", "claim.checked")))
 
     @property
     def known(self) -> Mapping[str, Claim]:
@@ -309,7 +308,7 @@ class Claims:
         if (known := self._known.get(str(body["id"]))) is not None:
             return known
         self._vet(body)
-        self._take_body("claim.made", body)
+        _absorb(self._known, "claim.made", body)
         await self.journal.append("claim.made", body, actor=author, task=task)
         return self._known[str(body["id"])]
 
@@ -371,7 +370,7 @@ class Claims:
     async def _check(self, id_: str, check: Mapping[str, Any], task: str) -> Claim:
         self._find(id_)
         body = {**check, "id": id_}
-        self._take_body("claim.checked", body)
+        _absorb(self._known, "claim.checked", body)
         await self.journal.append("claim.checked", body, actor=str(check["by"]), task=task)
         return self._known[id_]
 
@@ -392,22 +391,28 @@ class Claims:
         if len(self._known) >= _MOST_CLAIMS:
             raise ClaimError(f"This run has {_MOST_CLAIMS} claims, the most there can be. Start another run.")
 
-    def _take(self, event: Event) -> None:
-        self._take_body(event.kind, event.body)
 
-    def _take_body(self, kind: str, body: Mapping[str, Any]) -> None:
-        """One event into the table: the same for what is written now and what is read back."""
-        if kind == "claim.made":
-            observed = body["origin"] == Origin.OBSERVED
-            self._known.setdefault(
-                body["id"],
-                Claim(
-                    body["id"], body["text"], body["author"], Origin(body["origin"]), tuple(body["sources"]),
-                    tuple(body["rests"]), body["model"], State.BY_TOOL if observed else State.UNVERIFIED,
-                ),
-            )  # fmt: skip
-        elif (claim := self._known.get(body["id"])) is not None:
-            self._known[claim.id] = replace(claim, state=_after(claim.state, body), checks=(*claim.checks, body))
+def fold_claims(events: Iterable[Event]) -> dict[str, Claim]:
+    """Id to claim, after these events."""
+    known: dict[str, Claim] = {}
+    for event in events:
+        _absorb(known, event.kind, event.body)
+    return known
+
+
+def _absorb(known: dict[str, Claim], kind: str, body: Mapping[str, Any]) -> None:
+    """One event into the table: the same for what is written now and what is read back."""
+    if kind == "claim.made":
+        observed = body["origin"] == Origin.OBSERVED
+        known.setdefault(
+            body["id"],
+            Claim(
+                body["id"], body["text"], body["author"], Origin(body["origin"]), tuple(body["sources"]),
+                tuple(body["rests"]), body["model"], State.BY_TOOL if observed else State.UNVERIFIED,
+            ),
+        )  # fmt: skip
+    elif kind == "claim.checked" and (claim := known.get(body["id"])) is not None:
+        known[claim.id] = replace(claim, state=_after(claim.state, body), checks=(*claim.checks, body))
 
 
 def _after(state: State, check: Mapping[str, Any]) -> State:

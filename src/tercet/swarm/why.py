@@ -1,0 +1,364 @@
+"""Why there is what there is: from a file, a receipt or a payment back to the person who wanted it.
+
+All of it is read from the journal, up to where its chain of hashes holds. It ends with what was verified and how, and
+says just as plainly what was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from tercet.errors import DamagedJournalError, UsageError
+from tercet.swarm.claims import Claim, fold_claims, taint_of
+from tercet.swarm.journal import Event, read_events, verify_journal
+from tercet.swarm.state import ArtefactView, CallView, RunState, TaskView, fold
+from tercet.swarm.why_words import (
+    DEVELOPERS,
+    agent_words,
+    call_words,
+    check_words,
+    claim_words,
+    money,
+    pass_words,
+    plain,
+    policy_words,
+)
+
+__all__ = ["Explanation", "Line", "Verified", "explain", "render"]
+
+Kind: TypeAlias = Literal["artefact", "call", "payment", "seller"]
+_MOST = 12
+"""Lines of one kind; the rest is counted."""
+_SHORTEST = 8
+"""Characters of an id or a digest that may stand for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A sentence, and what stands behind it."""
+
+    text: str
+    below: Sequence[Line] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """One thing that was checked just now, or could not be."""
+
+    what: str
+    ok: bool | None
+    """None: not checked."""
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The whole answer."""
+
+    run: str
+    kind: Kind
+    subject: str
+    tree: Sequence[Line]
+    verified: Sequence[Verified]
+    calls: Sequence[CallView] = field(default_factory=tuple)
+    """What was paid for it, so that a market's books can be asked."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "run": self.run,
+            "kind": self.kind,
+            "subject": self.subject,
+            "tree": [_as_json(line) for line in self.tree],
+            "verified": [{"what": each.what, "ok": each.ok, "how": each.how} for each in self.verified],
+        }
+
+
+def explain(run: Path, target: str, *, sellers: Iterable[str] = ()) -> Explanation:
+    """Who is responsible for `target`.
+
+    Args:
+        run: folder of the run.
+        target: path or sha256 of a file that it made, id of a receipt or of a payment; or anything, with `sellers`.
+        sellers: addresses that a transaction paid: explained by what the run bought from them.
+
+    Raises:
+        UsageError: the run knows nothing of it.
+        JournalError: there is no journal.
+
+    """
+    events, chain = _trusted(run / "journal.db")
+    return _Answer(run, events, chain).find(target, frozenset(each.lower() for each in sellers))
+
+
+def render(found: Explanation, verified: Sequence[Verified] = ()) -> Iterator[str]:
+    """The tree in plain words, a line each; ends with what was verified, by default what `found` says of it."""
+    for top in found.tree:
+        yield top.text
+        yield from _branches(top.below, "")
+    yield "Verified:"
+    for each in verified or found.verified:
+        mark = {True: "yes", False: "NO", None: "not checked"}[each.ok]
+        yield f"  {mark:<12}{each.what}: {each.how}"
+
+
+def _trusted(path: Path) -> tuple[list[Event], Verified]:
+    try:
+        count, head = verify_journal(path)
+    except DamagedJournalError as error:
+        events = [event for event in read_events(path) if event.seq < error.seq]
+        how = f"it was changed at event {error.seq}; all that is told here comes from the {len(events)} events before"
+        return events, Verified("the journal", ok=False, how=how)
+    how = f"each of {count} events follows from the one before, up to {head.hex()[:16]}"
+    return [event for event in read_events(path) if event.seq <= count], Verified("the journal", ok=True, how=how)
+
+
+class _Answer:
+    """One run's events, and the sentences that they make."""
+
+    def __init__(self, run: Path, events: Sequence[Event], chain: Verified) -> None:
+        self.run, self.events, self.chain = run, events, chain
+        self.state: RunState = fold(events)
+        self.claims = fold_claims(events)
+
+    def find(self, target: str, sellers: frozenset[str]) -> Explanation:
+        if (made := self._artefact(target)) is not None:
+            return self._explain_artefact(made)
+        if calls := self._calls(target):
+            return self._explain_calls(target, calls, "call")
+        if paid := self._payments(target):
+            return self._explain_payment(paid[0])
+        bought = [
+            call for call in self.state.calls.values() if str(call.upstream.get("operator", "")).lower() in sellers
+        ]
+        if bought:
+            return self._explain_calls(target, bought, "seller")
+        raise UsageError(
+            f"The run {self.run.name} made no file, call or payment {plain(target)!r}. Name a file as its report does, or a"
+            f" receipt's id; tercet journal show {self.run.name} lists them."
+        )
+
+    # finding
+
+    def _artefact(self, target: str) -> ArtefactView | None:
+        made = self.state.artefacts
+        if target in made:
+            return made[target]
+        name = target.removeprefix("./").rstrip("/")
+        fits = [
+            view
+            for path, view in made.items()
+            if path == name
+            or name.endswith("/" + path)
+            or (len(name) >= _SHORTEST and view.sha256.startswith(name.removeprefix("sha256:")))
+        ]
+        return fits[-1] if fits else None
+
+    def _calls(self, target: str) -> list[CallView]:
+        if len(target) < _SHORTEST:
+            return []
+        return [
+            call
+            for call in self.state.calls.values()
+            if call.id.startswith(target) or str(call.upstream.get("receipt", "")).startswith(target)
+            or target in {str(call.upstream.get("transaction", "")), str(call.upstream.get("channel", ""))}
+        ]  # fmt: skip
+
+    def _payments(self, target: str) -> list[Event]:
+        return [
+            event
+            for event in self.events
+            if event.kind == "tool" and event.body.get("receipt") and len(target) >= _SHORTEST
+            and (str(event.body["receipt"]).startswith(target) or str(event.body.get("digest", "")).startswith(target))
+        ]  # fmt: skip
+
+    # explaining
+
+    def _explain_artefact(self, made: ArtefactView) -> Explanation:
+        task = self.state.tasks.get(made.task, TaskView(made.task))
+        calls = [self.state.calls[name] for name in made.receipts if name in self.state.calls]
+        agent = made.agent.rpartition("/")[2]
+        claims = self._claims_of(made, agent)
+        how = f", found by {made.by}" if made.by else ""
+        top = Line(
+            f"{plain(made.path)}: {made.bytes} bytes, sha256 {made.sha256[:16]}, made by {plain(agent)}{how}.",
+            [
+                self._person(), self._task(task), self._agent(agent, calls), self._cost(calls),
+                self._beliefs(claims), self._acts(agent, made.task),
+            ],
+        )  # fmt: skip
+        checks = [self.chain, self._on_disk(made), self._tested(task), self._believed(claims)]
+        return Explanation(self.run.name, "artefact", made.path, [top], checks, calls)
+
+    def _explain_calls(self, target: str, calls: Sequence[CallView], kind: Kind) -> Explanation:
+        bought = f"{plain(target)} paid for {len(calls)} calls of this run" if kind == "seller" else None
+        tops = []
+        for call in calls[:_MOST]:
+            task, agent = self.state.tasks.get(call.task, TaskView(call.task)), call.agent or call.node
+            made = [view.path for view in self.state.artefacts.values() if call.id in view.receipts]
+            files = Line(f"It went into {', '.join(map(plain, made[:_MOST]))}." if made else "It went into no file.")
+            below = [self._person(), self._task(task), self._agent(agent, [call]), files]
+            tops.append(Line(f"Receipt {call.id}: {call_words(call)}", below))
+        if len(calls) > _MOST:
+            tops.append(Line(f"And {len(calls) - _MOST} more."))
+        tree = [Line(bought + ".", tops)] if bought else tops
+        return Explanation(self.run.name, kind, target, tree, [self.chain], calls)
+
+    def _explain_payment(self, event: Event) -> Explanation:
+        body = event.body
+        agent, receipt = str(body["agent"]), str(body["receipt"])
+        passed = [e for e in self.events if e.kind == "guard.passed" and e.body.get("digest") == body.get("digest")]
+        named = [self.claims[name] for name in body.get("claims", ()) if name in self.claims]
+        task = self.state.tasks.get(event.task, TaskView(event.task))
+        below = [
+            self._person(), self._task(task), self._agent(agent, []),
+            Line("Let pass by:", [Line(pass_words(each)) for each in passed] or [Line("nobody: no such event.")]),
+            self._beliefs(named),
+        ]  # fmt: skip
+        top = Line(
+            f"Payment {plain(receipt)}: {money(int(body.get('charged', 0)))}, by {plain(agent)} with {plain(body['tool'])}.",
+            below,
+        )
+        checks = [self.chain, self._believed(named)]
+        return Explanation(self.run.name, "payment", receipt, [top], checks)
+
+    # the parts
+
+    def _person(self) -> Line:
+        run = self.state.run
+        planned = f"Planned by {plain(run.planned_by)}" if run.planned_by else "There was no plan"
+        agreed = f", approved by {plain(run.approved_by)}" if run.approved_by else ", approved by nobody"
+        below = [Line(f"{planned}{agreed}; budget {money(run.budget)}.")]
+        below += [Line(f"Policy: {policy_words(event)}") for event in self.events if event.kind == "policy.made"][
+            :_MOST
+        ]
+        revoked = [str(event.body.get("policy", "")) for event in self.events if event.kind == "policy.revoked"]
+        below += [Line(f"Revoked later: policy {', '.join(map(plain, revoked[:_MOST]))}.")] if revoked else []
+        return Line(f"The person wanted: {plain(run.goal, 300)!r}", below)
+
+    def _task(self, task: TaskView) -> Line:
+        if not task.id:
+            return Line("It belongs to no task of the plan.")
+        spec: Mapping[str, Any] = next(
+            (each for each in self.state.run.plan.get("tasks", ()) if each.get("id") == task.id), {}
+        )
+        command = " ".join(map(str, spec.get("done", {}).get("command", ())))
+        ended = {"done": "done", "failed": f"failed: {plain(task.why)}"}.get(task.state, task.state)
+        needs = [Line(f"After {', '.join(map(plain, task.needs))}.")] if task.needs else []
+        return Line(
+            f"Task {plain(task.id)}: {plain(task.title)} ({ended}, attempt {task.attempt}).",
+            [Line(f"Done when this ends with 0: {plain(command)}"), *needs] if command else needs,
+        )
+
+    def _agent(self, name: str, calls: Sequence[CallView]) -> Line:
+        agent = self.state.agents.get(name)
+        started = next((e.body for e in self.events if e.kind == "agent.started" and e.body.get("agent") == name), {})
+        developer = plain(str(started.get("developer") or DEVELOPERS.get(agent.kind if agent else "", "not stated")))
+        words = agent_words(agent) if agent else "an agent that the run did not start"
+        models = sorted(
+            {call.model for call in calls if call.model} | ({agent.model} if agent and agent.model else set())
+        )
+        caps = started.get("capabilities") or {}
+        given = (
+            ", ".join(f"{key} {value}" for key, value in sorted(caps.items()) if value)
+            if isinstance(caps, Mapping)
+            else ""
+        )
+        return Line(
+            f"Agent {plain(name)}: {words}.",
+            [
+                Line(f"Developer: {developer}."),
+                Line(f"Thinks with: {', '.join(map(plain, models)) or 'no model'}."),
+                Line(f"May: {plain(given, 300) or 'nothing beyond its task'}."),
+            ],
+        )
+
+    def _cost(self, calls: Sequence[CallView]) -> Line:
+        if not calls:
+            return Line("No model was paid for it.")
+        lines = [Line(f"Receipt {call.id}: {call_words(call)}") for call in calls[:_MOST]]
+        rest = [Line(f"And {len(calls) - _MOST} more.")] if len(calls) > _MOST else []
+        return Line(f"It cost {money(sum(call.charged for call in calls))} in {len(calls)} calls.", [*lines, *rest])
+
+    def _claims_of(self, made: ArtefactView, agent: str) -> list[Claim]:
+        """What it says it rests on, and what its agent claimed and read for the same task."""
+        names = dict.fromkeys(made.claims)
+        for event in self.events:
+            if event.task == made.task and event.actor == agent and event.kind in {"claim.made", "tool"}:
+                names |= dict.fromkeys([event.body["id"]] if event.kind == "claim.made" else event.body.get("read", ()))
+        return [self.claims[name] for name in names if name in self.claims]
+
+    def _beliefs(self, claims: Sequence[Claim]) -> Line:
+        if not claims:
+            return Line("It names no claim that it rests on.")
+        lines = [
+            Line(claim_words(claim), [Line(check_words(check)) for check in claim.checks]) for claim in claims[:_MOST]
+        ]
+        rest = [Line(f"And {len(claims) - _MOST} more.")] if len(claims) > _MOST else []
+        return Line(f"It rests on {len(claims)} claims:", [*lines, *rest])
+
+    def _acts(self, agent: str, task: str) -> Line:
+        passed = [e for e in self.events if e.kind == "guard.passed" and e.actor == agent and e.task == task]
+        refused = [e for e in self.events if e.kind == "guard.refused" and e.actor == agent and e.task == task]
+        lines = [Line(pass_words(each)) for each in passed[:_MOST]]
+        lines += [
+            Line(f"refused: {plain(e.body.get('tool', ''))}, {plain(e.body.get('why', ''), 200)}")
+            for e in refused[:_MOST]
+        ]
+        return Line(f"On the way: {len(passed)} acts let pass, {len(refused)} refused by the guard.", lines)
+
+    # what holds
+
+    def _on_disk(self, made: ArtefactView) -> Verified:
+        what, places = (
+            f"the file {plain(made.path)}",
+            [Path(self.state.run.dir) / made.path, self.run / "work" / made.path],
+        )
+        seen = [place for place in places if place.is_file()]
+        for place in seen:
+            if hashlib.sha256(place.read_bytes()).hexdigest() == made.sha256:
+                return Verified(what, ok=True, how=f"{place} has the sha256 that the journal tells")
+        if seen:
+            return Verified(what, ok=False, how=f"{seen[0]} is another file now: it was changed after the run")
+        return Verified(what, ok=None, how="it is neither in the person's folder nor in the run's")
+
+    def _tested(self, task: TaskView) -> Verified:
+        what = f"the done-test of {plain(task.id) or 'no task'}"
+        if not task.tested:
+            return Verified(what, ok=None, how="it was never run")
+        return Verified(
+            what,
+            ok=task.passed,
+            how=f"run {task.tested} times in the sandbox; it said {'yes' if task.passed else 'no'} last",
+        )
+
+    def _believed(self, claims: Sequence[Claim]) -> Verified:
+        if not claims:
+            return Verified("the claims", ok=None, how="there are none")
+        open_ = [claim.id for claim in claims if taint_of(self.claims, claim.id)]
+        if open_:
+            return Verified(
+                "the claims",
+                ok=None,
+                how=f"{len(open_)} of {len(claims)} rest on what nobody has checked: {', '.join(open_[:5])}",
+            )
+        return Verified(
+            "the claims",
+            ok=True,
+            how=f"all {len(claims)} were checked by a program, by another model with the source, or are the person's",
+        )
+
+
+def _branches(lines: Sequence[Line], prefix: str) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        last = number == len(lines) - 1
+        yield f"{prefix}{'└─ ' if last else '├─ '}{line.text}"
+        yield from _branches(line.below, prefix + ("   " if last else "│  "))
+
+
+def _as_json(line: Line) -> dict[str, Any]:
+    return {"text": line.text, "below": [_as_json(each) for each in line.below]}
