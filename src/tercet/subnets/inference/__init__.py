@@ -5,6 +5,7 @@ A miner serves the market's model; validators re-score what it says on their own
 
 from __future__ import annotations
 
+from tercet.subnets.inference.embeddings import Embedded, Embedder
 from tercet.subnets.inference.hub import find_model
 from tercet.subnets.inference.mechanism import Inference
 from tercet.subnets.inference.models import CATALOGUE, Model, models_directory
@@ -17,6 +18,8 @@ __all__ = [
     "BEHAVIOURS",
     "CATALOGUE",
     "MAX_TOKENS",
+    "Embedded",
+    "Embedder",
     "Inference",
     "Model",
     "find_model",

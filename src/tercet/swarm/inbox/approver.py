@@ -1,4 +1,8 @@
-"""Puts what the guard will not let pass by itself before the person: an act becomes a card, a yes becomes its approval."""
+"""Puts what the guard will not let pass by itself before the person: an act becomes a card, a yes becomes its approval.
+
+Only a person's word, or a policy that a person made, approves. A lead's yes and silence do not: no agent waves another's
+payment through, and nobody's money moves because somebody slept.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,19 @@ from tercet.swarm.guard import Act, Approval, Reach
 from tercet.swarm.inbox.cards import build_card
 from tercet.swarm.inbox.inbox import Inbox
 from tercet.swarm.inbox.stamps import HIGH_LOSS
+from tercet.swarm.inbox.state import PERSON
 
 __all__ = ["InboxApprover"]
 
-_KINDS: Mapping[Reach, str] = {
-    Reach.LOCAL: "commands",
-    Reach.SHARED: "memory",
-    Reach.IRREVERSIBLE: "publish",
-    Reach.MONEY: "money",
+_KINDS: Mapping[str, str] = {
+    "pay": "money",
+    "buy": "money",
+    "ask_person": "people",
+    "remember": "memory",
+    "share": "memory",
 }
-_MOST_SHOWN = 160
+_MOST_SHOWN = 80
+"""Characters of one argument."""
 
 
 class InboxApprover:
@@ -44,12 +51,13 @@ class InboxApprover:
         """Wait for the answer; None is no. Only the asking agent waits."""
         card = build_card(
             action=_words(act),
-            kind=_KINDS[act.reach],
+            kind=_kind(act),
             agent=self.node,
             tool=act.tool,
             call=act.arguments,
             loss=act.amount or self.final_loss,
-            reversible=act.reach is not Reach.IRREVERSIBLE,
+            # A policy covers what rests on checked claims, within its bounds; all else a person decides one by one.
+            reversible=act.reach is Reach.MONEY and not why,
             deadline=self.inbox.clock.now() + self.patience,
             task=act.task,
             step=str(act.number),
@@ -57,14 +65,27 @@ class InboxApprover:
             digest=act.digest,
         )
         answer = await self.inbox.ask(card)
-        if not answer.yes:
+        if not answer.yes or not (answer.by == PERSON or answer.by.startswith("policy:")):
             return None
         await self.inbox.use(answer, act.digest, str(act.number))
         return Approval(act.digest, answer.by, int(answer.expires * 1000), card.id)
 
 
+def _kind(act: Act) -> str:
+    if act.reach is Reach.MONEY:
+        return "money"
+    host = act.arguments.get("host")
+    return _KINDS.get(act.tool) or (f"network:{host}" if host else "publish")
+
+
 def _words(act: Act) -> str:
-    told = json.dumps(act.arguments, sort_keys=True, ensure_ascii=False)
-    short = told if len(told) <= _MOST_SHOWN else told[:_MOST_SHOWN] + "…"
+    """Every argument is shown, each cut by itself: none can push another out of sight."""
+    named = {name: value for name, value in act.arguments.items() if name != "claims"}
+    told = json.dumps({name: _short(value) for name, value in sorted(named.items())}, ensure_ascii=False)
     amount = f" for up to {Amount(act.amount, CREDIT)}" if act.amount else ""
-    return f"{act.tool}{amount}: {short}"
+    return f"{act.tool}{amount}: {told}"
+
+
+def _short(value: object) -> object:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return value if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
