@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tercet.subnets.coding.mutate import apply_edits, find_edits, mutate
+from tercet.subnets.coding.mutate import _Finder, apply_edits, find_edits, mutate
 
 SOURCE = '''"""Ünïcode in front of everything."""
 
@@ -43,6 +43,42 @@ def texts(kind: str) -> list[str]:
 )
 def test_every_kind_of_edit_is_found(kind: str, line: str) -> None:
     assert any(line in text.split("\n") for text in texts(kind))
+
+
+CROWDED = """import os; a = 1 + 2
+class Outer(object):
+    x = 1 + 2; y = 3 < 4
+    class Inner: q = 1; r = 2 + q
+    @property
+    def left(self): return self.x if 1 < 2 else max(1, 2)
+# out of line
+    def right(self):
+        return (self.x +
+                self.y) and min(1, 2)
+class Short: pass
+if a < 1: b = '''one
+two'''; c = 1 + 1
+else:
+    c = not a
+(
+  a + c
+); d = a \\
+  + 1"""
+
+
+@pytest.mark.parametrize("text", [SOURCE, CROWDED, CROWDED.replace("\n", "\r\n"), "x = 1", ""])
+def test_what_is_left_out_would_leave_no_program(text: str) -> None:
+    """Only the part around an edit is read again; the whole would say the same."""
+
+    def parses(source: str) -> bool:
+        try:
+            ast.parse(source)
+        except SyntaxError:
+            return False
+        return True
+
+    every = set(_Finder(text).walk(ast.parse(text)))
+    assert set(find_edits(text, [(1, 100)])) == {edit for edit in every if parses(apply_edits(text, [edit]))}
 
 
 def test_an_edit_keeps_the_rest_of_the_text() -> None:
