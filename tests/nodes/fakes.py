@@ -113,7 +113,7 @@ class FakeAsking:
     """Who was in flight together."""
     in_flight: list[int] = field(default_factory=list)
 
-    def draw(self, entry: MinerEntry, price: Price) -> Question:
+    async def draw(self, entry: MinerEntry, price: Price) -> Question:
         return self.pose(entry, price, {"text": "?"})
 
     def pose(self, entry: MinerEntry, price: Price, task: Task) -> Question:

@@ -53,7 +53,7 @@ class Inventor:
     def __init__(self) -> None:
         self._key, self._made_ms = Key.generate(), 10**12
 
-    def draw(self, miner: MinerEntry, price: Price) -> Question:
+    async def draw(self, miner: MinerEntry, price: Price) -> Question:
         return self.pose(miner, price, {"text": "never asked"})
 
     def pose(self, miner: MinerEntry, price: Price, task: Task) -> Question:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
@@ -119,7 +120,7 @@ async def examine(examiner: Examiner, question: Question) -> Finding | None:
 
 async def find(behaviour: Any, judge: Echo | None = None) -> Finding | None:
     examiner, _ = build(behaviour, judge)
-    return await examine(examiner, examiner.draw(MINER, Price(per_request=10)))
+    return await examine(examiner, await examiner.draw(MINER, Price(per_request=10)))
 
 
 async def test_an_honest_answer_is_judged() -> None:
@@ -184,16 +185,40 @@ async def test_questions_fly_together_and_are_judged_one_by_one() -> None:
     """Miners are compared in one moment; the judge's machine has one model."""
     judge = Judge(seconds=0.001)
     examiner, buyer = build(honest, judge)
-    questions = [examiner.draw(MINER, Price(per_request=10)) for _ in range(12)]
+    questions = [await examiner.draw(MINER, Price(per_request=10)) for _ in range(12)]
     found = await asyncio.gather(*(examine(examiner, question) for question in questions))
     assert all(found)
     assert (buyer.most, judge.most) == (12, 1)
 
 
+class Laborious(Echo):
+    """Its stock is sold out, and the next task is made when somebody lets it."""
+
+    def __init__(self) -> None:
+        self.let = threading.Event()
+
+    def beacon(self) -> bytes:
+        return bytes(32)
+
+    def challenge(self, beacon: bytes) -> Task:
+        assert self.let.wait(10), "the loop stood still"
+        return super().challenge(beacon)
+
+
+async def test_while_a_task_is_made_the_rest_goes_on() -> None:
+    """Answers that come in meanwhile keep their times."""
+    laborious = Laborious()
+    examiner, _ = build(honest, laborious)
+    making = asyncio.create_task(examiner.draw(MINER, Price(per_request=10)))
+    await asyncio.sleep(0)
+    laborious.let.set()
+    assert (await making).task == Echo().challenge(bytes(32))
+
+
 async def test_a_question_is_an_ordinary_purchase() -> None:
     """The task is fresh each time; limit, deadline and price are those of any buyer."""
     examiner, buyer = build(honest)
-    first, second = (examiner.draw(MINER, Price(per_request=10, prompt_per_1k=1000)) for _ in range(2))
+    first, second = [await examiner.draw(MINER, Price(per_request=10, prompt_per_1k=1000)) for _ in range(2)]
     assert first.task != second.task
     assert set(first.task) == {"text"}
     assert first.cost == 10 + 64

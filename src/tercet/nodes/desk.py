@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,7 +52,7 @@ class Policy:
 class Asking(Protocol):
     """Whoever asks and judges: `nodes.examiner.Examiner`."""
 
-    def draw(self, miner: MinerEntry, price: Price) -> Question:
+    async def draw(self, miner: MinerEntry, price: Price) -> Question:
         """A question nobody could have prepared."""
 
     def pose(self, miner: MinerEntry, price: Price, task: Task) -> Question:
@@ -132,7 +132,7 @@ class Desk:
         miner: MinerEntry,
         questions: int,
         target: Callable[[], int],
-        pose: Callable[[MinerEntry, Price], Question],
+        pose: Callable[[MinerEntry, Price], Awaitable[Question]],
         task: Task | None = None,
         until: float | None = None,
     ) -> Response | None:
@@ -156,7 +156,7 @@ class Desk:
             if price is None:
                 why = "nobody answers at its endpoint: /tercet/v1/info is silent"
                 return Response.failed("missed", task or {}, miner.uid, why)
-            question = pose(miner, price)
+            question = await pose(miner, price)
             if question.cost > allowance:
                 why = f"asks up to {question.cost} units, a validator may spend {allowance} on a question"
                 return Response.failed("missed", task or {}, miner.uid, why)

@@ -61,10 +61,14 @@ class Examiner:
         # One model, one thread: two judgements at once would only slow each other.
         self._judging = asyncio.Lock()
 
-    def draw(self, miner: MinerEntry, price: Price) -> Question:
+    async def draw(self, miner: MinerEntry, price: Price) -> Question:
         """A question to `miner` that nobody could have prepared, at the price that any buyer pays it."""
-        beacon = self._mechanism.beacon() if isinstance(self._mechanism, Stocked) else os.urandom(32)
-        return self.pose(miner, price, self._mechanism.challenge(beacon))
+        mechanism = self._mechanism
+        if not isinstance(mechanism, Stocked):
+            return self.pose(miner, price, mechanism.challenge(os.urandom(32)))
+        # Its stock may be sold out, and the work then takes seconds, in which other answers must not wait.
+        task = await asyncio.to_thread(lambda: mechanism.challenge(mechanism.beacon()))
+        return self.pose(miner, price, task)
 
     def pose(self, miner: MinerEntry, price: Price, task: Task) -> Question:
         """A given task as a question to `miner`."""

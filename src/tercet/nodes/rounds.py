@@ -176,7 +176,7 @@ class Rounds:
     async def _ask(self, target: int, miner: MinerEntry, task: Task, until: float) -> None:
         """Ask one miner, and have on disk what it sent."""
 
-        def pose(newest: MinerEntry, price: Price) -> Question:
+        async def pose(newest: MinerEntry, price: Price) -> Question:
             return self._desk.asking.pose(newest, price, task)
 
         try:

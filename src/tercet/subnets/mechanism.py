@@ -166,7 +166,10 @@ class Commissioned(Protocol):
 
 @runtime_checkable
 class Stocked(Protocol):
-    """A mechanism whose challenges take work to make: it makes some ahead, so that asking waits for none."""
+    """A mechanism whose challenges take work to make: it makes some ahead, so that asking waits for none.
+
+    Both `beacon` and its `challenge` are called in threads, several at a time.
+    """
 
     def beacon(self) -> bytes:
         """32 random bytes that nobody saw before, for a `challenge` that is ready or soon will be."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +104,8 @@ class Coding:
         self._promised: set[bytes] = set()
         """Beacons that were given away, and whose challenges come next."""
         self._ordered, self._wanted = 0, stock
+        self._shelf = threading.Lock()
+        """Tasks are asked for from several threads, and drawn in another."""
         self._turn = asyncio.Lock()
 
     async def open(self, role: Role) -> None:
@@ -160,18 +163,20 @@ class Coding:
     def challenge(self, beacon: bytes) -> Task:
         """A program that was broken by the beacon's draw, with half of its tests. Takes seconds: the mutant must fail."""
         drawn = self._stock.pop(beacon, None) or self._draw(beacon)
-        self._promised.discard(beacon)
         digest = task_digest(drawn.task)
-        self._drawn[digest] = drawn
-        while len(self._drawn) > _REMEMBERED:
-            self._drawn.popitem(last=False)
+        with self._shelf:
+            self._promised.discard(beacon)
+            self._drawn[digest] = drawn
+            while len(self._drawn) > _REMEMBERED:
+                self._drawn.popitem(last=False)
         return drawn.task
 
     def beacon(self) -> bytes:
         """Of a task in stock; of any when all are sold, and then its challenge waits for the work."""
-        ready = next((beacon for beacon in self._stock if beacon not in self._promised), os.urandom(32))
-        self._promised.add(ready)
-        self._restock()
+        with self._shelf:
+            ready = next((beacon for beacon in list(self._stock) if beacon not in self._promised), os.urandom(32))
+            self._promised.add(ready)
+            self._restock()
         return ready
 
     def _restock(self) -> None:
@@ -189,7 +194,8 @@ class Coding:
         except SubnetError as error:
             log.warning("stock.undrawn why=%r", str(error))
         finally:
-            self._ordered -= 1
+            with self._shelf:
+                self._ordered -= 1
 
     def _draw(self, beacon: bytes) -> Drawn:
         corpus = self._corpus
