@@ -6,13 +6,14 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 from tercet.errors import SubnetError, TaskError
 from tercet.market import Price, Task, Usage, Verdict
 from tercet.subnets.folding.anneal import Report, anneal
 from tercet.subnets.folding.judge import examine, judge_alone, judge_together, recheck
-from tercet.subnets.folding.molecule import MAX_STEPS, FoldTask, parse_task
+from tercet.subnets.folding.molecule import MAX_STEPS, FoldTask, Molecule, parse_task
 from tercet.subnets.folding.peptides import draw_peptide
 from tercet.subnets.folding.physics import Physics, Workbench
 from tercet.subnets.folding.rogues import BEHAVIOURS, CHEATS, Cheat
@@ -91,8 +92,7 @@ class Folding:
 
     def challenge(self, beacon: bytes) -> Task:
         """A peptide nobody could have folded before."""
-        molecule = draw_peptide(lottery(beacon, "folding"), *self._lengths)
-        return FoldTask(molecule, self._challenge_steps).to_task()
+        return FoldTask(_draw_molecule(beacon, *self._lengths), self._challenge_steps).to_task()
 
     def assign(self, seed: bytes, uid: int) -> Task:  # noqa: ARG002  # all fold the same
         """The same molecule for everybody."""
@@ -164,6 +164,12 @@ class Folding:
         if self._bench is None:
             raise SubnetError("The folding mechanism is not open.")
         return self._bench.physics(work.molecule)
+
+
+@lru_cache(maxsize=8)
+def _draw_molecule(beacon: bytes, shortest: int, longest: int) -> Molecule:
+    """Built once in a round, though every miner is assigned it."""
+    return draw_peptide(lottery(beacon, "folding"), shortest, longest)
 
 
 def _limit(work: FoldTask) -> Usage:
