@@ -23,36 +23,31 @@ from tercet.errors import SubmissionError
 from tercet.subnets.kit import inflate
 from tercet.subnets.training.model import Vector
 
-__all__ = ["LARGEST_UPDATE", "Codec", "Update", "UpdateError"]
+__all__ = ["LARGEST_UPDATE", "Codec", "Update"]
 
 CHUNK = 4096
 LARGEST_UPDATE = 11 << 20
 """Bytes of a packed update: in base64 it still fits an answer of 16 MiB."""
 
 
-class UpdateError(SubmissionError):
-    """An update that is none: truncated, of another model, not finite, or out of bounds."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Update:
     """A change of the vector as it travels."""
 
     packed: bytes
-    """Deflated; what it is known by."""
-    scales: npt.NDArray[np.float32] = field(repr=False)
-    """(C,)"""
+    """Deflated."""
     kept: npt.NDArray[np.int64] = field(repr=False)
     """(K,) where in the vector the kept values stand, rising."""
     values: npt.NDArray[np.float32] = field(repr=False)
     """(K,)"""
     norm: float
     """Euclidean, the same to the last bit on every machine."""
+    digest: str = field(init=False)
+    """What it is known by: sha256 of the packed bytes, hex."""
 
-    @property
-    def digest(self) -> str:
-        """sha256 of the packed bytes, hex."""
-        return hashlib.sha256(self.packed).hexdigest()
+    def __post_init__(self) -> None:
+        """Digest it once."""
+        object.__setattr__(self, "digest", hashlib.sha256(self.packed).hexdigest())
 
     def dense(self, size: int) -> Vector:
         """The whole vector, zero where nothing was kept."""
@@ -113,10 +108,12 @@ class Codec:
 
         """
         if len(packed) > LARGEST_UPDATE:
-            raise UpdateError(f"The update has {len(packed)} bytes, more than {LARGEST_UPDATE}.")
+            raise SubmissionError(f"The update has {len(packed)} bytes, more than {LARGEST_UPDATE}.")
         raw = inflate(packed, self.raw_bytes)
         if len(raw) != self.raw_bytes:
-            raise UpdateError(f"The update unpacks to {len(raw)} bytes, an update of this model to {self.raw_bytes}.")
+            raise SubmissionError(
+                f"The update unpacks to {len(raw)} bytes, an update of this model to {self.raw_bytes}."
+            )
         return self._read(packed, raw)
 
     def encode(self, update: Update) -> str:
@@ -131,11 +128,11 @@ class Codec:
 
         """
         if not isinstance(text, str) or len(text) > 4 * LARGEST_UPDATE // 3 + 4:
-            raise UpdateError("The update must be a string of base64.")
+            raise SubmissionError("The update must be a string of base64.")
         try:
             packed = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            raise UpdateError("The update is no base64.") from None
+            raise SubmissionError("The update is no base64.") from None
         return self.unpack(packed)
 
     def _read(self, packed: bytes, raw: bytes) -> Update:
@@ -145,14 +142,14 @@ class Codec:
         kept = np.flatnonzero(bits)
         values = np.frombuffer(raw, np.int8, offset=2 * chunks + self._mask_bytes)
         if not np.isfinite(scales).all() or (scales < 0).any():
-            raise UpdateError("The update has a scale that is not finite, or negative.")
+            raise SubmissionError("The update has a scale that is not finite, or negative.")
         counts = np.add.reduceat(bits[: self.size].astype(np.int64), self._bounds[:-1])
         if bits[self.size :].any() or not np.array_equal(counts, self._quota):
-            raise UpdateError("The update does not keep the right number of values in each chunk.")
+            raise SubmissionError("The update does not keep the right number of values in each chunk.")
         if (values == -128).any():
-            raise UpdateError("The update has a value out of -127 to 127.")
+            raise SubmissionError("The update has a value out of -127 to 127.")
         # Whole numbers first, then one exactly rounded sum: no machine's order of adding shows in the norm.
         squares = np.add.reduceat(values.astype(np.int64) ** 2, np.concatenate([[0], np.cumsum(self._quota)[:-1]]))
         exact = (float(s) ** 2 * int(n) for s, n in zip(scales, squares, strict=True))
         norm = math.sqrt(math.fsum(exact))
-        return Update(packed, scales, kept, scales[self._chunk_of] * values.astype(np.float32), norm)
+        return Update(packed, kept, scales[self._chunk_of] * values.astype(np.float32), norm)

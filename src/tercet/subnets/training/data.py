@@ -20,7 +20,7 @@ from tercet.errors import UsageError
 from tercet.subnets.kit import lottery
 from tercet.subnets.training.model import Windows
 
-__all__ = ["LARGEST_CORPUS", "Corpus", "read_corpus"]
+__all__ = ["LARGEST_CORPUS", "Corpus", "Encode", "read_corpus"]
 
 BLOCK = 4096
 HELD_OUT = 16

@@ -17,7 +17,7 @@ past: a round with far less proof than the miner's own rounds before is worth ne
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median, median_high
 from typing import Any
@@ -265,11 +265,12 @@ class Judge:
             found[index] = replace(found[index], size=size, flaw=flaw)
             if flaw:
                 del helped[index]
+        compare = _comparison()
         alike = {
             (index, other)
             for index in helped
             for other in helped
-            if other < index and _update(entrants[other]).cosine(_update(entrants[index])) >= COPY
+            if other < index and compare(_update(entrants[other]), _update(entrants[index])) >= COPY
         }
         for index, (losses, _) in helped.items():
             peers = [
@@ -281,7 +282,7 @@ class Judge:
             proof = self.prove(checkpoint, seed, entrants[index], reference, losses)
             digests = sorted(update.digest for update in reference)
             found[index] = replace(found[index], proof=proof, peers=digests)
-        return _mark_copies(entrants, found), middle
+        return _mark_copies(entrants, found, compare), middle
 
     def prove(
         self,
@@ -310,11 +311,12 @@ class Judge:
             self._losses(theta, own), self._losses(reference, own), elsewhere, self._losses(reference, shared)
         )
 
-    def gain(self, checkpoint: Checkpoint, seed: bytes, update: Update) -> float:
-        """How much lower the loss is on the shared windows, nats per token."""
+    def gain(self, checkpoint: Checkpoint, seed: bytes, update: Update) -> tuple[float, Losses]:
+        """How much lower the loss is on the shared windows, nats per token; and the losses there, which `prove` takes."""
         shared = self._draw_shared(seed)
         before = self._losses(checkpoint.theta, shared)
-        return float((before - self._losses(self._moved(checkpoint.theta, update), shared)).mean())
+        losses = self._losses(self._moved(checkpoint.theta, update), shared)
+        return float((before - losses).mean()), losses
 
     def _draw_shared(self, seed: bytes) -> Windows:
         return self._corpus.draw(seed, "random", self._sample.random, self._rules.context)
@@ -408,14 +410,29 @@ def _helps(found: Measure, standing: Standing, standard: Standard, judged: bool)
     return standing.proven and standing.mean_proof > NONE_BELOW * standard.proof
 
 
-def _mark_copies(entrants: Sequence[Entrant], found: Sequence[Measure]) -> Sequence[Measure]:
+def _comparison() -> Callable[[Update, Update], float]:
+    """`Update.cosine`, worked out once for each pair."""
+    known: dict[frozenset[str], float] = {}
+
+    def compare(one: Update, other: Update) -> float:
+        pair = frozenset((one.digest, other.digest))
+        if pair not in known:
+            known[pair] = one.cosine(other)
+        return known[pair]
+
+    return compare
+
+
+def _mark_copies(
+    entrants: Sequence[Entrant], found: Sequence[Measure], compare: Callable[[Update, Update], float]
+) -> Sequence[Measure]:
     """Of updates that are alike, the one that its owner's windows prove is the original: only its owner had them."""
     sound = [index for index, measure in enumerate(found) if not measure.flaw]
     entries = [
         Entry(index, (-round(found[index].proof * 1_000_000), entrants[index].uid), _update(entrants[index]))
         for index in sound
     ]
-    copies = find_copies(entries, Update.cosine, COPY)
+    copies = find_copies(entries, compare, COPY)
     return [
         replace(
             measure,

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from tercet.errors import SubnetError, TaskError
-from tercet.subnets.training.data import Corpus, read_corpus
+from tercet.subnets.training.data import Corpus, Encode, read_corpus
 from tercet.subnets.training.inner import Learner, Memory
 from tercet.subnets.training.outer import Checkpoint
 from tercet.subnets.training.rogues import Behaviour, Work, behave
@@ -37,7 +37,9 @@ class Trainer:
     behaviour: Behaviour = "honest"
     folder: Path | None = None
     """Where the learner's memory outlives a restart; None forgets it."""
-    _corpus: Corpus | None = field(init=False, default=None)
+    _own: Corpus = field(init=False)
+    _corpus: Corpus = field(init=False)
+    """The market's, which is ours unless its validators publish another."""
     _held: OrderedDict[str, Checkpoint] = field(init=False, default_factory=OrderedDict)
     _answers: OrderedDict[tuple[str, bytes], str] = field(init=False, default_factory=OrderedDict)
     _before: tuple[int, Memory] | None = field(init=False, default=None)
@@ -45,6 +47,8 @@ class Trainer:
     _turn: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
+        """Read the text and what was learned before, so that the first answer need not."""
+        self._own = self._corpus = Corpus.build(read_corpus(self.corpus_name), self._encode)
         if self.folder is not None and (path := self.folder / STATE).exists():
             try:
                 self.learner.restore(Memory.from_bytes(path.read_bytes(), self.setting.trainee.size))
@@ -96,14 +100,17 @@ class Trainer:
 
     def _find_corpus(self, digest: str) -> Corpus:
         """Our own text where it is the market's, else the one that the market's validators publish."""
-        if self._corpus is None or self._corpus.digest != digest:
-            encode = getattr(self.setting.trainee.module, "encode", None)
-            found = Corpus.build(read_corpus(self.corpus_name), encode)
-            if found.digest != digest:
-                library = Library(self.stores, self.setting.codec, "", self.setting.outer(self.setting.rules))
-                found = Corpus.build(library.corpus(digest), encode)
-            self._corpus = found
+        if self._corpus.digest != digest and self._own.digest == digest:
+            self._corpus = self._own
+        elif self._corpus.digest != digest:
+            library = Library(self.stores, self.setting.codec, "", self.setting.outer(self.setting.rules))
+            self._corpus = Corpus.build(library.corpus(digest), self._encode)
         return self._corpus
+
+    @property
+    def _encode(self) -> Encode | None:
+        """How the model cuts a text into tokens; None for bytes."""
+        return getattr(self.setting.trainee.module, "encode", None)
 
     def _catch_up(self, task: RoundTask, library: Library) -> Checkpoint:
         start = self.setting.begin(task.rules)

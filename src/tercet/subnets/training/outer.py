@@ -32,7 +32,7 @@ class Outer:
     momentum: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """Where the training stands."""
 
@@ -42,19 +42,20 @@ class Checkpoint:
     momentum: Vector = field(repr=False)
     rules: str = ""
     """Digest of the rules that it was trained by."""
+    digest: str = field(init=False)
+    """What it is known by, hex: of the values, not of a file that holds them."""
+
+    def __post_init__(self) -> None:
+        """Digest it once: it is asked for at every turn, and the values do not change."""
+        state = hashlib.sha256(f"tercet/training/1\n{self.rules}\n{self.round}\n{len(self.theta)}\n".encode())
+        state.update(np.ascontiguousarray(self.theta, "<f4").data)
+        state.update(np.ascontiguousarray(self.momentum, "<f4").data)
+        object.__setattr__(self, "digest", state.hexdigest())
 
     @classmethod
     def begin(cls, theta: Vector, rules: str = "") -> Checkpoint:
         """Round 0."""
         return cls(0, theta, np.zeros_like(theta), rules)
-
-    @property
-    def digest(self) -> str:
-        """What it is known by, hex: of the values, not of a file that holds them."""
-        state = hashlib.sha256(f"tercet/training/1\n{self.rules}\n{self.round}\n{len(self.theta)}\n".encode())
-        state.update(np.ascontiguousarray(self.theta, "<f4").data)
-        state.update(np.ascontiguousarray(self.momentum, "<f4").data)
-        return state.hexdigest()
 
 
 def clip_factor(norm: float, median_norm: float) -> np.float32:

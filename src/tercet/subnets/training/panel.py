@@ -138,8 +138,8 @@ class Panel:
         if opening.flaw:
             size = update.norm / (opening.middle or 1.0)
             return _agree(score == 0 and (size == 0 or size > 1), f"nothing is wrong with it: {opening.flaw}")
-        gain = self.judge.gain(base, opening.seed, update)
-        proof = self.judge.prove(base, opening.seed, entrant, peers)
+        gain, losses = self.judge.gain(base, opening.seed, update)
+        proof = self.judge.prove(base, opening.seed, entrant, peers, losses)
         if abs(gain - opening.gain) > GAIN_TOLERANCE + abs(gain) / 50:
             return _agree(False, f"its gain is {gain:.4f}, not {opening.gain:.4f} nats per token")
         if abs(proof - opening.proof) > PROOF_TOLERANCE:
