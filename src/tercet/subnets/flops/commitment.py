@@ -23,7 +23,7 @@ from tercet.subnets.flops.memory import LANES
 from tercet.subnets.flops.tasks import LEAF_ITEMS, Probe
 from tercet.subnets.mechanism import Piece
 
-__all__ = ["MAX_LINKS", "Opened", "build_answer", "choose_leaves", "hash_leaves", "parse_answer"]
+__all__ = ["MAX_LINKS", "Opened", "build_answer", "choose_leaves", "hash_leaves", "parse_answer", "read_claims"]
 
 _LINE_BYTES = 384 << 10
 """Of rows in one piece; a multiple of 3, so that base64 pieces need no padding between them."""
@@ -125,7 +125,7 @@ def parse_answer(probe: Probe, pieces: Sequence[Piece]) -> Opened:
     if _root(probe, done, hashes).hex() != root:
         raise SubmissionError("its rows are not those that it promised")
     sent = sum(len(text) for piece in pieces[1:] for text in piece.values() if isinstance(text, str))
-    return Opened(done, chosen, rows, sent, _claims(pieces[-1].get("claims")))
+    return Opened(done, chosen, rows, sent, read_claims(pieces))
 
 
 def _hex_root(root: object) -> bytes:
@@ -159,8 +159,9 @@ _NUMBERS = ("cores", "load", "steal")
 _TEXTS = ("accelerator", "engine")
 
 
-def _claims(value: object) -> dict[str, float | str]:
-    """What there is of the usual claims, cut to a size; anything else is dropped."""
+def read_claims(pieces: Sequence[Piece]) -> dict[str, float | str]:
+    """What an answer says of its machine: the usual claims, cut to a size; anything else is dropped."""
+    value = pieces[-1].get("claims")
     said = value if isinstance(value, dict) else {}
     found: dict[str, float | str] = {
         name: float(said[name])

@@ -6,6 +6,7 @@ one processor does bfloat16 twenty times as fast as float32, the next does not d
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import time
@@ -44,7 +45,7 @@ class Engine(Protocol):
     """What the device calls itself; empty for a processor."""
 
     def start(self, dtype: Dtype, n: int) -> Chain:
-        """A chain at X = Q. Raises whatever the library raises when it cannot do the dtype."""
+        """A chain at X = Q; the first of a dtype and size takes longer. Raises whatever the library raises when it cannot do the dtype."""
 
 
 class NumpyEngine:
@@ -85,19 +86,23 @@ class TorchEngine:
         self._torch: Any = importlib.import_module("torch")
         self._device = device
         self.accelerator = str(self._torch.cuda.get_device_name(device)) if device.startswith("cuda") else ""
+        self._bases: dict[tuple[Dtype, int], Any] = {}
+        """Q of each dtype and size, on the device: the way there is no part of the work."""
         if threads:
             self._torch.set_num_threads(threads)
 
     def start(self, dtype: Dtype, n: int) -> Chain:
         """At X = Q."""
-        return _TorchChain(self._torch, self._device, dtype, n)
+        torch, base = self._torch, self._bases.get((dtype, n))
+        if base is None:
+            whole = torch.from_numpy(build_base(dtype, n).copy())
+            base = self._bases[dtype, n] = whole.to(device=self._device, dtype=getattr(torch, dtype))
+        return _TorchChain(torch, self._device, dtype, base)
 
 
 class _TorchChain:
-    def __init__(self, torch: Any, device: str, dtype: Dtype, n: int) -> None:
-        self._torch, self._device, self._dtype = torch, device, dtype
-        base = torch.from_numpy(build_base(dtype, n).copy())
-        self._base = base.to(device=device, dtype=getattr(torch, dtype))
+    def __init__(self, torch: Any, device: str, dtype: Dtype, base: Any) -> None:
+        self._torch, self._device, self._dtype, self._base = torch, device, dtype, base
         self.now, self._shuffled = self._base.clone(), torch.empty_like(self._base)
 
     def step(self, order: Array) -> None:
@@ -141,9 +146,15 @@ def find_engines(device: str = "auto", threads: int = 0) -> Sequence[Engine]:
     return found
 
 
+_CANNOT = (RuntimeError, NotImplementedError, TypeError)
+"""torch's words for a dtype that the device lacks."""
+
+
 def pick_engine(engines: Sequence[Engine], dtype: Dtype, n: int, links: int = 2) -> Engine:
-    """The fastest of `engines` at this dtype and size, by trying each."""
+    """The fastest of `engines` at this dtype and size, by trying each: after that none has Q to make."""
     if len(engines) == 1:
+        with contextlib.suppress(*_CANNOT):
+            engines[0].start(dtype, n)
         return engines[0]
     timed = [(_try(engine, dtype, n, links), index) for index, engine in enumerate(engines)]
     return engines[min(timed)[1]]
@@ -160,6 +171,6 @@ def _try(engine: Engine, dtype: Dtype, n: int, links: int) -> float:
         for order in orders[1:]:
             chain.step(order)
         chain.finish()
-    except (RuntimeError, NotImplementedError, TypeError):  # torch's word for a dtype that the device lacks
+    except _CANNOT:
         return float("inf")
     return time.perf_counter() - began

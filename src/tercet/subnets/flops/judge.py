@@ -28,7 +28,7 @@ from tercet.subnets.flops.tasks import LEAF_ITEMS, Dtype, Probe
 from tercet.subnets.kit import derive
 from tercet.subnets.mechanism import Submission
 
-__all__ = ["FLOOR", "GRACE", "Rules", "judge_all", "measure", "noise_limit"]
+__all__ = ["FLOOR", "GRACE", "Rules", "judge_all", "noise_limit", "prepare"]
 
 VECTORS = 4
 """Random vectors: an error that hides from one in ten does so from one in ten thousand. In int8 one hides from 1 in 256
@@ -201,6 +201,11 @@ def _walk(dtype: Dtype, cases: Sequence[_Case], vectors: Sequence[Array]) -> lis
     for place, index in enumerate(order):
         found[index] = done[:, width * place : width * (place + 1)]
     return found
+
+
+def prepare(dtype: Dtype, n: int) -> None:
+    """Make what every check of this dtype and size needs. Seconds, once."""
+    _turned(dtype, n)
 
 
 @lru_cache(maxsize=8)

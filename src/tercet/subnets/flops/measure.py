@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tercet.market import Reading, Task
-from tercet.subnets.flops.commitment import parse_answer
+from tercet.subnets.flops.commitment import read_claims
 from tercet.subnets.flops.mechanism import Flops
 from tercet.subnets.flops.tasks import Kind
 from tercet.subnets.mechanism import Submission
@@ -69,7 +69,7 @@ async def remeasure(flops: Flops, ask: Ask, kinds: Sequence[Kind] = (), repeats:
                 hashlib.sha256(submission.evidence).digest(),
             )
             found.readings.append(Reading(kind, round(rate), link, int(time.time()), evidence))
-            _take_claims(found, parse_answer(probe, submission.pieces).claims)
+            _take_claims(found, read_claims(submission.pieces))
     return found
 
 

@@ -10,10 +10,9 @@ from typing import ClassVar
 
 from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Price, Task, Usage, Verdict
-from tercet.subnets.flops.chain import build_base
 from tercet.subnets.flops.commitment import build_answer
 from tercet.subnets.flops.engines import Engine, NumpyEngine, find_engines, pick_engine
-from tercet.subnets.flops.judge import Rules, judge_all
+from tercet.subnets.flops.judge import Rules, judge_all, prepare
 from tercet.subnets.flops.reference import MACHINES
 from tercet.subnets.flops.rogues import BEHAVIOURS, Behaviour, Worker
 from tercet.subnets.flops.tasks import DTYPES, KINDS, SIZES, Kind, Probe, parse_probe
@@ -94,7 +93,7 @@ class Flops:
     def _prepare(self) -> None:
         for kind in self.kinds:
             if kind != "memory":
-                build_base(kind, self._size.n[kind])
+                prepare(kind, self._size.n[kind])
 
     def _find_engines(self) -> Sequence[Engine]:
         try:
