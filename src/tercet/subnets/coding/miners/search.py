@@ -33,6 +33,8 @@ _NAMES = 6
 class _State:
     files: Mapping[str, str]
     failing: int
+    diff: str = ""
+    """That leads there and was found to mend it; empty when it does not."""
 
 
 class Search:
@@ -63,9 +65,9 @@ class Search:
             best = await self._climb(problem, state.files, report)
             if best is None:
                 return ""
+            if best.diff:
+                return best.diff
             state = best
-            if not state.failing and (diff := await self._confirmed(problem, state.files)):
-                return diff
         return ""
 
     async def _confirmed(self, problem: Problem, files: Mapping[str, str]) -> str:
@@ -74,7 +76,7 @@ class Search:
 
     async def _climb(self, problem: Problem, files: Mapping[str, str], report: Report) -> _State | None:
         """The first change after which all tests pass, else the one after which the fewest fail, if it helps at all."""
-        places = list(islice(_edits(files, report), _LONGEST))
+        places = await asyncio.to_thread(lambda: list(islice(_edits(files, report), _LONGEST)))
         single = ({path: apply_edits(files[path], [edit])} for path, edit in places)
         best = await self._best(problem, files, report, single)
         if best is not None:
@@ -94,8 +96,8 @@ class Search:
                 if failed < 0 or not passed:
                     continue
                 after = {**files, **change}
-                if failed == 0 and await self._confirmed(problem, after):
-                    return _State(after, 0)
+                if failed == 0 and (diff := await self._confirmed(problem, after)):
+                    return _State(after, 0, diff)
                 if 0 < failed < best.failing:
                     best = _State(after, failed)
         return best if best.files is not files else None

@@ -72,13 +72,13 @@ class SweAgent:
         with tempfile.TemporaryDirectory(prefix="tercet-swe-") as name:
             folder, home = Path(name) / "work", Path(name) / "home"
             home.mkdir()
-            write_files(folder, {**problem.files, **problem.tests}, problem.binary)
+            await asyncio.to_thread(write_files, folder, {**problem.files, **problem.tests}, problem.binary)
             try:
                 async with asyncio.timeout(seconds):
                     await self._run(problem, folder, home)
             except TimeoutError:
                 log.info("swe.stopped seconds=%g", seconds)
-            after = _read_back(folder, problem)
+            after = await asyncio.to_thread(_read_back, folder, problem)
         diff = problem.diff(after)
         return diff if diff and (await problem.run(after)).good else ""
 

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -85,13 +86,18 @@ class Sandbox:
             SandboxError: a package is not installed.
 
         """
-        interpreters = [find_interpreter(python_packages), find_interpreter(python_packages, prefix=Path("/usr"))]
+
+        @cache
+        def find(prefix: Path | None) -> Interpreter:
+            """Looked up only when it is that one's turn."""
+            return find_interpreter(python_packages, prefix=prefix)
+
         complaint = "bubblewrap is not installed"
         if shutil.which("bwrap"):
-            for launch, interpreter in itertools.product(launches(), interpreters):
-                complaint = launch.complaint(interpreter)
+            for launch, prefix in itertools.product(launches(), (None, Path("/usr"))):
+                complaint = launch.complaint(find(prefix))
                 if not complaint:
-                    return cls(launch, interpreter, find_places())
+                    return cls(launch, find(prefix), find_places())
         if not unsafe:
             raise SandboxMissingError(
                 f"Strangers' code is not run here: {complaint}. Install it: apt-get install bubblewrap. Where it is"
@@ -102,7 +108,7 @@ class Sandbox:
             "sandbox.unsafe why=%r strangers' code runs with all rights of this user: its files, its keys, its network",
             complaint,
         )
-        return cls(Launch("unsafe"), interpreters[0], [])
+        return cls(Launch("unsafe"), find(None), [])
 
     @property
     def walls(self) -> tuple[str, ...]:
@@ -150,12 +156,16 @@ class Sandbox:
                 inside: await asyncio.to_thread(_lend, path, stack, self._launch) for inside, path in readonly.items()
             }
             group = self._group(limits)
-            if group:
-                stack.callback(group.remove)
-            process = self._start(command, limits, parcel, stdin, lent, environment, group, stack, writable=writable)
-            await process.wait(wall=limits.wall_seconds, watch=self._watch(limits, group))
-            if group and group.ran_out_of_memory():
-                process.stopped = process.stopped or "memory"
+            try:
+                process = self._start(
+                    command, limits, parcel, stdin, lent, environment, group, stack, writable=writable
+                )
+                await process.wait(wall=limits.wall_seconds, watch=self._watch(limits, group))
+                if group and group.ran_out_of_memory():
+                    process.stopped = process.stopped or "memory"
+            finally:
+                if group:
+                    await asyncio.to_thread(group.remove)
         returned = bytes(process.streams[_PARCEL_OUT].data)
         outcome = Outcome(
             returncode=None if process.stopped else process.returncode,
