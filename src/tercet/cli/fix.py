@@ -7,7 +7,6 @@ came is in a file before the next step, so that the same command goes on where a
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import shlex
@@ -20,6 +19,7 @@ from typing import Any
 
 import click
 
+from tercet.chain.files import write_atomic
 from tercet.chain.keys import Key, keccak
 from tercet.chain.market import MarketContract
 from tercet.cli.connection import open_market
@@ -37,10 +37,12 @@ from tercet.subnets.coding import (
     DiffError,
     Packed,
     Report,
+    RepositoryTask,
     apply_diff,
     find_tricks,
     is_protected,
     pack_repository,
+    parse_task,
     repository_work,
     write_fix,
 )
@@ -148,10 +150,7 @@ class _Saved:
         terms = asdict(self.terms) | {"work_hash": self.terms.work_hash.hex(), "salt": self.terms.salt.hex()}
         content = {"task": self.task, "terms": terms, "uid": self.uid, "diff": self.diff}
         self.place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self.place.with_suffix(".tmp")
-        draft.write_text(json.dumps(content))
-        draft.chmod(0o600)
-        draft.replace(self.place)
+        write_atomic(self.place, json.dumps(content).encode(), mode=0o600)
 
     @classmethod
     def load(cls, place: Path) -> _Saved | None:
@@ -211,7 +210,7 @@ async def _fix(state: State, order: _Order) -> _Done | None:
                     raise NoMinerError(
                         "The miner found no fix and gave the price back. Run the command again to ask others."
                     )
-        return await _finish(client, key, bench, saved, order)
+        return await _finish(client, key, bench, saved, order, before)
 
 
 def _place(state: State, client: Client, key: Key, order: _Order) -> Path:
@@ -432,10 +431,11 @@ async def _is_over(client: Client, saved: _Saved) -> bool:
 # testing, paying, applying
 
 
-async def _finish(client: Client, key: Key, bench: Bench, saved: _Saved, order: _Order) -> _Done:
-    """Test the fix; pay for it when it is good, and write it where it belongs."""
-    files: Mapping[str, str] = saved.task["files"]
-    packed = _unpack(saved)
+async def _finish(client: Client, key: Key, bench: Bench, saved: _Saved, order: _Order, before: Report | None) -> _Done:
+    """Test the fix; pay for it when it is good, and write it where it belongs. `before`: how the tests ended without."""
+    task = parse_task(saved.task)
+    assert isinstance(task, RepositoryTask)
+    files = task.files
     tests = [path for path in files if is_protected(path)]
     try:
         after = apply_diff(files, saved.diff, protected=tests)
@@ -443,8 +443,9 @@ async def _finish(client: Client, key: Key, bench: Bench, saved: _Saved, order: 
         return await _refuse(client, saved, Report({}, {}, {}, None, f"the fix cannot be applied: {error}"), [])
     warnings = find_tricks(files, after)
     say("Running the tests with the fix ...")
-    before = await bench.run_command(files, packed.binary, _command(saved.task["command"]))
-    report = await bench.run_command(after, packed.binary, _command(saved.task["command"]))
+    if before is None:  # we go on with what an earlier command sent
+        before = await bench.run_command(files, task.binary, task.command)
+    report = await bench.run_command(after, task.binary, task.command)
     lost = sorted(set(before.tests) - set(report.tests))
     if report.good and lost:
         why = f"{len(lost)} tests do not run any more, first {lost[0]}"
@@ -462,11 +463,6 @@ async def _finish(client: Client, key: Key, bench: Bench, saved: _Saved, order: 
     if state is JobState.ENDED:
         saved.place.unlink(missing_ok=True)
     return _Done(saved, report, state, applied, warnings)
-
-
-def _unpack(saved: _Saved) -> Packed:
-    binary = {path: base64.b64decode(text) for path, text in saved.task["binary"].items()}
-    return Packed(saved.task["files"], binary, [])
 
 
 async def _agree_to_pay(saved: _Saved, order: _Order) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from tercet.cli.options import market_option, read_options, spending_options, st
 from tercet.cli.output import confirm, print_json, say
 from tercet.cli.unlock import unlock
 from tercet.errors import BudgetError, NoMinerError, SubnetError, TercetError
-from tercet.market import CREDIT, Amount, Price, Usage
+from tercet.market import CREDIT, Amount, Price
 from tercet.nodes.shop import Purchase, Quote, Shop
 from tercet.subnets import least_price, load_mechanism
 from tercet.subnets.labelling.answers import Flaw
@@ -63,7 +62,6 @@ class _Run:
     order: Order
     shop: Shop
     terms: _Terms
-    began_ms: int
     reserved: int = 0
     spurned: set[int] = field(default_factory=set)
     """Uids that answered nonsense."""
@@ -73,8 +71,7 @@ class _Run:
     @property
     def left(self) -> int:
         """Units that are neither spent nor at risk."""
-        mine = (receipt for receipt in self.shop.receipts(limit=1_000_000) if receipt.time_ms >= self.began_ms)
-        return self.terms.budget - self.reserved - sum(receipt.charged for receipt in mine)
+        return self.terms.budget - self.reserved - self.shop.spent
 
 
 @click.command(
@@ -133,19 +130,19 @@ def command(
             open_market(settings, mechanism.name) as (client, market),
             Shop.open(client, market, mechanism, unlock(settings), place, deposit=units) as shop,
         ):
-            run = _Run(order, shop, terms, time.time_ns() // 1_000_000)
+            run = _Run(order, shop, terms)
             if not confirm(_describe(run, least_price(mechanism)), yes=yes, dry_run=dry_run):
                 return None
             try:
                 await _buy_all(run)
-            finally:
+            except BaseException:
                 write_rows(target, order.results()[0])
-            _report(order, target, as_json=as_json)
+                raise
+            _finish(order, target, as_json=as_json)
             return run.stopped
 
     if not _open_batches(order, redundancy):  # all has been bought before
-        write_rows(target, order.results()[0])
-        _report(order, target, as_json=as_json)
+        _finish(order, target, as_json=as_json)
     elif (stopped := asyncio.run(buy())) is not None:
         raise stopped
 
@@ -158,9 +155,12 @@ def _describe(run: _Run, floor: Price) -> str:
     """What is going to be bought, for how much; refuses what cannot be had for the budget."""
     order, terms = run.order, run.terms
     numbers = _open_batches(order, terms.redundancy)
-    costs = [_expected(run, number) for number in numbers]
-    work = Usage(sum(task_limit(order.task(number)).prompt for number in numbers))
-    hours = work.prompt / 3600
+    costs, seconds = [], 0
+    for number in numbers:
+        task = order.task(number)
+        costs.append(_expected(run, number, _quotes(run, number, run.shop.quotes(task, avoid=run.spurned))))
+        seconds += task_limit(task).prompt
+    hours = seconds / 3600
     cost = Amount(sum(costs), CREDIT)
     if terms.budget < min(costs):
         raise BudgetError(
@@ -173,21 +173,20 @@ def _describe(run: _Run, floor: Price) -> str:
     )
 
 
-def _quotes(run: _Run, number: int) -> list[Quote]:
-    """Who may still be asked about a batch."""
+def _quotes(run: _Run, number: int, offered: Sequence[Quote]) -> list[Quote]:
+    """Who may still be asked about a batch, of all that offer to."""
     have, terms = run.order.voices(number), run.terms
     dearest = price_of_rate(terms.rate).prompt_per_1k
     return [
         quote
-        for quote in run.shop.quotes(run.order.task(number), avoid=run.spurned)
+        for quote in offered
         if quote.miner.operator not in have and not (terms.rate and quote.price.prompt_per_1k > dearest)
     ]
 
 
-def _expected(run: _Run, number: int) -> int:
+def _expected(run: _Run, number: int, quotes: Sequence[Quote]) -> int:
     """What the voices that a batch lacks cost; raises `NoMinerError` when nobody is there."""
     lacking = run.terms.redundancy - len(run.order.voices(number))
-    quotes = _quotes(run, number)
     if not quotes:
         dear = " at this --rate" if run.terms.rate else ""
         raise NoMinerError(f"No further miner labels this{dear}. Come back later; what was bought is kept.")
@@ -213,8 +212,9 @@ async def _buy(run: _Run, number: int) -> None:
     """The voices that a batch lacks."""
     order, terms = run.order, run.terms
     task, lacking = order.task(number), terms.redundancy - len(order.voices(number))
-    cheapest = _expected(run, number)
-    quotes = _quotes(run, number)
+    offered = run.shop.quotes(task, avoid=run.spurned)
+    quotes = _quotes(run, number, offered)
+    cheapest = _expected(run, number, quotes)
     reserve = min(run.left, max(cheapest, sum(sorted(quote.most for quote in quotes)[-lacking:])))
     spent = BudgetError(
         f"The budget of {Amount(terms.budget, CREDIT)} is spent, or at risk, before all was bought. Run the same command again to go on."
@@ -222,7 +222,7 @@ async def _buy(run: _Run, number: int) -> None:
     if reserve < min(quote.most for quote in quotes):
         raise spent
     welcome = {quote.miner.uid for quote in quotes}
-    avoid = {quote.miner.uid for quote in run.shop.quotes(task)} - welcome | run.spurned
+    avoid = {quote.miner.uid for quote in offered} - welcome | run.spurned
     run.reserved += reserve
     try:
         purchases = await run.shop.buy_many(
@@ -254,8 +254,10 @@ def _take_in(run: _Run, number: int, purchases: Sequence[Purchase]) -> None:
             run.shop.reject(purchase)
 
 
-def _report(order: Order, target: Path, *, as_json: bool) -> None:
+def _finish(order: Order, target: Path, *, as_json: bool) -> None:
+    """Write the result, and say what came of it."""
     rows, findings = order.results()
+    write_rows(target, rows)
     summary = _summary(order, rows, target)
     if as_json:
         miners = [
