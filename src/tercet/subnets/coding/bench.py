@@ -7,6 +7,7 @@ know the nonce. A single function is called with arguments, and what it returned
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import math
 import secrets
@@ -81,14 +82,11 @@ class Bench:
         self._sandbox = sandbox
         self.cpu_seconds = 0.0
         """Used by all runs so far."""
-        self.runs = 0
 
     async def run_tests(
         self,
         files: Mapping[str, str],
         *,
-        chosen: Sequence[str] = (),
-        first_only: bool = False,
         trace: bool = False,
         limits: Limits = TEST_LIMITS,
     ) -> Report:
@@ -96,8 +94,6 @@ class Bench:
 
         Args:
             files: all of it, tests included.
-            chosen: test modules or ids; everything when empty.
-            first_only: stop at the first failure.
             trace: tell which lines each test ran; slower.
             limits: of the run.
 
@@ -114,7 +110,7 @@ class Bench:
             "-q",
             "--tb=short",
         ]
-        command += ["-c", f"{_LENT}/pytest.ini", "--rootdir=/w", *(["-x"] if first_only else []), *chosen]
+        command += ["-c", f"{_LENT}/pytest.ini", "--rootdir=/w"]
         environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         return await self._pytest(files, {}, command, environment, trace=trace, limits=limits)
 
@@ -236,9 +232,10 @@ class Bench:
         environment: Mapping[str, str],
         limits: Limits,
     ) -> Outcome:
-        with tempfile.TemporaryDirectory(prefix="tercet-bench-") as name:
-            folder = Path(name)
-            write_files(folder, files, binary)
+        place = tempfile.TemporaryDirectory(prefix="tercet-bench-")
+        try:
+            folder = Path(place.name)
+            await asyncio.to_thread(write_files, folder, files, binary)
             outcome = await self._sandbox.run(
                 command,
                 folder,
@@ -248,8 +245,9 @@ class Bench:
                 environment=environment,
                 writable=False,
             )
+        finally:
+            await asyncio.to_thread(place.cleanup)
         self.cpu_seconds += outcome.cpu_seconds
-        self.runs += 1
         return outcome
 
 

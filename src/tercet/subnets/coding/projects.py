@@ -45,7 +45,6 @@ class Split:
 
     visible: Mapping[str, str]
     """Test modules with the visible functions alone."""
-    hidden: Mapping[str, str]
     visible_names: frozenset[tuple[str, str]]
     """(module's path, function)."""
     hidden_names: frozenset[tuple[str, str]]
@@ -69,12 +68,7 @@ def split_tests(project: Project, draws: random.Random, failing: Iterable[tuple[
     if len(caught) > 1:
         shown_one, hidden_one = draws.sample(caught, 2)
         shown = (shown | {shown_one}) - {hidden_one}
-    return Split(
-        _without(project.tests, names - shown),
-        _without(project.tests, shown),
-        frozenset(shown),
-        frozenset(names - shown),
-    )
+    return Split(_without(project.tests, names - shown), frozenset(shown), frozenset(names - shown))
 
 
 def test_functions(source: str) -> dict[str, tuple[int, int]]:

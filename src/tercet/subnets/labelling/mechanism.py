@@ -32,7 +32,7 @@ from tercet.subnets.labelling.judge import (
     shared_errors,
 )
 from tercet.subnets.labelling.page import Crew, PageConfig, read_training
-from tercet.subnets.labelling.pay import PEOPLE_FLOOR, floor_price, parse_rate, price_of_rate
+from tercet.subnets.labelling.pay import PEOPLE_FLOOR, parse_rate, price_of_rate
 from tercet.subnets.labelling.rogues import BEHAVIOURS, Behaviour, Rogue
 from tercet.subnets.labelling.skills import Votes
 from tercet.subnets.labelling.tasks import MAX_BATCH, Batch, build_task, parse_task, task_limit
@@ -177,7 +177,7 @@ class Labelling:
 
     def least_price(self) -> Price:
         """The pay floor: what anybody is offered and asks at least in this market, unproven miners included."""
-        return floor_price(self.floor)
+        return price_of_rate(self.floor)
 
     def limit(self, task: Task) -> Usage:
         """Seconds of estimated work, and items. Raises `TaskError` for a task that is malformed, or not for this miner."""

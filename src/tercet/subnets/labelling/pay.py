@@ -7,18 +7,16 @@ them *is* an hourly rate. The estimate is a rule over the item alone, the same f
 from __future__ import annotations
 
 from tercet.errors import UsageError
-from tercet.market import CREDIT, Amount, Price, Usage
+from tercet.market import CREDIT, Amount, Price
 from tercet.subnets.labelling.items import Item
 
 __all__ = [
     "PEOPLE_FLOOR",
     "check_floor",
     "estimate_seconds",
-    "floor_price",
     "hourly_rate",
     "parse_rate",
     "price_of_rate",
-    "work_seconds",
 ]
 
 PEOPLE_FLOOR = "6"
@@ -49,14 +47,6 @@ def price_of_rate(units_per_hour: int) -> Price:
     return Price(prompt_per_1k=-(-units_per_hour * 1000 // 3600))
 
 
-floor_price = price_of_rate
-
-
-def work_seconds(usage: Usage) -> int:
-    """Seconds of estimated work in a usage of this subnet."""
-    return usage.prompt
-
-
 def hourly_rate(units: int, seconds: float) -> int:
     """Credit units an hour of `units` for `seconds` of work, rounded down; 0 for no work."""
     return int(units * 3600 / seconds) if seconds > 0 else 0
@@ -69,7 +59,7 @@ def check_floor(price: Price, floor: int) -> None:
         UsageError: says the price, the floor, and what to ask instead.
 
     """
-    least = floor_price(floor)
+    least = price_of_rate(floor)
     if price.prompt_per_1k < least.prompt_per_1k:
         rate, wanted = Amount(price.prompt_per_1k * 36 // 10, CREDIT), Amount(floor, CREDIT)
         raise UsageError(

@@ -12,7 +12,7 @@ from tercet.subnets.kit.beacon import derive
 from tercet.subnets.kit.paired import Bound, bound_gain
 from tercet.subnets.labelling.skills import Floats, Votes
 
-__all__ = ["accuracy_of", "fit", "value_of"]
+__all__ = ["fit", "value_of"]
 
 _STEPS = 25
 _RATE = 8.0
@@ -41,11 +41,6 @@ def fit(features: Floats, labels: Votes, classes: int) -> Floats:
 def predict(weights: Floats, features: Floats) -> Votes:
     """(items,): the label that the model says."""
     return np.asarray((features @ weights[:-1] + weights[-1]).argmax(axis=1), np.int64)
-
-
-def accuracy_of(features: Floats, labels: Votes, held_out: Floats, truth: Votes, classes: int) -> float:
-    """The share of held-out items that a model of these labels gets right."""
-    return float((predict(fit(features, labels, classes), held_out) == truth).mean())
 
 
 def value_of(
