@@ -19,7 +19,7 @@ from tercet.errors import (
     SubnetError,
     TaskError,
 )
-from tercet.market import Receipt, Task, Usage
+from tercet.market import Task, Usage
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.miner import Miner
 from tercet.nodes.shop import Purchase, Shop
@@ -119,15 +119,14 @@ async def test_one_answer_is_bought_paid_and_written_down(street: Street) -> Non
         (verdict,) = await Echo().judge(HELLO, [bought.submission])
         assert verdict.score == 1.0
         (receipt,) = shop.receipts()
-        assert receipt == Receipt.from_json(bought.receipt.to_json())
         assert receipt.answer is not None
         assert receipt.answer.signature == bought.submission.evidence
-        assert bought.transcript.answer.signer == entry.operator
+        assert receipt.answer.signer == entry.operator
     assert miner.book.earned()[0] == PAID
 
 
 async def test_the_next_shop_goes_on_with_the_same_channel(street: Street) -> None:
-    """One deposit for both; the rest of it is taken home after the notice."""
+    """One deposit for both."""
     _, _ = await street.miner()
     key = await street.stage.key(credit=10**6)
     for _ in range(2):
@@ -136,7 +135,6 @@ async def test_the_next_shop_goes_on_with_the_same_channel(street: Street) -> No
     assert await street.stage.ledger.credit.balance(key.address) == 10**6 - 100_000
     async with street.shop(key) as shop:
         assert told(shop.receipts()) == [("complete", PAID)] * 2
-        assert await shop.request_close() == 1
 
 
 async def test_a_broken_miner_makes_room_for_the_next(street: Street) -> None:

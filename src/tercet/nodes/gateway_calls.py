@@ -29,14 +29,12 @@ from tercet.errors import (
     CallError,
     ChainError,
     MinerError,
-    MinerMisbehaved,
     MinerRefused,
     MinerUnreachable,
     NoMinerError,
 )
-from tercet.market import Offer, Price, Receipt, Task, Taste, Usage, rank
+from tercet.market import Price, Receipt, Task, Taste, Usage
 from tercet.nodes.budgets import ApiKey, Budgets
-from tercet.nodes.buyer import offer_price
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.gateway_market import Buying, Exchange, Listing
 from tercet.nodes.gateway_metrics import Metrics
@@ -250,11 +248,11 @@ class _Call(Generic[P, R]):
     def _pick(self) -> _Deal:
         """The best deal that the key can pay in full, of miners not tried yet; else the best that it can pay in part."""
         left = self.desk.budgets.key(self.order.key.id).left + self._held
-        deals, cut = self._deals(), None
+        cut: _Deal | None = None
         refused: BudgetSpentError | None = None
-        for offer in self._ranked(deals):
+        for miner, price in self._ranked():
             try:
-                deal = self._fit(*deals[offer.uid], left)
+                deal = self._fit(miner, price, left)
             except BudgetSpentError as error:
                 refused = error
                 continue
@@ -269,19 +267,10 @@ class _Call(Generic[P, R]):
     def _held(self) -> int:
         return 0 if self._deal is None else self._deal.reserve
 
-    def _deals(self) -> dict[int, tuple[MinerEntry, Price]]:
-        found = {}
-        for miner in self.desk.listing.miners():
-            price = offer_price(miner)
-            if price is not None and miner.uid not in self._tried:
-                found[miner.uid] = (miner, price)
-        return found
-
-    def _ranked(self, deals: dict[int, tuple[MinerEntry, Price]]) -> list[Offer]:
-        offers = [
-            self.desk.notes.offer(miner, self.order.kind, price, self.order.limit) for miner, price in deals.values()
-        ]
-        return rank(offers, self.desk.dice, self.desk.terms.taste)
+    def _ranked(self) -> list[tuple[MinerEntry, Price]]:
+        desk, order = self.desk, self.order
+        untried = (miner for miner in desk.listing.miners() if miner.uid not in self._tried)
+        return desk.notes.rank(untried, order.kind, order.limit, desk.dice, desk.terms.taste)
 
     def _fit(self, miner: MinerEntry, price: Price, left: int) -> _Deal:
         """The order at this price, shortened to what `left` credit units pay for."""
@@ -363,10 +352,7 @@ class _Call(Generic[P, R]):
         self._failures.append(error)
         self.desk.metrics.miner_failed(type(error).__name__)
         log.warning("gateway.miner_failed id=%s miner=%d why=%s", self.order.id, miner.uid, error)
-        if isinstance(error, MinerRefused) and (error.retry_after or error.code == "bad_task"):
-            self.desk.notes.busy(miner, error.retry_after)
-        else:
-            self.desk.notes.failed(miner, weight=4 if isinstance(error, MinerMisbehaved) else 1)
+        self.desk.notes.blame(miner, error)
 
     def _give_up(self) -> Exception:
         """What to tell the caller when nobody is left to ask."""

@@ -6,10 +6,13 @@ Kept in memory only: a restarted gateway measures anew. Quality is not measured 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tercet.market import Offer, Price, Usage, rest_seconds
+from tercet.errors import MinerError, MinerMisbehaved, MinerRefused
+from tercet.market import Offer, Price, Taste, Usage, rank, rest_seconds
+from tercet.market.route import Dice
+from tercet.nodes.buyer import offer_price
 from tercet.nodes.directory import MinerEntry
 
 __all__ = ["MinerNotes"]
@@ -67,6 +70,14 @@ class MinerNotes:
             resting=max(0.0, note.rests_until - self._clock()),
         )
 
+    def rank(
+        self, miners: Iterable[MinerEntry], kind: str, limit: Usage, dice: Dice, taste: Taste | None = None
+    ) -> list[tuple[MinerEntry, Price]]:
+        """Those of `miners` that have told a price, with it; whom to ask first in front."""
+        deals = {miner.uid: (miner, price) for miner in miners if (price := offer_price(miner)) is not None}
+        offers = [self.offer(miner, kind, price, limit) for miner, price in deals.values()]
+        return [deals[offer.uid] for offer in rank(offers, dice, taste)]
+
     def started(self, miner: MinerEntry) -> None:
         """A call to it begins."""
         self._note(miner).in_flight += 1
@@ -90,6 +101,13 @@ class MinerNotes:
         note, now = self._note(miner), self._clock()
         note.failures = note.failures + weight if now >= note.rests_until else max(note.failures, weight)
         note.rests_until = max(note.rests_until, now + max(at_least, rest_seconds(note.failures)))
+
+    def blame(self, miner: MinerEntry, error: MinerError) -> None:
+        """Remember a failure, by its kind: who refuses with a reason did nothing wrong, who cheats rests for long."""
+        if isinstance(error, MinerRefused) and (error.retry_after or error.code == "bad_task"):
+            self.busy(miner, error.retry_after)
+        else:
+            self.failed(miner, weight=4 if isinstance(error, MinerMisbehaved) else 1)
 
     def busy(self, miner: MinerEntry, seconds: float) -> None:
         """It asked to be left alone for a while. No fault."""

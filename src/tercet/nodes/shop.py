@@ -31,16 +31,15 @@ from tercet.errors import (
     BudgetError,
     ChainError,
     MinerError,
-    MinerMisbehaved,
     MinerRefused,
     MinerUnreachable,
     NoMinerError,
     TaskError,
     TercetError,
 )
-from tercet.market import Price, Receipt, Status, Task, Taste, Usage, rank
+from tercet.market import Price, Receipt, Status, Task, Usage
 from tercet.nodes.budgets import ApiKey, Budgets
-from tercet.nodes.buyer import Buyer, Exchange, Transcript, offer_price
+from tercet.nodes.buyer import Buyer, Exchange
 from tercet.nodes.directory import Directory, MinerEntry
 from tercet.nodes.gateway_keys import gateway_db
 from tercet.nodes.gateway_miners import MinerNotes
@@ -66,10 +65,6 @@ class Purchase:
     """From sending the request to the verified end."""
     submission: Submission
     """The same answer as a judge takes it."""
-    receipt: Receipt
-    """As it stands in the shop's book, with the miner's signed trailer."""
-    transcript: Transcript
-    """All bytes that the miner's signature covers: who doubts it can check it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +102,10 @@ class Shop:
         books: Budgets,
         *,
         deposit: int,
-        taste: Taste | None = None,
-        dice: random.Random | None = None,
     ) -> None:
         """Of parts that the caller opens and closes; see `open`."""
         self._mechanism, self._directory, self._buyer, self._books = mechanism, directory, buyer, books
-        self._deposit, self._taste, self._dice = deposit, taste or Taste(), dice or random.Random()
+        self._deposit, self._dice = deposit, random.Random()
         self._notes = MinerNotes()
         self.spent = 0
         """Credit units since it was opened: charged, and what miners that failed may take all the same."""
@@ -173,14 +166,9 @@ class Shop:
         return self._quotes(self._mechanism.limit(task), avoid)
 
     def _quotes(self, limit: Usage, avoid: Collection[int]) -> list[Quote]:
-        found = {}
-        for miner in self._directory.miners():
-            price = offer_price(miner)
-            if price is not None and miner.uid not in avoid:
-                found[miner.uid] = Quote(miner, price, price.charge(limit))
-        kind = self._mechanism.name
-        offers = [self._notes.offer(quote.miner, kind, quote.price, limit) for quote in found.values()]
-        return [found[offer.uid] for offer in rank(offers, self._dice, self._taste)]
+        miners = (miner for miner in self._directory.miners() if miner.uid not in avoid)
+        ranked = self._notes.rank(miners, self._mechanism.name, limit, self._dice)
+        return [Quote(miner, price, price.charge(limit)) for miner, price in ranked]
 
     # buying
 
@@ -263,14 +251,6 @@ class Shop:
         """Of all attempts ever made here, the newest first."""
         return self._books.receipts(limit=limit)
 
-    async def request_close(self) -> int:
-        """Give notice on all channels; how many. `tercet withdraw` does it too, for everything that the key has."""
-        return await self._buyer.request_close()
-
-    async def withdraw(self) -> int:
-        """Take back what is left in channels whose notice is over; credit units."""
-        return await self._buyer.withdraw()
-
     def _purse(self, budget: int) -> ApiKey:
         """The budget of one purchase, in the book."""
         name = self._mechanism.name
@@ -335,7 +315,7 @@ class Shop:
         self._notes.started(miner)
         began = asyncio.get_running_loop().time()
         exchange = self._buyer.ask(
-            miner, lane.task, lane.limit, deadline_seconds=max(0.1, lane.ends - began), price=quote.price, keep=True
+            miner, lane.task, lane.limit, deadline_seconds=max(0.1, lane.ends - began), price=quote.price
         )
         status: Status = "failed"
         detail = ""
@@ -349,15 +329,13 @@ class Shop:
             raise
         finally:
             self._notes.ended(miner)
-            receipt = self._settle(draft, exchange, status, detail, asyncio.get_running_loop().time() - began)
+            self._settle(draft, exchange, status, detail, asyncio.get_running_loop().time() - began)
         answer, first, total = exchange.answer, exchange.first_seconds, exchange.total_seconds
         self._notes.succeeded(miner, self._mechanism.name, first, total, answer.usage)
         submission = Submission(miner.uid, pieces, first, total, answer.signature)
-        return Purchase(
-            *(miner.uid, miner.operator, pieces, exchange.charged, total, submission, receipt, exchange.transcript)
-        )
+        return Purchase(miner.uid, miner.operator, pieces, exchange.charged, total, submission)
 
-    def _settle(self, draft: Receipt, exchange: Exchange, status: Status, detail: str, seconds: float) -> Receipt:
+    def _settle(self, draft: Receipt, exchange: Exchange, status: Status, detail: str, seconds: float) -> None:
         """Write the receipt: what was charged, or what the miner may take although no answer came."""
         done = status == "complete"
         receipt = replace(
@@ -377,14 +355,11 @@ class Shop:
             "shop.call id=%s status=%s miner=%d charged=%d seconds=%.3f",
             *(receipt.id, status, receipt.uid, receipt.charged, seconds),
         )
-        return receipt
 
     def _blame(self, miner: MinerEntry, error: Exception) -> None:
         log.warning("shop.miner_failed miner=%d why=%s", miner.uid, error)
-        if isinstance(error, MinerRefused) and (error.retry_after or error.code == "bad_task"):
-            self._notes.busy(miner, error.retry_after)
-        elif isinstance(error, MinerError):
-            self._notes.failed(miner, weight=4 if isinstance(error, MinerMisbehaved) else 1)
+        if isinstance(error, MinerError):
+            self._notes.blame(miner, error)
 
 
 async def _listen(lane: _Lane, miner: MinerEntry, exchange: Exchange) -> list[Piece]:
