@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tercet.chain.files import write_atomic
 from tercet.chain.jobs import HeldJob
 from tercet.chain.keys import keccak
 from tercet.chain.ledger import Ledger
@@ -147,6 +148,4 @@ class HeldWork:
 
     def _save(self, job: bytes, pieces: Sequence[Piece]) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        draft = self._path(job).with_suffix(".tmp")
-        draft.write_text(json.dumps(list(pieces)))
-        draft.replace(self._path(job))
+        write_atomic(self._path(job), json.dumps(list(pieces)).encode(), mode=0o600)

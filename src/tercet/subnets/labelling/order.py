@@ -20,6 +20,7 @@ import numpy as np
 from tercet.errors import UsageError
 from tercet.market import Task
 from tercet.subnets.kit.beacon import derive, lottery
+from tercet.subnets.kit.files import write_atomically
 from tercet.subnets.labelling.answers import Answers, Flaw, read_answers
 from tercet.subnets.labelling.items import Collection
 from tercet.subnets.labelling.judge import Finding, Round, Voter, appraise
@@ -252,9 +253,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         sink = io.StringIO(newline="")
         csv.writer(sink, lineterminator="\n").writerows([names, *fields])
         text = sink.getvalue()
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    write_atomically(path, text.encode())
 
 
 def _digest(collection: Collection, batch: int) -> bytes:

@@ -20,6 +20,7 @@ from typing import IO, Any
 from safetensors import SafetensorError
 
 from tercet.errors import StateLockedError, SubnetError, UsageError
+from tercet.subnets.kit.files import write_atomically
 from tercet.subnets.training.compress import Update
 from tercet.subnets.training.judge import Standing
 from tercet.subnets.training.outer import Checkpoint, Outer, step
@@ -35,7 +36,6 @@ from tercet.subnets.training.store import (
     parse_checkpoint,
     read_head,
     read_metadata,
-    write_atomically,
 )
 
 __all__ = ["Keeper", "Peer", "parse_peers"]

@@ -12,12 +12,13 @@ from typing import Any
 from safetensors import SafetensorError
 
 from tercet.errors import SubnetError, TaskError
+from tercet.subnets.kit.files import write_atomically
 from tercet.subnets.training.data import Corpus, Encode, read_corpus
 from tercet.subnets.training.inner import Learner, Memory
 from tercet.subnets.training.outer import Checkpoint
 from tercet.subnets.training.rogues import Behaviour, Work, behave
 from tercet.subnets.training.setting import Setting
-from tercet.subnets.training.store import Library, Step, Store, StoreError, write_atomically
+from tercet.subnets.training.store import Library, Step, Store, StoreError
 from tercet.subnets.training.tasks import RoundTask, Rules
 
 __all__ = ["Trainer"]

@@ -14,12 +14,9 @@ from what it has, or by a whole checkpoint where that is shorter.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +31,7 @@ from safetensors.numpy import load, save
 
 from tercet.errors import SubnetError, UsageError
 from tercet.market.text import decode_json
+from tercet.subnets.kit.files import write_atomically
 from tercet.subnets.training.compress import LARGEST_UPDATE, Codec, Update
 from tercet.subnets.training.data import LARGEST_CORPUS
 from tercet.subnets.training.outer import Checkpoint, Outer, step
@@ -47,7 +45,6 @@ __all__ = [
     "StoreError",
     "WebStore",
     "open_store",
-    "write_atomically",
 ]
 
 NAME = re.compile(r"head\.json|model\.safetensors|(checkpoints|updates|corpus)/[0-9a-f]{64}|steps/[0-9a-f]{64}\.json")
@@ -145,23 +142,6 @@ def open_store(place: str) -> Store:
     if scheme not in {"http", "https"}:
         raise UsageError(f"A store is a folder or an http(s) URL, not {place!r}.")
     return WebStore(place)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """After a crash the file has the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".draft-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(draft).unlink()
-        raise
 
 
 @dataclass(frozen=True, slots=True)
