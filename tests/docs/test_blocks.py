@@ -60,6 +60,7 @@ class Reader:
             "HOME": str(folder),
             "TERCET_HOME": str(folder / "tercet"),
             "TERCET_MODELS": os.environ.get("TERCET_MODELS", str(Path.home() / ".cache/tercet/models")),
+            "SOURCE": str(ROOT),
             "NO_COLOR": "1",
             "LANG": "C.UTF-8",
         }

@@ -23,6 +23,7 @@ from tercet.errors import UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.events import read_events
 from tercet.swarm.gateway import Upstream
+from tercet.swarm.hidden import load_hidden
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
 from tercet.swarm.planner import Planner
 from tercet.swarm.roles import ROLES
@@ -84,6 +85,7 @@ _SECOND = ("badger", "crane", "falcon", "heron", "ibex", "kestrel", "lynx", "mar
 @click.option("--budget", default="1", show_default=True, metavar="CREDIT", help="The most that may be spent.")
 @click.option("--agents", default=4, show_default=True, type=click.IntRange(1, _MOST_AGENTS), help="The most at once.")
 @click.option("--plan", metavar="FILE", help="A plan as JSON, instead of one that is found or made.")
+@click.option("--hidden", metavar="DIR", help="Tests that agents and prompts never see; lent to done-tests alone.")
 @click.option(
     "--model", default="", metavar="NAME", help="Which model thinks (default: small, or the gateway's first)."
 )
@@ -105,6 +107,7 @@ def command(
     budget: str,
     agents: int,
     plan: str | None,
+    hidden: str | None,
     model: str,
     gateway: str,
     key_file: str,
@@ -125,12 +128,13 @@ def command(
     units = Amount.parse(budget, CREDIT).units
     place = str(Path(directory).expanduser().absolute()) if directory else ""
     file = str(Path(plan).expanduser().absolute()) if plan else ""
+    unseen = _hidden_folder(hidden)
     if dry_run:
         return _show_plan(state, RunConfig(goal, units, dir=place, plan=file))
     words, chosen = choose_thinking(state.settings, model=model, gateway=gateway, key_file=key_file, script=scripted)
     config = RunConfig(
-        goal, units, dir=place, agents=agents, model=chosen.get("model", ""), gateway=words, plan=file, lend=lend,
-        upstream=chosen,
+        goal, units, dir=place, agents=agents, model=chosen.get("model", ""), gateway=words, plan=file, hidden=unseen,
+        lend=lend, upstream=chosen,
     )  # fmt: skip
     folder = _new_folder(state)
     say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")
@@ -176,6 +180,16 @@ def _polite(kernel: Kernel) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGINT)
+
+
+def _hidden_folder(chosen: str | None) -> str:
+    if not chosen:
+        return ""
+    folder = Path(chosen).expanduser().absolute()
+    if not folder.is_dir():
+        raise UsageError(f"{chosen!r} is no folder. --hidden takes a folder of tests: docs/how-to/hide-tests.md.")
+    load_hidden(folder)
+    return str(folder)
 
 
 def _show_plan(state: State, config: RunConfig) -> int:

@@ -17,6 +17,7 @@ from tercet.errors import AttemptError
 from tercet.subnets.kit import Limits, Sandbox
 from tercet.swarm.crews import Agent
 from tercet.swarm.gateway import Desk
+from tercet.swarm.hidden import HiddenTests
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import DoneTest, Task
 from tercet.swarm.roles import find_role
@@ -44,6 +45,8 @@ class Shop:
     """What programs in the sandbox can read: our checks, the original files."""
     hidden: Mapping[str, Path]
     """What only done-tests can read."""
+    tests: HiddenTests
+    """What has to hold beside the plan's own done-tests."""
     ask_lead: Callable[[Workbench, str], Awaitable[str]]
     merging: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -105,16 +108,17 @@ async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> None
             files[change.path] = change.after
 
     async def do() -> dict[str, Any]:
-        found = await run_done_test(shop, bench.task.done, files)
+        for test in (bench.task.done, *shop.tests.of(bench.task.outputs)):
+            found = {**await run_done_test(shop, test, files), "hidden": test.hidden}
+            if not found["ok"]:
+                break
         event = {"attempt": bench.attempt, **found}
         await shop.journal.append("task.tested", event, actor="kernel", task=bench.task.id)
         return found
 
     found = await bench.step("test", do)
     if not found["ok"]:
-        why = (
-            "its hidden done-test fails" if bench.task.done.hidden else f"its done-test fails: {found['detail'][-600:]}"
-        )
+        why = "its hidden done-test fails" if found["hidden"] else f"its done-test fails: {found['detail'][-600:]}"
         raise AttemptError(f"Not done: {why}")
 
 

@@ -30,11 +30,12 @@ from tercet.errors import (
     TercetError,
 )
 from tercet.subnets.kit import Sandbox
-from tercet.swarm.attempt import Shop, attempt
+from tercet.swarm.attempt import Shop, attempt, run_done_test
 from tercet.swarm.control import serve_control
 from tercet.swarm.crews import Agent, Team
 from tercet.swarm.events import read_events
 from tercet.swarm.gateway import Budget, Desk, Upstream
+from tercet.swarm.hidden import HIDDEN, load_hidden
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import Plan, Task, parse_plan
 from tercet.swarm.planner import Planned, Planner
@@ -73,7 +74,9 @@ class RunConfig:
     gateway: str = ""
     """Where thinking is bought, in words: a URL, `local`, `scripted`."""
     plan: str = ""
-    """The plan's file, absolute; empty lets the planner find one. A folder `hidden` beside it is lent to done-tests alone."""
+    """The plan's file, absolute; empty lets the planner find one."""
+    hidden: str = ""
+    """Folder that only done-tests see, absolute; empty takes the folder `hidden` beside the plan's file, if there is one."""
     lend: Sequence[str] = ()
     """Installed Python distributions that the sandbox can import."""
     upstream: Mapping[str, str] = field(default_factory=dict)
@@ -182,6 +185,7 @@ class Kernel:
         shop = self._shop(journal, desk, sandbox, team)
         await journal.append("run.state", {"state": "running", "why": ""})
         await self._work(shop, team, steering, planned.plan)
+        await self._accepted(shop)
         status, why = self._ending or ("done", "")
         if status == "paused":
             await journal.append("run.state", {"state": "paused", "why": why})
@@ -209,7 +213,8 @@ class Kernel:
 
     def _keep_hidden(self) -> None:
         """Copy what only done-tests may see, so that a resume has it too."""
-        source = Path(self.config.plan).parent / "hidden" if self.config.plan else None
+        beside = Path(self.config.plan).parent / "hidden" if self.config.plan else None
+        source = Path(self.config.hidden) if self.config.hidden else beside
         if source is not None and source.is_dir():
             store = self.workspace.store
             store.lay_out(store.take(source), self.folder / "hidden")
@@ -245,7 +250,9 @@ class Kernel:
 
     def _planner(self, desk: Desk) -> Planner:
         file = Path(self.config.plan) if self.config.plan else None
-        return Planner(self.config.goal, self._budget(desk), self.config.model, list(self._roles), file)
+        return Planner(
+            self.config.goal, self._budget(desk), self.config.model, list(self._roles), file, self.config.agents
+        )
 
     def _budget(self, desk: Desk) -> int:
         limit = desk.budgets.limit("run").credit
@@ -263,14 +270,15 @@ class Kernel:
 
         return Shop(
             self.config.goal,
-            self.config.model,
+            self._model(),
             journal,
             desk,
             self.workspace,
             sandbox,
             self._roles,
             lent={CHECKS: _CHECKS_FOLDER, "/original": original},
-            hidden={"/hidden": hidden} if hidden.is_dir() else {},
+            hidden={HIDDEN: hidden} if hidden.is_dir() else {},
+            tests=load_hidden(hidden),
             ask_lead=ask_lead,
         )
 
@@ -476,6 +484,16 @@ class Kernel:
         await shop.journal.append("task.replanned", body, task=task.id)
         await self._write_plan(shop.journal, planned)
         return planned
+
+    async def _accepted(self, shop: Shop) -> None:
+        """All tasks are done: does the whole hold, where there is a hidden test of it?"""
+        test = shop.tests.acceptance
+        if self._ending is not None or test is None:
+            return
+        found = await run_done_test(shop, test, self.workspace.files)
+        await shop.journal.append("run.tested", found)
+        if not found["ok"]:
+            self._finish("failed", "Every task is done, but the hidden test of the whole fails.")
 
     # steering
 

@@ -28,6 +28,7 @@ _RESERVE = 10
 _MOST_BYTES = 4 << 20
 _TRIVIAL = frozenset({"true", "echo", ":", "exit", "printf"})
 _ABOUT = {
+    "author": "writes the files that its task claims",
     "assistant": "works with files and tools at anything",
     "coder": "makes failing Python tests pass",
     "writer": "writes one short text file",
@@ -55,6 +56,8 @@ class Planner:
     model: str
     roles: Sequence[str]
     file: Path | None = None
+    agents: int = 1
+    """How many may work at once: a plan for more than a crew has crews, and as many tasks."""
 
     async def plan(self, desk: Desk, paths: Sequence[str]) -> Planned:
         """The plan for the goal.
@@ -104,6 +107,17 @@ class Planner:
             raise PlanError(f"Nobody has the role {', '.join(unknown)}. Known: {', '.join(sorted(self.roles))}.")
         return plan
 
+    @property
+    def _most(self) -> int:
+        """Tasks of a model's plan."""
+        return min(max(SPAN, self.agents), SPAN * SPAN)
+
+    @property
+    def _crews(self) -> str:
+        if self._most == SPAN:
+            return ""
+        return f" inputs are files it reads. Put the tasks into at most {SPAN} crews by what they are about."
+
     async def _ask(self, desk: Desk, paths: Sequence[str], more: str) -> Planned:
         """Best of n: samples until two can be run, or none is left."""
         good: list[tuple[float, int, Plan]] = []
@@ -141,8 +155,8 @@ class Planner:
             },
             {
                 "role": "user",
-                "content": f"Goal: {self.goal}\n\nFiles:\n{listed}\n\nRoles:\n{known}\n\nPlan 1 to {SPAN} tasks. outputs are the "
-                f"files a task writes; needs are ids of tasks before it.{more}",
+                "content": f"Goal: {self.goal}\n\nFiles:\n{listed}\n\nRoles:\n{known}\n\nPlan 1 to {self._most} tasks. outputs are the "
+                f"files a task writes; needs are ids of tasks before it.{self._crews}{more}",
             },
         ]
         call = Call(
@@ -150,10 +164,10 @@ class Planner:
             step=f"plan/{bool(more)}/{number}",
             model=self.model,
             messages=messages,
-            max_tokens=900,
+            max_tokens=max(900, 150 * self._most),
             temperature=0.7 if number else 0.0,
             seed=number,
-            schema=plan_schema(roles),
+            schema=plan_schema(roles, self._most),
         )
 
         async def do() -> str:
@@ -205,8 +219,8 @@ def judge_plan(plan: Plan) -> float:
     return 1.0 + tested / len(plan.tasks) - 0.05 * len(plan.tasks)
 
 
-def plan_schema(roles: Sequence[str]) -> dict[str, Any]:
-    """What a model may write: no money, no crews, known roles only."""
+def plan_schema(roles: Sequence[str], most: int = SPAN) -> dict[str, Any]:
+    """What a model may write: no money, known roles only; crews, inputs and details only where there are more tasks than a crew does."""
     short = {"type": "string", "minLength": 1, "maxLength": 80}
     names = {"type": "array", "items": {**short, "maxLength": 32}, "maxItems": 6}
     done = {
@@ -215,22 +229,25 @@ def plan_schema(roles: Sequence[str]) -> dict[str, Any]:
         "required": ["command"],
         "additionalProperties": False,
     }
+    identifier = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,20}$"}
+    large = {"crew": identifier, "inputs": {**names, "maxItems": 16}, "detail": {"type": "string", "maxLength": 600}}
     task = {
         "type": "object",
         "properties": {
-            "id": {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,20}$"},
+            "id": identifier,
             "title": short,
             "role": {"enum": list(roles)},
             "needs": names,
             "outputs": names,
             "done": done,
+            **(large if most > SPAN else {}),
         },
         "required": ["id", "title", "role", "needs", "outputs", "done"],
         "additionalProperties": False,
     }
     return {
         "type": "object",
-        "properties": {"tasks": {"type": "array", "items": task, "minItems": 1, "maxItems": SPAN}},
+        "properties": {"tasks": {"type": "array", "items": task, "minItems": 1, "maxItems": most}},
         "required": ["tasks"],
         "additionalProperties": False,
     }

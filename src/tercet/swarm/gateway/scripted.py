@@ -92,7 +92,9 @@ class _Rule(BaseModel):
     tool: str | None = None
     """the tool to call,"""
     arguments: Mapping[str, Any] = Field(default_factory=dict)
-    """with these."""
+    """with these, or"""
+    files: Mapping[str, str] | None = None
+    """files, as an author answers: path to where the text is, from the script's folder. Read when it answers."""
     fails: str | None = None
     """Or why the model fails."""
     times: int = Field(default=0, ge=0)
@@ -138,7 +140,7 @@ def load_script(path: Path) -> Script:
             if not spent and _fits(rule, pattern, call, last):
                 used[place] += 1
                 await asyncio.sleep(rule.seconds)
-                return _play(rule, place, used[place])
+                return _play(rule, place, used[place], path.parent)
         raise ThinkingError(f"No rule of the script {path.name!r} fits this call of {call.agent!r}.", again=False)
 
     return answer
@@ -148,11 +150,21 @@ def _fits(rule: _Rule, pattern: re.Pattern[str], call: Call, last: str) -> bool:
     return fnmatchcase(call.agent, rule.agent) and fnmatchcase(call.task, rule.task) and bool(pattern.search(last))
 
 
-def _play(rule: _Rule, place: int, time: int) -> Completion:
+def _play(rule: _Rule, place: int, time: int, folder: Path) -> Completion:
     if rule.fails is not None:
         raise ThinkingError(f"The script says: {rule.fails}")
     if rule.tool is not None:
         function = {"name": rule.tool, "arguments": json.dumps(rule.arguments)}
         call = {"id": f"script-{place}-{time}", "type": "function", "function": function}
         return Completion(tool_calls=(call,), finish="tool_calls")
+    if rule.files is not None:
+        rows = [{"path": name, "content": _text_of(folder / source)} for name, source in rule.files.items()]
+        return Completion(text=json.dumps({"files": rows}, ensure_ascii=False))
     return Completion(text=rule.text if rule.text is not None else json.dumps(rule.object, ensure_ascii=False))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ThinkingError(f"The script names {path.name!r}, which cannot be read: {error}.", again=False) from error

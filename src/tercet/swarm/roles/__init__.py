@@ -9,15 +9,17 @@ from collections.abc import Mapping
 
 from tercet.errors import PlanError
 from tercet.swarm.roles.analyst import Analyst
+from tercet.swarm.roles.author import Author
 from tercet.swarm.roles.coder import Coder
 from tercet.swarm.roles.tester import Tester
 from tercet.swarm.roles.writer import Writer
 from tercet.swarm.workbench import Role
 
-__all__ = ["ROLES", "Analyst", "Coder", "Tester", "Writer", "find_role"]
+__all__ = ["ROLES", "Analyst", "Author", "Coder", "Tester", "Writer", "find_role"]
 
 ROLES: Mapping[str, Role] = {
     "analyst": Analyst(),
+    "author": Author(),
     "coder": Coder(),
     "tester": Tester(),
     "writer": Writer(),
