@@ -1,0 +1,1 @@
+"""TaskForge: a small task manager. API.md says what it answers."""
