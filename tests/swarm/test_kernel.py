@@ -9,6 +9,7 @@ from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, 
 
 from tercet.swarm.events import read_events, verify_journal
 from tercet.swarm.kernel import Kernel, RunConfig
+from tercet.swarm.why import explain, render
 
 
 async def test_a_repository_is_repaired_and_its_changelog_written(tmp_path: Path) -> None:
@@ -31,6 +32,11 @@ async def test_a_repository_is_repaired_and_its_changelog_written(tmp_path: Path
     assert "| till.py | coder-1 | search |" in report
     assert json.loads((tmp_path / "run-1" / "report.json").read_text())["status"] == "done"
     assert verify_journal(tmp_path / "run-1" / "journal.db")[0] == outcome.state.run.seq
+    told = list(render(explain(tmp_path / "run-1", "till.py")))
+    assert any("[checked-by-tool, derived] 'Attempt 1 at task repair does what it asks" in line for line in told)
+    assert any("yes         the claims: all 1 were checked" in line for line in told)
+    assert any("yes         the file till.py" in line for line in told)
+    assert any("Its agent may: read" in line and "sandbox True, write ['till.py']" in line for line in told), told
     kinds = [event.kind for event in read_events(tmp_path / "run-1" / "journal.db")]
     assert kinds[0] == "run.started"
     assert kinds[-1] == "run.ended"

@@ -7,6 +7,9 @@ event `task.done`, so there is no half of it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +18,7 @@ from typing import Any
 
 from tercet.errors import AttemptError
 from tercet.subnets.kit import Limits, Sandbox
+from tercet.swarm.claims import Claims
 from tercet.swarm.crews import Agent
 from tercet.swarm.gateway import Desk
 from tercet.swarm.hidden import HiddenTests
@@ -28,6 +32,11 @@ from tercet.swarm.workspace import Change, Workspace, changes
 __all__ = ["Shop", "attempt", "run_done_test"]
 
 _DETAIL = 2_000
+_MOST_SOURCES = 64
+_RESERVED = (
+    sys.stdlib_module_names | {"pytest", "_pytest", "pluggy", "iniconfig", "sitecustomize", "usercustomize"}
+) - {"test", "this", "antigravity"}
+"""Modules that only the machine brings."""
 
 
 @dataclass(slots=True)
@@ -48,6 +57,7 @@ class Shop:
     tests: HiddenTests
     """What has to hold beside the plan's own done-tests."""
     ask_lead: Callable[[Workbench, str], Awaitable[str]]
+    claims: Claims
     merging: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -87,18 +97,37 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
         made = await find_role(shop.roles, task.role).work(bench)
         changed = changes(bench.before, await asyncio.to_thread(bench.files))
         _validate(shop, task, changed)
-        await _test(shop, bench, changed)
-        await _merge(shop, bench, changed, made)
+        tested = await _test(shop, bench, changed)
+        claim = await _claim(shop, bench, changed, tested)
+        await _merge(shop, bench, changed, made, claim)
     return made
 
 
 def _validate(shop: Shop, task: Task, changed: Sequence[Change]) -> None:
-    faults = shop.workspace.refusals(changed, task.outputs)
+    faults = [*shop.workspace.refusals(changed, task.outputs), *_impostors(changed)]
     if faults:
         raise AttemptError(f"Not merged: {'; '.join(faults[:3])}.")
 
 
-async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> None:
+def _impostors(changed: Sequence[Change]) -> list[str]:
+    """New modules that Python would load in place of its own, or of the test's: a done-test that imports one says anything."""
+    return [
+        f"{change.path!r} would stand in for Python's own {name!r} in every test; give it another name"
+        for change in changed
+        if change.before is None and change.after is not None and (name := _module(change.path)) in _RESERVED
+    ]
+
+
+def _module(path: str) -> str:
+    """What `import` calls a file at the top of the folder; empty for what it does not find there."""
+    first, _, rest = path.partition("/")
+    if rest:
+        return first if rest.split(".")[0] == "__init__" and "/" not in rest else ""
+    stem, _, ending = first.partition(".")
+    return stem if ending.endswith(("py", "pyc", "so")) else ""
+
+
+async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> Mapping[str, Any]:
     """The done-test, over all that is merged and what this attempt adds."""
     files = dict(shop.workspace.files)
     for change in changed:
@@ -120,6 +149,28 @@ async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> None
     if not found["ok"]:
         why = "its hidden done-test fails" if found["hidden"] else f"its done-test fails: {found['detail'][-600:]}"
         raise AttemptError(f"Not done: {why}")
+    return dict(found)
+
+
+async def _claim(shop: Shop, bench: Workbench, changed: Sequence[Change], tested: Mapping[str, Any]) -> str:
+    """What the agent says by handing its files in, and that the done-test, a program, agrees; the claim's id."""
+    task, done = bench.task, bench.task.done
+    files = [f"{change.path}@sha256:{change.after.sha256}" for change in changed if change.after is not None]
+    claim = await shop.claims.make(
+        f"Attempt {bench.attempt} at task {task.id} does what it asks: {task.title}",
+        author=bench.agent,
+        sources=files[:_MOST_SOURCES],
+        model=shop.model if bench.receipts else "",
+        task=task.id,
+    )
+    if not claim.holds:
+        tool = "done-test: hidden" if done.hidden else f"done-test: {' '.join(done.command)}"
+        said = json.dumps([list(done.command), files, tested], sort_keys=True)
+        evidence = hashlib.sha256(said.encode()).hexdigest()
+        await shop.claims.check_by_tool(
+            claim.id, ok=True, by="kernel", tool=tool[:500], evidence=evidence, task=task.id
+        )
+    return claim.id
 
 
 async def run_done_test(shop: Shop, done: DoneTest, files: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,11 +194,11 @@ async def run_done_test(shop: Shop, done: DoneTest, files: Mapping[str, Any]) ->
     return {"ok": outcome.ok, "seconds": round(outcome.seconds, 3), "detail": detail[-_DETAIL:]}
 
 
-async def _merge(shop: Shop, bench: Workbench, changed: Sequence[Change], made: Made) -> None:
+async def _merge(shop: Shop, bench: Workbench, changed: Sequence[Change], made: Made, claim: str) -> None:
     """One at a time: nobody merges between the last look at the files and the event that changes them."""
     async with shop.merging:
         _validate(shop, bench.task, changed)
-        artefacts = [_artefact(bench, change, made) for change in changed]
+        artefacts = [_artefact(bench, change, made, claim) for change in changed]
         for artefact in artefacts:
             shop.journal.note("artefact", artefact, actor=bench.agent, task=bench.task.id)
         body = {"artefacts": artefacts, "by": made.by, "note": made.note, "attempt": bench.attempt}
@@ -155,7 +206,7 @@ async def _merge(shop: Shop, bench: Workbench, changed: Sequence[Change], made: 
         shop.workspace.merge(changed)
 
 
-def _artefact(bench: Workbench, change: Change, made: Made) -> dict[str, Any]:
+def _artefact(bench: Workbench, change: Change, made: Made, claim: str) -> dict[str, Any]:
     after = change.after
     return {
         "path": change.path,
@@ -165,6 +216,6 @@ def _artefact(bench: Workbench, change: Change, made: Made) -> dict[str, Any]:
         "agent": bench.agent,
         "steps": [f"{bench.task.id}/{bench.attempt}"],
         "receipts": list(bench.receipts),
-        "claims": [],
+        "claims": [claim],
         "by": made.by,
     }

@@ -31,6 +31,9 @@ from tercet.errors import (
 )
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.attempt import Shop, attempt, run_done_test
+from tercet.swarm.attempt import Shop, attempt
+from tercet.swarm.capabilities import Capabilities
+from tercet.swarm.claims import Claims
 from tercet.swarm.control import serve_control
 from tercet.swarm.crews import Agent, Team
 from tercet.swarm.events import read_events
@@ -280,6 +283,7 @@ class Kernel:
             hidden={HIDDEN: hidden} if hidden.is_dir() else {},
             tests=load_hidden(hidden),
             ask_lead=ask_lead,
+            claims=Claims(journal),
         )
 
     async def _work(self, shop: Shop, team: Team, steering: Steering, plan: Plan) -> None:
@@ -430,7 +434,7 @@ class Kernel:
         failures = self._failures.setdefault(task.id, [])
         while True:
             if not begun:
-                body = {"attempt": number, "agent": agent.id}
+                body = {"attempt": number, "agent": agent.id, "capabilities": _capabilities(task)}
                 await shop.journal.append("task.started", body, actor=agent.id, task=task.id)
             begun = False
             try:
@@ -603,6 +607,11 @@ class _Clock:
             if not future.done():
                 future.cancel()
                 await asyncio.wait([future])
+
+
+def _capabilities(task: Task) -> dict[str, Any]:
+    """What the task lets its agent touch: files by its patterns, programs in the sandbox alone, and nothing else."""
+    return Capabilities(read=tuple(task.inputs) or ("**",), write=tuple(task.outputs)).as_json() | {"sandbox": True}
 
 
 def _failures(journal: Journal) -> dict[str, list[str]]:

@@ -249,6 +249,9 @@ class _Answer:
         command = " ".join(map(str, spec.get("done", {}).get("command", ())))
         ended = {"done": "done", "failed": f"failed: {plain(task.why)}"}.get(task.state, task.state)
         needs = [Line(f"After {', '.join(map(plain, task.needs))}.")] if task.needs else []
+        begun = [e.body for e in self.events if e.kind == "task.started" and e.task == task.id]
+        given = begun[-1].get("capabilities") if begun else None
+        needs += [Line(f"Its agent may: {_given(given)}.")] if isinstance(given, Mapping) else []
         return Line(
             f"Task {plain(task.id)}: {plain(task.title)} ({ended}, attempt {task.attempt}).",
             [Line(f"Done when this ends with 0: {plain(command)}"), *needs] if command else needs,
@@ -263,17 +266,13 @@ class _Answer:
             {call.model for call in calls if call.model} | ({agent.model} if agent and agent.model else set())
         )
         caps = started.get("capabilities") or {}
-        given = (
-            ", ".join(f"{key} {value}" for key, value in sorted(caps.items()) if value)
-            if isinstance(caps, Mapping)
-            else ""
-        )
+        given = _given(caps) if isinstance(caps, Mapping) else ""
         return Line(
             f"Agent {plain(name)}: {words}.",
             [
                 Line(f"Developer: {developer}."),
                 Line(f"Thinks with: {', '.join(map(plain, models)) or 'no model'}."),
-                Line(f"May: {plain(given, 300) or 'nothing beyond its task'}."),
+                Line(f"May: {given or 'nothing beyond its task'}."),
             ],
         )
 
@@ -351,6 +350,11 @@ class _Answer:
             ok=True,
             how=f"all {len(claims)} were checked by a program, by another model with the source, or are the person's",
         )
+
+
+def _given(capabilities: Mapping[str, Any]) -> str:
+    """Capabilities in words."""
+    return plain(", ".join(f"{key} {value}" for key, value in sorted(capabilities.items()) if value), 300)
 
 
 def _branches(lines: Sequence[Line], prefix: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from tercet.swarm.plan import Task
+from tercet.swarm.workers.peer import is_ours
 
 __all__ = ["open_face", "task_text"]
 
@@ -25,13 +26,16 @@ _IDLE_SECONDS = 3600.0
 async def open_face(path: Path, url: str, token: str) -> AsyncIterator[None]:
     """Serve `url` (ends in /v1) at the unix socket `path`, with `token` shown for whoever connects.
 
-    Only chats and the list of models pass; bodies and answers are bounded.
+    Only chats and the list of models pass; bodies and answers are bounded. The socket has to be open to another uid, so
+    who connects is looked at: only processes below this one are served, or anybody here could spend the agent's money.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_IDLE_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
 
         async def pass_on(request: web.Request) -> web.StreamResponse:
             tail = request.match_info["tail"]
+            if request.transport is None or not is_ours(request.transport.get_extra_info("socket")):
+                return web.json_response({"error": {"message": "not yours", "code": "refused"}}, status=403)
             if tail not in _PATHS:
                 return web.json_response({"error": {"message": "no such path", "code": "not_found"}}, status=404)
             return await _pass_on(session, request, f"{url.rstrip('/')}/{tail}", token)

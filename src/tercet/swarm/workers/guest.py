@@ -18,6 +18,7 @@ from tercet.errors import AgentError, AgentMissingError
 from tercet.market.text import decode_json
 from tercet.subnets.kit import Limits, Outcome, Sandbox
 from tercet.swarm.workers.face import open_face
+from tercet.swarm.workers.peer import is_ours
 
 __all__ = ["FACE", "GUEST_LIMITS", "Environment", "Guest", "Heed"]
 
@@ -188,7 +189,7 @@ class _Speaking:
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take the connection."""
-        if self.opened.done():
+        if self.opened.done() or not is_ours(writer.get_extra_info("socket")):
             writer.close()
         else:
             self.opened.set_result((reader, writer))

@@ -1,0 +1,86 @@
+"""Agents and neighbours that cheat: a test that is hijacked, and a socket that is not theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.swarm.small_goals import CREDIT, Yes, build_repository, scripted
+
+from tercet.swarm.attempt import _impostors
+from tercet.swarm.kernel import Kernel, RunConfig
+from tercet.swarm.workbench import Made, Workbench
+from tercet.swarm.workers.guest import _listen
+from tercet.swarm.workspace import Change, FileMark
+
+
+class Impostor:
+    """Does not repair anything: it brings a module of its own that the checking program will import."""
+
+    kind = "model"
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    async def work(self, bench: Workbench) -> Made:
+        bench.write(self.path, "import os\nos._exit(0)\n")
+        return Made("model")
+
+
+@pytest.mark.slow
+async def test_a_module_that_would_pass_every_test_is_not_merged(tmp_path: Path) -> None:
+    """`subprocess.py` at the top, which the done-test's program imports before it looks at anything."""
+    mine = build_repository(tmp_path / "mine")
+    plan = {
+        "goal": "g",
+        "tasks": [
+            {
+                "id": "repair", "title": "Mend it", "role": "coder", "outputs": ["**"], "budget": 0,
+                "done": {"command": ["python3", "-m", "pytest", "-q"]},
+            }
+        ],
+    }  # fmt: skip
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    config = RunConfig("Mend it", CREDIT, dir=str(mine), gateway="scripted", plan=str(tmp_path / "plan.json"))
+    kernel = Kernel(tmp_path / "run-1", config, scripted(), Yes(), roles={"coder": Impostor("pytest.py")})
+    outcome = await asyncio.wait_for(kernel.run(), 120)
+    assert outcome.status == "failed"
+    assert "would stand in for Python's own 'pytest'" in outcome.why + str(outcome.state.tasks["repair"])
+    assert not (mine / "pytest.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [
+        ("subprocess.py", True), ("json/__init__.py", True), ("sitecustomize.py", True), ("_ssl.cpython-311-x86_64-linux-gnu.so", True),
+        ("src/json.py", False), ("json/data.txt", False), ("till.py", False), ("test/__init__.py", False), ("queue.md", False),
+    ],
+)  # fmt: skip
+def test_what_stands_in_for_a_module_of_python(path: str, refused: bool) -> None:
+    """Only where it would be imported, and only what was not there before."""
+    mark = FileMark("0" * 64, 1)
+    assert bool(_impostors([Change(path, None, mark)])) is refused
+    assert not _impostors([Change(path, mark, mark)])
+
+
+async def test_a_neighbour_cannot_speak_for_a_guest(tmp_path: Path) -> None:
+    """The socket is open to every uid; a process that is not below ours is hung up on, and does not take the guest's place."""
+    path = tmp_path / "lines.sock"
+    knock = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.settimeout(5); print(s.recv(1)==b'')"
+    # Its parent ends at once, so it is adopted: nobody above it is ours.
+    stranger = f"import os,subprocess,sys\nif os.fork(): os._exit(0)\nos.setsid()\nsys.exit(subprocess.call([sys.executable,'-c',{knock!r},{str(path)!r}]))"
+    async with _listen(path) as speaking:
+        out = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", stranger], capture_output=True, text=True, timeout=20, check=False
+        )
+        assert out.stdout.strip() == "True"
+        assert not speaking.opened.done()
+        own = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)"
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", own, str(path))
+        await asyncio.wait_for(asyncio.shield(speaking.opened), 10)
+        child.kill()
+        await child.wait()
