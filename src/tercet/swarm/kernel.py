@@ -31,7 +31,6 @@ from tercet.errors import (
 )
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.attempt import Shop, attempt, run_done_test
-from tercet.swarm.attempt import Shop, attempt
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
 from tercet.swarm.control import serve_control
