@@ -14,7 +14,7 @@ from tests.swarm.small_goals import CREDIT, Yes, build_repository, scripted
 from tercet.swarm.attempt import _impostors
 from tercet.swarm.kernel import Kernel, RunConfig
 from tercet.swarm.workbench import Made, Workbench
-from tercet.swarm.workers.guest import _listen
+from tercet.swarm.workers.face import open_face
 from tercet.swarm.workspace import Change, FileMark
 
 
@@ -67,20 +67,32 @@ def test_what_stands_in_for_a_module_of_python(path: str, refused: bool) -> None
     assert not _impostors([Change(path, mark, mark)])
 
 
-async def test_a_neighbour_cannot_speak_for_a_guest(tmp_path: Path) -> None:
-    """The socket is open to every uid; a process that is not below ours is hung up on, and does not take the guest's place."""
-    path = tmp_path / "lines.sock"
-    knock = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.settimeout(5); print(s.recv(1)==b'')"
-    # Its parent ends at once, so it is adopted: nobody above it is ours.
-    stranger = f"import os,subprocess,sys\nif os.fork(): os._exit(0)\nos.setsid()\nsys.exit(subprocess.call([sys.executable,'-c',{knock!r},{str(path)!r}]))"
-    async with _listen(path) as speaking:
-        out = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-c", stranger], capture_output=True, text=True, timeout=20, check=False
-        )
-        assert out.stdout.strip() == "True"
-        assert not speaking.opened.done()
-        own = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)"
-        child = await asyncio.create_subprocess_exec(sys.executable, "-c", own, str(path))
-        await asyncio.wait_for(asyncio.shield(speaking.opened), 10)
-        child.kill()
-        await child.wait()
+KNOCK = """
+import http.client, socket, sys
+door = http.client.HTTPConnection("localhost")
+door.sock = socket.socket(socket.AF_UNIX)
+door.sock.connect(sys.argv[1])
+door.request("GET", "/v1/models")
+print(door.getresponse().status)
+"""
+ADOPTED = """
+import os, subprocess, sys
+if os.fork():
+    os._exit(0)  # its child is adopted: nobody above it is ours
+os.setsid()
+sys.exit(subprocess.call([sys.executable, "-c", sys.argv[2], sys.argv[1]]))
+"""
+
+
+async def test_a_neighbour_cannot_think_on_an_agents_money(tmp_path: Path) -> None:
+    """The socket is open to every uid; a process that is not below ours is told no before the gateway hears of it."""
+    path = tmp_path / "face.sock"
+
+    async def knock(*line: str) -> str:
+        command = [sys.executable, "-c", *line]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30, check=False)
+        return done.stdout.strip()
+
+    async with open_face(path, "http://127.0.0.1:9/v1", "token"):  # where no gateway is
+        assert await knock(KNOCK, str(path)) == "503"
+        assert await knock(ADOPTED, str(path), KNOCK) == "403"
