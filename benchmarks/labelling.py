@@ -35,7 +35,7 @@ from tercet.subnets.labelling.judge import Round, Voter, appraise
 from tercet.subnets.labelling.rogues import BEHAVIOURS
 from tercet.subnets.labelling.skills import Votes, estimate, majority
 from tercet.subnets.labelling.tasks import parse_task
-from tercet.subnets.labelling.value import value_of
+from tercet.subnets.labelling.value import Exam
 from tercet.subnets.labelling.workers import MODELS, ModelWorker
 
 CROWD_KIT = ("crowd-kit==1.4.2", "scikit-learn<1.6", "pandas<3")
@@ -270,6 +270,7 @@ def value_table(seeds: int) -> None:
                 for n, name in enumerate(MODELS)
             ]
         )
+        exam = Exam(features[chosen], held, labels, 10)
         sets = {
             "truth": truth[chosen],
             "consensus of four models": estimate(models, 10).labels(),
@@ -278,7 +279,7 @@ def value_table(seeds: int) -> None:
             "one label": np.full(200, 3),
         }
         for name, votes in sets.items():
-            bound = value_of(features[chosen], votes, held, labels, 10, seed=derive(b"value", seed), resamples=8)
+            bound = exam.gain(votes, seed=derive(b"value", seed), resamples=8)
             gains[name].append(bound.mean)
             lows[name].append(bound.lower)
     print(f"### Held-out gain of a model that learned 200 labels, {seeds} seeds, 8 resamples each\n")

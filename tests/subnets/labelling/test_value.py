@@ -7,7 +7,7 @@ import numpy as np
 from tercet.subnets.labelling.features import featurise
 from tercet.subnets.labelling.items import Collection, Item
 from tercet.subnets.labelling.pictures import encode_png
-from tercet.subnets.labelling.value import value_of
+from tercet.subnets.labelling.value import Exam
 
 from .conftest import voter
 
@@ -18,8 +18,10 @@ def test_better_labels_are_worth_more(collection: Collection) -> None:
     held = featurise([item for item, _ in collection.held_out])
     labels = np.array([label for _, label in collection.held_out])
 
+    exam = Exam(features, held, labels, 10)
+
     def value(votes: np.ndarray, resamples: int = 0) -> tuple[float, float]:
-        bound = value_of(features, votes, held, labels, 10, seed=b"s", resamples=resamples)
+        bound = exam.gain(votes, seed=b"s", resamples=resamples)
         return bound.mean, bound.lower
 
     right, noisy, random = (value(voter(truth, skill, 1)) for skill in (1.0, 0.5, 0.1))

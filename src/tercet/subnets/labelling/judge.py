@@ -2,8 +2,8 @@
 
 Some items are gold: drawn by a seed that came after the answers were signed, from those whose label the judge knows.
 For the others the voters are held against each other, weighed by their skills, each without its own word. Whoever
-cannot be told from a guesser, or repeats another's errors, is worth nothing. The figures behind the thresholds are
-printed by `benchmarks/labelling.py`.
+cannot be told from a guesser, or repeats another's errors, is worth nothing. `benchmarks/labelling.py` prints what
+honest work and cheats earn by these thresholds.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from tercet.subnets.kit.beacon import lottery
 from tercet.subnets.kit.copies import Entry, find_copies
 from tercet.subnets.kit.paired import Bound
 from tercet.subnets.labelling.answers import Answers
-from tercet.subnets.labelling.skills import Consensus, Floats, Votes, estimate
-from tercet.subnets.labelling.value import value_of
+from tercet.subnets.labelling.skills import Consensus, Votes, estimate
+from tercet.subnets.labelling.value import Exam
 
 __all__ = [
     "COPY",
     "COPY_SHARE",
     "GUESS",
     "Finding",
-    "HeldOut",
     "Round",
     "Voter",
     "appraise",
@@ -54,15 +53,6 @@ _CALIBRATION, _VALUE = 0.1, 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """What the value of labels is measured on."""
-
-    features: Floats
-    """(held out, features)"""
-    labels: Votes
-
-
-@dataclass(frozen=True, slots=True)
 class Round:
     """A batch as its judge sees it."""
 
@@ -71,9 +61,8 @@ class Round:
     """(items,): the label where the item is gold, else -1."""
     chance: float
     """What a constant guess gets right: the share of the most frequent label, at least 1 / classes."""
-    features: Floats | None = None
-    """(items, features); None when value is not measured."""
-    held_out: HeldOut | None = None
+    exam: Exam | None = None
+    """Of what a model learns from the labels; None when that is not measured."""
     partial: bool = False
     """Voters were asked about a part of the items each: what they did not say is not held against them."""
 
@@ -109,28 +98,19 @@ def draw_gold(seed: bytes, known: Sequence[int], count: int) -> list[int]:
 def appraise(what: Round, voters: Sequence[Voter]) -> tuple[Sequence[Finding], Consensus | None]:
     """One finding per voter, in order, and the consensus of those that are paid; None when nobody is."""
     found: dict[int, Finding] = {}
-    standing = list(range(len(voters)))
-    consensus = _consensus(what, voters, standing)
-    for fault in (_guessers, _copiers):
-        if consensus is None:
-            break
-        faulty = fault(what, voters, standing, consensus)
+    view = _look(what, voters, range(len(voters)))
+    # Without the faulty ones somebody else may turn out to have lived on their word: guessers are looked for again.
+    for fault in (_guessers, _copiers, _guessers):
+        faulty = {} if view is None else fault(what, voters, view)
         found |= faulty
-        if faulty:
-            standing = [index for index in standing if index not in faulty]
-            consensus = _consensus(what, voters, standing)
-    if consensus is not None:
-        # Without the faulty ones somebody else may turn out to have lived on their word.
-        late = _guessers(what, voters, standing, consensus)
-        if late:
-            found |= late
-            standing = [index for index in standing if index not in late]
-            consensus = _consensus(what, voters, standing)
-    if consensus is not None:
-        ideal = _value(what, consensus.labels())
-        for place, index in enumerate(standing):
-            found[index] = _score(what, voters[index].answers, consensus, place, ideal)
-    return [found[index] for index in range(len(voters))], consensus
+        if view is not None and faulty:
+            view = _look(what, voters, [index for index in view.standing if index not in faulty])
+    if view is None:
+        return [found[index] for index in range(len(voters))], None
+    ideal = _value(what, view.consensus.labels())
+    for index, measures in zip(view.standing, view.measures, strict=True):
+        found[index] = _score(what, voters[index].answers, measures, ideal)
+    return [found[index] for index in range(len(voters))], view.consensus
 
 
 def best_score(what: Round, answers: Answers) -> float:
@@ -145,19 +125,30 @@ def is_guess(what: Round, answers: Answers) -> bool:
     return upper <= what.chance
 
 
-def _consensus(what: Round, voters: Sequence[Voter], standing: Sequence[int]) -> Consensus | None:
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What some of the voters say together, and how good each of them is by it."""
+
+    standing: Sequence[int]
+    """Which of the voters."""
+    consensus: Consensus
+    measures: Sequence[dict[str, float]]
+    """In their order."""
+
+
+def _look(what: Round, voters: Sequence[Voter], standing: Sequence[int]) -> _View | None:
+    """None when nobody stands."""
     if not standing:
         return None
-    return estimate(np.stack([voters[index].answers.votes for index in standing]), what.classes, what.gold)
+    consensus = estimate(np.stack([voters[index].answers.votes for index in standing]), what.classes, what.gold)
+    measures = [_measure(what, voters[index].answers, consensus, place) for place, index in enumerate(standing)]
+    return _View(standing, consensus, measures)
 
 
-def _guessers(
-    what: Round, voters: Sequence[Voter], standing: Sequence[int], consensus: Consensus
-) -> dict[int, Finding]:
+def _guessers(what: Round, voters: Sequence[Voter], view: _View) -> dict[int, Finding]:  # noqa: ARG001 - as `_copiers`
     """Those who are not clearly better than a constant guess."""
     found = {}
-    for place, index in enumerate(standing):
-        measures = _measure(what, voters[index].answers, consensus, place)
+    for index, measures in zip(view.standing, view.measures, strict=True):
         bar = what.chance + _SURE * math.sqrt(what.chance * (1 - what.chance) / measures["items"])
         if measures["accuracy"] < bar:
             reason = f"{measures['accuracy']:.0%} right, and a constant guess gets {what.chance:.0%}: this is no better than guessing"
@@ -165,8 +156,9 @@ def _guessers(
     return found
 
 
-def _copiers(what: Round, voters: Sequence[Voter], standing: Sequence[int], consensus: Consensus) -> dict[int, Finding]:
+def _copiers(what: Round, voters: Sequence[Voter], view: _View) -> dict[int, Finding]:
     """Those who repeat the errors of somebody who answered earlier."""
+    standing, consensus = view.standing, view.consensus
     shares: dict[tuple[int, int], float] = {}
 
     def alike(first: int, second: int) -> float:
@@ -254,9 +246,8 @@ def _gold_record(what: Round, answers: Answers) -> tuple[int, int]:
     return int((answers.votes[gold] == what.gold[gold]).sum()), int(gold.sum())
 
 
-def _score(what: Round, answers: Answers, consensus: Consensus, place: int, ideal: Bound | None) -> Finding:
-    measures = _measure(what, answers, consensus, place)
-    measures["calibration"] = _calibration(what, answers)
+def _score(what: Round, answers: Answers, measures: Mapping[str, float], ideal: Bound | None) -> Finding:
+    measures = {**measures, "calibration": _calibration(what, answers)}
     skill = _skill(measures["accuracy"], what.chance)
     score, reason = skill * (1 - _CALIBRATION + _CALIBRATION * measures["calibration"]), ""
     own = _value(what, answers.votes)
@@ -290,9 +281,7 @@ def _calibration(what: Round, answers: Answers) -> float:
 
 
 def _value(what: Round, labels: Votes) -> Bound | None:
-    if what.features is None or what.held_out is None:
-        return None
-    return value_of(what.features, labels, what.held_out.features, what.held_out.labels, what.classes)
+    return None if what.exam is None else what.exam.gain(labels)
 
 
 def _wilson(right: int, count: int) -> tuple[float, float]:

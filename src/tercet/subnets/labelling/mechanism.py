@@ -22,7 +22,6 @@ from tercet.subnets.labelling.items import Collection, read_collection
 from tercet.subnets.labelling.judge import (
     COPY,
     COPY_SHARE,
-    HeldOut,
     Round,
     Voter,
     appraise,
@@ -34,8 +33,9 @@ from tercet.subnets.labelling.judge import (
 from tercet.subnets.labelling.page import Crew, PageConfig, read_training
 from tercet.subnets.labelling.pay import PEOPLE_FLOOR, parse_rate, price_of_rate
 from tercet.subnets.labelling.rogues import BEHAVIOURS, Behaviour, Rogue
-from tercet.subnets.labelling.skills import Votes
+from tercet.subnets.labelling.skills import Floats, Votes
 from tercet.subnets.labelling.tasks import MAX_BATCH, Batch, build_task, parse_task, task_limit
+from tercet.subnets.labelling.value import Exam
 from tercet.subnets.labelling.workers import MODELS, ModelWorker
 from tercet.subnets.mechanism import Contender, Piece, Recheck, Role, Submission
 
@@ -124,7 +124,8 @@ class Labelling:
         self._crew: Crew | None = None
         self._collection: Collection | None = None
         self._truths: dict[bytes, int] = {}
-        self._held_out: HeldOut | None = None
+        self._held_out: tuple[Floats, Votes] | None = None
+        """(held out, features) and their labels."""
         self._chance = 0.0
         self._judged: OrderedDict[bytes, bytes] = OrderedDict()
         """Rounds judged here: what was asked to the seed of its gold."""
@@ -169,7 +170,7 @@ class Labelling:
         self._chance = max(float(counts.max() / counts.sum()), 1 / len(collection.classes))
         if collection.held_out:
             features = featurise([item for item, _ in collection.held_out])
-            self._held_out = HeldOut(features, np.array([label for _, label in collection.held_out]))
+            self._held_out = features, np.array([label for _, label in collection.held_out])
 
     def price(self) -> Price:
         """What a miner asks unless its owner says otherwise: its rate for each second of estimated work."""
@@ -320,8 +321,10 @@ class Labelling:
         return Verdict(found.score, found.reason, found.measures)
 
     def _round(self, batch: Batch, gold: Votes) -> Round:
-        features = featurise(batch.items) if self._held_out is not None else None
-        return Round(len(batch.labels), gold, self._chance, features, self._held_out)
+        exam = None
+        if self._held_out is not None:
+            exam = Exam(featurise(batch.items), *self._held_out, len(batch.labels))
+        return Round(len(batch.labels), gold, self._chance, exam)
 
     def _truth_of(self, batch: Batch) -> Votes:
         """(items,): the label where it is known here, else -1."""
