@@ -83,7 +83,7 @@ class Folding:
         self._bench = None
 
     def price(self) -> Price:
-        """About a thousandth of a credit for a challenge."""
+        """By the work that `limit` counts."""
         return Price(completion_per_1k=10_000)
 
     def limit(self, task: Task) -> Usage:
