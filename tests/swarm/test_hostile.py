@@ -15,7 +15,7 @@ from tercet.swarm.attempt import _impostors
 from tercet.swarm.kernel import Kernel, RunConfig
 from tercet.swarm.workbench import Made, Workbench
 from tercet.swarm.workers.face import open_face
-from tercet.swarm.workspace import Change, FileMark
+from tercet.swarm.workspace import Change, FileMark, Workspace
 
 
 class Impostor:
@@ -65,6 +65,17 @@ def test_what_stands_in_for_a_module_of_python(path: str, refused: bool) -> None
     mark = FileMark("0" * 64, 1)
     assert bool(_impostors([Change(path, None, mark)])) is refused
     assert not _impostors([Change(path, mark, mark)])
+
+
+def test_a_file_where_another_task_has_a_folder_is_not_merged(tmp_path: Path) -> None:
+    """It could be laid out nowhere, so the run could neither go on nor be resumed."""
+    space = Workspace(tmp_path)
+    mark = space.store.put(b"x")
+    space.merge([Change("a", None, mark)])
+    assert space.refusals([Change("a/b", None, mark)], ["**"]) == ["'a' would be a file and a folder at once"]
+    assert not space.refusals([Change("a", mark, None), Change("a/b", None, mark)], ["**"])
+    space.merge([Change("a", mark, None), Change("a/b", None, mark)])
+    assert space.refusals([Change("a", None, mark)], ["**"])
 
 
 KNOCK = """

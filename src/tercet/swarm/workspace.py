@@ -231,6 +231,7 @@ class Workspace:
             for change in changed
             if not claimed(change.path, outputs)
         ]
+        faults += _in_the_way(self.files, changed)
         return faults or [
             f"{change.path!r} was changed by another task meanwhile"
             for change in changed
@@ -357,6 +358,15 @@ def _place(folder: Path, change: Change, store: Store) -> None:
         return
     place.parent.mkdir(parents=True, exist_ok=True)
     _write(place, store.get(change.after), 0o755 if change.after.program else 0o644, sync=False)
+
+
+def _in_the_way(files: Files, changed: Sequence[Change]) -> list[str]:
+    """A file of one task where another has a folder: no folder could hold both, now or after a resume."""
+    after = dict(files)
+    for change in changed:
+        _put(after, change.path, change.after)
+    folders = {str(parent) for path in after for parent in PurePosixPath(path).parents}
+    return [f"{path!r} would be a file and a folder at once" for path in sorted(folders & after.keys())]
 
 
 def _bare(mark: FileMark | None) -> str:
