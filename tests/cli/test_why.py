@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.chain.conftest import run_embedded
+from tests.chain.test_escrow import MINER, PAYER, config_of
 
+from tercet.chain import Ledger, deploy, sign_voucher
+from tercet.client import Client
 from tercet.market import Receipt
 from tercet.nodes.budgets import Budgets
 from tercet.nodes.gateway_keys import create_key, gateway_db
@@ -38,7 +42,7 @@ PLAN = {
 }
 
 
-async def record(folder: Path, dir_: Path) -> None:
+async def record(folder: Path, dir_: Path, operator: str = OPERATOR) -> None:
     """A run as the kernel writes it: a goal, a policy, a task, two calls, claims, a payment, a file."""
     with Journal(folder / "journal.db") as journal:
         claims = Claims(journal)
@@ -60,7 +64,7 @@ async def record(folder: Path, dir_: Path) -> None:
                                "developer": "mini-swe-agent.org", "capabilities": {"read": ["**"], "money": 10}})  # fmt: skip
         note("task.started", {"attempt": 1, "agent": "coder-1"}, task="fix")
         for number, upstream in enumerate(
-            ({"receipt": "market-receipt-1", "miner": 3, "operator": OPERATOR}, {"name": "local"})
+            ({"receipt": "market-receipt-1", "miner": 3, "operator": operator}, {"name": "local"})
         ):
             note("call", {"id": f"call-{number}aaaaaaa", "agent": "run/repair/coder-1", "task": "fix", "model": "small",
                           "status": "complete", "prompt": 10, "completion": 5, "charged": 1000 + number, "upstream": upstream},
@@ -189,3 +193,43 @@ def test_what_no_run_knows_says_how_to_go_on(home: Path) -> None:
     (home / "runs/broken").mkdir()
     (home / "runs/broken/journal.db").write_bytes(b"junk" * 1000)
     assert tercet(home, "why", "src/add.py").returncode == 0
+
+
+@pytest.mark.slow
+async def test_a_transaction_leads_to_the_calls_that_it_paid_for(tmp_path: Path) -> None:
+    """A miner redeems a voucher on a chain; its hash leads to the run's calls, and a receipt to the payout."""
+    folder = tmp_path / "home/runs/fair-otter"
+    folder.mkdir(parents=True)
+    await record(folder, tmp_path, operator=MINER.address)
+    async with run_embedded(tmp_path / "chain") as chain:
+        ledger = Ledger(chain.rpc, await deploy(chain.sender))
+        ledger.deployment.save(tmp_path / "deployment.json")
+        payer, miner = await chain.fund(PAYER, MINER)
+        await ledger.credit.mint(chain.sender, PAYER.address, 10_000)
+        await ledger.credit.ensure_allowance(payer, ledger.escrow.address, 10_000)
+        config = config_of(ledger, 1)
+        channel = await ledger.escrow.open(payer, config, 1_000)
+        await ledger.escrow.redeem(miner, config, 250, sign_voucher(ledger.deployment.domain, PAYER, channel, 300))
+        events = [event async for event in Client(ledger).events([ledger.escrow], names=("Redeemed",))]
+        line = [
+            "--home",
+            str(tmp_path / "home"),
+            "--chain",
+            chain.url,
+            "--deployment",
+            str(tmp_path / "deployment.json"),
+        ]
+
+        def why(target: str) -> str:
+            command = [sys.executable, "-m", "tercet.cli", "why", target, *line]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        transaction = f"0x{events[0].transaction.hex()}"
+        told = await asyncio.to_thread(why, transaction)
+        assert f"{transaction} paid for 1 calls of this run." in told
+        assert "Receipt call-0aaaaaaa" in told
+        assert "The person wanted" in told
+        paid = f"payouts to {MINER.address}: 0.00025 credit in 1 redemptions of all its buyers, the last in transaction {transaction}"
+        assert paid in await asyncio.to_thread(why, "call-0aaaaaaa")
