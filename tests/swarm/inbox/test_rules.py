@@ -417,6 +417,8 @@ class TestRule10TheQuota:
         assert may_show(greedy, "run/quiet", 10, crews=6, decisions=6)
         assert not may_show(greedy * 2, "run/quiet", 10, crews=6, decisions=6)
         assert may_show(greedy, "run/greedy", 3700, crews=6, decisions=6)
+        assert may_show(greedy, "run/greedy", 10, crews=6, decisions=6, weighty=True)
+        assert not may_show(greedy * 2, "run/greedy", 10, crews=6, decisions=6, weighty=True)
 
     @pytest.mark.parametrize(("crews", "share"), [(1, 6), (2, 3), (5, 2), (7, 1), (100, 1)])
     def test_shares(self, crews: int, share: int) -> None:

@@ -24,8 +24,9 @@ Line: TypeAlias = tuple[str, str]
 Verb: TypeAlias = Literal["answer", "pause", "resume", "kill", "revoke", "quit"]
 FRESH_SECONDS = 0.3
 """A key that comes sooner after the card has changed was meant for the one before."""
-POLICY_SECONDS = 3600.0
-POLICY_CALLS = 10
+POLICY_SECONDS = 4 * 3600.0
+POLICY_CALLS, POLICY_TIMES = 50, 10
+"""A policy by one key lets through so many calls like the dearest on the card, or so many times all on it."""
 KEYS = "y yes  n no  a yes, and for this class  p pause who asks  c its crew  s everything  r resume  k kill"
 MORE = "↓ next  ↑ back  enter open  esc close  o policies  d digest  q quit"
 
@@ -158,12 +159,12 @@ class Screen:
         return Act("answer", {**args, "scope": scope}, words)
 
     def _scope(self, item: Item, now: float) -> dict[str, Any]:
-        """For this class, tool and cause: each no dearer than what is on the screen, ten times all of it together."""
+        """For this class, tool and cause; no call dearer than what is on the screen."""
         each = max(card.loss for card in item.cards)
         return {
             "kind": item.top.kind,
             "each": each,
-            "up_to": POLICY_CALLS * sum(card.loss for card in item.cards),
+            "up_to": max(POLICY_CALLS * each, POLICY_TIMES * sum(card.loss for card in item.cards)),
             "until": now + POLICY_SECONDS,
             "tool": item.top.tool,
             "cause": item.top.cause,

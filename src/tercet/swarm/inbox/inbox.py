@@ -27,7 +27,7 @@ from tercet.swarm.inbox.cards import (
 from tercet.swarm.inbox.clock import Clock, WallClock
 from tercet.swarm.inbox.queue import Queue, build_queue
 from tercet.swarm.inbox.rules import DECISIONS_AN_HOUR, cause_of, may_show
-from tercet.swarm.inbox.stamps import CANARY_EVERY, HIGH_LOSS, build_canary, canary_is_due, least_dwell
+from tercet.swarm.inbox.stamps import CANARY_EVERY, HIGH_LOSS, build_canary, canary_is_due, is_high_risk, least_dwell
 from tercet.swarm.inbox.state import KINDS, PERSON, InboxState
 from tercet.swarm.journal import Event, Journal, read_events
 
@@ -277,8 +277,9 @@ class Inbox:
     def _raise(self, card: Card, to: str) -> None:
         now = self.clock.now()
         over = to == PERSON and not may_show(
-            self.state.showings, card.crew, now, crews=self.crews, decisions=self.attention
-        )
+            self.state.showings, card.crew, now, crews=self.crews, decisions=self.attention,
+            weighty=is_high_risk(card, self.high_loss),
+        )  # fmt: skip
         again = card.id in self.state.open
         self._note("ask.raised", {"card": card.to_json(), "to": to, "over_quota": over, "again": again, "at": now})
 

@@ -16,6 +16,7 @@ from tercet.swarm.inbox.rules import (
     may_show,
     reading_seconds,
 )
+from tercet.swarm.inbox.stamps import is_high_risk
 from tercet.swarm.inbox.state import INCIDENT, STUCK, InboxState
 
 __all__ = ["Item", "Queue", "Shape", "build_queue", "open_container"]
@@ -143,7 +144,8 @@ def _split(state: InboxState, ranked: Sequence[Item], now: float, *, crews: int,
     for item in ranked:
         crew = item.top.crew
         if item.shown is None and item.shape != "incident":
-            if not may_show(showings, crew, now, crews=crews, decisions=decisions):
+            weighty = is_high_risk(item.top)
+            if not may_show(showings, crew, now, crews=crews, decisions=decisions, weighty=weighty):
                 held.append(Item(item.id, item.shape, item.cards, item.rank, None, held=True))
                 continue
             showings.append((now, crew))

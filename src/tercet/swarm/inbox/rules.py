@@ -79,10 +79,12 @@ def share_of(crews: int, decisions: int = DECISIONS_AN_HOUR) -> int:
     return max(1, math.ceil(decisions / max(1, crews)))
 
 
-def may_show(shown: Sequence[tuple[float, str]], crew: str, now: float, *, crews: int, decisions: int) -> bool:
+def may_show(
+    shown: Sequence[tuple[float, str]], crew: str, now: float, *, crews: int, decisions: int, weighty: bool = False
+) -> bool:
     """Whether a crew's next decision may be put before the person.
 
-    A crew over its share waits while others need the hour; nobody gets more than the ceiling.
+    A crew over its share waits while others need the hour, except with what weighs much; nobody gets past the ceiling.
 
     Args:
         shown: when a decision was shown, and whose.
@@ -90,12 +92,13 @@ def may_show(shown: Sequence[tuple[float, str]], crew: str, now: float, *, crews
         now: Unix seconds.
         crews: how many there are.
         decisions: the run's decisions an hour; the ceiling is twice as many.
+        weighty: the decision cannot be undone, or much is lost if it is wrong.
 
     """
     hour = [whose for at, whose in shown if at > now - 3600]
     if len(hour) >= decisions * CEILING_AN_HOUR // DECISIONS_AN_HOUR:
         return False
-    return len(hour) < decisions or hour.count(crew) < share_of(crews, decisions)
+    return weighty or len(hour) < decisions or hour.count(crew) < share_of(crews, decisions)
 
 
 def reading_seconds(words: int) -> float:
