@@ -31,8 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tercet.cli.inbox.reader import Reader
 from tercet.cli.inbox.screen import Screen
@@ -43,6 +42,7 @@ from tercet.swarm.inbox.rules import DECIDE_SECONDS, WORDS_A_SECOND
 from tercet.swarm.inbox.stamps import is_high_risk
 from tercet.swarm.journal import Journal
 
+ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/explanation/attention.md"
 SIZES = (5, 15, 100)
 HOURS = 24
@@ -296,9 +296,7 @@ class Robot:
     def _check(self, item: Item) -> None:
         """What was answered is what was drawn, and a judgement item was answered alone."""
         answered = [one for one in item.cards if one.id in self.inbox.state.answers]
-        self.shift.wrong_target += any(
-            self.inbox.state.answers[one.id].digest != one.digest for one in answered
-        )
+        self.shift.wrong_target += any(self.inbox.state.answers[one.id].digest != one.digest for one in answered)
         if len(item.cards) > 1:
             self.shift.merged += sum(
                 self.truth[one.id].kind == "judgement" for one in item.cards if one.id in self.truth
@@ -307,7 +305,15 @@ class Robot:
     def _probe(self, lines: Sequence[tuple[str, str]]) -> None:
         """The seven facts, on this very screen."""
         told = "\n".join(words for words, _ in lines)
-        facts = ("goal at risk", "spent", "done for good", "decided by default", "blocked", "next deadline", "claims ov")
+        facts = (
+            "goal at risk",
+            "spent",
+            "done for good",
+            "decided by default",
+            "blocked",
+            "next deadline",
+            "claims ov",
+        )
         self.shift.aware += len(lines) <= 24 and all(fact in told for fact in facts)
         self.shift.drawn += 1
 
@@ -462,7 +468,7 @@ def _share_over(shift: Shift, window: float, most: int) -> float:
 def measure(agents: int, hours: float, seeds: int, *, fresh: bool) -> dict[str, Any]:
     """All seeds of one size; the baseline is five agents with the same seeds."""
     shifts, bases = [], []
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - the disk is not what is measured
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     for seed in range(seeds):
         begun = VirtualClock().now()
         bases.append(baseline(make_asks(5, hours, seed, begun, fresh=fresh), hours))
@@ -472,7 +478,9 @@ def measure(agents: int, hours: float, seeds: int, *, fresh: bool) -> dict[str, 
     return {**summarise(shifts, bases), "baseline": statistics.fmean(bases), "fresh": fresh}
 
 
-def tables(rows: Sequence[Mapping[str, Any]], fresh: Mapping[str, Any], terminals: Sequence[Terminal], seeds: int) -> str:
+def tables(
+    rows: Sequence[Mapping[str, Any]], fresh: Mapping[str, Any], terminals: Sequence[Terminal], seeds: int
+) -> str:
     """In Markdown."""
     big = rows[-1]
     head = "| gauge | pass | " + " | ".join(f"N = {row['agents']}" for row in rows) + " |\n"
@@ -482,7 +490,11 @@ def tables(rows: Sequence[Mapping[str, Any]], fresh: Mapping[str, Any], terminal
         return f"| {name} | {rule} | " + " | ".join(tell(row) for row in rows) + " |\n"
 
     found = [
-        of("**E5**: cost over five agents, one prompt per ask", "≤ 1.25", lambda r: f"{r['e5']:.2f} ± {r['e5_half']:.2f}"),
+        of(
+            "**E5**: cost over five agents, one prompt per ask",
+            "≤ 1.25",
+            lambda r: f"{r['e5']:.2f} ± {r['e5_half']:.2f}",
+        ),
         of("seconds of the person an hour", "", lambda r: f"{r['seconds_an_hour']:.0f}"),
         of("decisions an hour, mean", "≤ 6", lambda r: f"{r['decisions_mean']:.2f} ± {r['decisions_half']:.2f}"),
         of("decisions in any 60 minutes, most", "≤ 12", lambda r: str(r["decisions_most"])),

@@ -51,7 +51,7 @@ async def main(folder: Path, agents: int) -> None:
     async def answer(_: Call) -> str:
         nonlocal sent
         sent += 1
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
         return "yes"
 
     with Journal(folder / "journal.db") as journal:

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 __all__ = [
     "Account",
+    "AgentCall",
+    "AgentTask",
+    "AgentsRecord",
     "Books",
     "Earned",
     "EpochRecord",
@@ -153,6 +156,51 @@ class Books(Value):
         return all(flow.balanced for flow in self.flows)
 
 
+class AgentTask(Value):
+    """A task of the agents' run."""
+
+    id: str
+    title: str
+    agent: str
+    state: str
+    """done or failed."""
+    attempts: int
+    spent: Units
+    text: str
+    """What was written; empty where nothing was."""
+
+
+class AgentCall(Value):
+    """One answer that an agent bought, from its task to the chain."""
+
+    receipt: str
+    """Id of the gateway's receipt."""
+    agent: str
+    task: str
+    miner: str
+    """Who answered; empty when nobody did."""
+    tokens: int
+    charged: Units
+    miner_earned: Units
+    """What that miner charged in all, this answer among it."""
+    miner_redeemed: Units
+    """What the chain paid out to that miner."""
+
+
+class AgentsRecord(Value):
+    """A run of agents that bought from this market."""
+
+    run: str
+    goal: str
+    status: str
+    seconds: float
+    budget: Units
+    spent: Units
+    returned: Units
+    tasks: list[AgentTask]
+    calls: list[AgentCall]
+
+
 class Record(Value):
     """A whole run."""
 
@@ -177,5 +225,7 @@ class Record(Value):
     """Miner to (first piece, whole answer) of each whole answer, challenges included, in seconds."""
     books: Books
     balanced: bool
+    agents: AgentsRecord | None = None
+    """What agents bought and made of it; None where no sandbox could hold them."""
     folder: str
     report: str

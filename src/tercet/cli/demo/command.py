@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from tercet import __version__
 from tercet.chain.market import MarketContract
-from tercet.cli.demo.books import audit, name_holders
+from tercet.cli.demo.agents import build_agents_record
+from tercet.cli.demo.books import ChannelAccount, audit, name_holders
 from tercet.cli.demo.cast import CAST, PACES, measure_crowding, smaller_than
 from tercet.cli.demo.director import Director, Play
 from tercet.cli.demo.fair import Fair, FairRecord, print_fair, render_fair
@@ -58,6 +61,7 @@ BUSY = 1.15
         "requests[].*": "at, miner, status, stream, attempts, tokens, charged, first_seconds, seconds",
         "latencies.*": "by miner: pairs of seconds to the first piece and to the whole answer",
         "books.*": "accounts and flows; all money is text, in base units",
+        "agents.*": "run, goal, status, seconds, budget, spent, returned, tasks and calls of the agents that bought here: each call with its receipt, miner, and what that miner earned and redeemed; null without a sandbox",
         "balanced": "whether every flow adds up; the exit code is 1 when not",
         "folder": "logs, verdicts, wallets and the chain of this run",
         "report": "path of the HTML report",
@@ -177,13 +181,24 @@ async def _write_down(
     keys = director.stage.keys
     owners = {name: key.address for name, key in keys.items()}
     accounts = await director.accounts(client)
-    charged: dict[str, int] = {}
-    for account in accounts:
-        charged[account.miner] = charged.get(account.miner, 0) + account.earned
+    charged = _by_miner(accounts, "earned")
     stories = {actor.name: director.story(actor) for actor in CAST}
     outcome = build_outcome(play, stories, owners, charged)
     books = await audit(client, [market], await name_holders(client, director.stage, [market]), accounts)
-    return _build_record(director, play, outcome, books, client.ledger.deployment.chain_id, started)
+    record = _build_record(director, play, outcome, books, client.ledger.deployment.chain_id, started)
+    if play.agents is None:
+        return record
+    names = {uid: name for name, uid in play.uids.items()}
+    agents = build_agents_record(play.agents, names, charged, _by_miner(accounts, "redeemed"))
+    return record.model_copy(update={"agents": agents})
+
+
+def _by_miner(accounts: Sequence[ChannelAccount], what: Literal["earned", "redeemed"]) -> dict[str, int]:
+    """Credit units of all of a miner's channels."""
+    found: dict[str, int] = {}
+    for account in accounts:
+        found[account.miner] = found.get(account.miner, 0) + (account.earned if what == "earned" else account.redeemed)
+    return found
 
 
 def _build_record(

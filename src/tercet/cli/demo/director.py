@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tercet.chain.market import MarketContract
 from tercet.chain.registry import MarketParams
+from tercet.cli.demo.agents import BUDGET, run_agents
 from tercet.cli.demo.books import ChannelAccount, read_channels
 from tercet.cli.demo.cast import CAST, VALIDATORS, Actor, Pace, smaller_than
 from tercet.cli.demo.curtain import Curtain, wind_clock
@@ -23,6 +24,7 @@ from tercet.client import Client, ClosedEpoch, connect
 from tercet.errors import UnreachableError
 from tercet.market import Receipt
 from tercet.nodes.gateway_keys import create_key, gateway_db
+from tercet.swarm.kernel import Outcome
 
 __all__ = ["Director", "Play"]
 
@@ -63,6 +65,8 @@ class Play:
     """By validator."""
     base_url: str
     api_key: str
+    agents: Outcome | None
+    """The run of agents that bought from this market; None where no sandbox could hold them."""
 
 
 @dataclass(slots=True)
@@ -129,12 +133,14 @@ class Director:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         ended = time.time()
+        agents = await self._employ(base_url)
         await self._leave()
         times = {epoch.number: (await client.ledger.rpc.block(epoch.block)).timestamp for epoch in closed}
         return Play(
             self.model, set_up, market, closed, times, began, ended, self._uids, self._vids,
             read_receipts(gateway_db(self.stage.home / "gateway")), traffic.calls,
             {name: read_verdicts(self.stage.home / "validators" / name) for name in VALIDATORS}, base_url, api_key,
+            agents,
         )  # fmt: skip
 
     async def _enter(self, market: MarketContract) -> tuple[str, str]:
@@ -265,12 +271,21 @@ class Director:
             found += [from_receipt(receipt) for receipt in read_receipts(gateway_db(self.stage.home / "gateway"))]
         return found
 
+    async def _employ(self, base_url: str) -> Outcome | None:
+        """Agents buy what the buyers bought, at the prices and by the ranks that the epochs left. Nobody is measured meanwhile."""
+        if not self.keep:
+            self.progress.say("The last epoch is closed; the validators settle.")
+            await self.stage.crew.stop(*VALIDATORS)
+        home = self.stage.home
+        key = create_key(home / "gateway", "agents", BUDGET)[0]
+        return await run_agents(home, f"{base_url}/v1", key, self.model, self.pace, self.progress)
+
     async def _leave(self) -> None:
         """Roles finish their books and go: first who asks, then who answers. With `keep` only nothing new is asked."""
         if self.keep:
             return
-        self.progress.say("The last epoch is closed. Everybody settles.")
-        await self.stage.crew.stop("gateway", *VALIDATORS)
+        self.progress.say("Everybody else settles.")
+        await self.stage.crew.stop("gateway")
         await self.stage.crew.stop(*(actor.name for actor in CAST), seconds=40)
 
     async def dismiss(self, client: Client, market: MarketContract) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tercet.cli.output import print_table
-from tercet.cli.record import Books, Flow, MinerRecord, Record
+from tercet.cli.record import AgentsRecord, Books, Flow, MinerRecord, Record
 from tercet.cli.report.page import format_units
 from tercet.market import CREDIT, STAKE, Amount
 
@@ -25,8 +25,21 @@ def print_record(record: Record, *, colour: bool) -> None:
         if miner.why:
             click.echo(f"{miner.name} {miner.story}. {miner.why}.")
     click.echo(f"\n{len(record.requests)} paid requests, {len(record.epochs)} epochs, {record.seconds:.0f} s.")
+    if record.agents is not None:
+        _print_agents(record.agents)
     print_books(record.books, colour=colour)
     click.echo(f"Report: {record.report}")
+
+
+def _print_agents(agents: AgentsRecord) -> None:
+    """Goal, tasks, and whom the answers were bought from."""
+    spent = Amount(agents.spent, CREDIT)
+    click.echo(f"\n{agents.goal}: {agents.status}, {len(agents.calls)} answers for {spent}, {agents.seconds:.0f} s.")
+    for task in agents.tasks:
+        bought = ", ".join(dict.fromkeys(call.miner or "nobody" for call in agents.calls if call.task == task.id))
+        words = f" {task.text!r}" if task.text else ""
+        click.echo(f"  {task.id} by {task.agent}: {task.state}.{words}" + (f" Bought from {bought}." if bought else ""))
+    click.echo("")
 
 
 def print_books(books: Books, *, colour: bool) -> None:

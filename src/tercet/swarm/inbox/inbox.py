@@ -142,7 +142,7 @@ class Inbox:
             self._note("ask.doubted", {"card": cards[0].id, "group": key, "dwell": looked, "at": now}, by)
             return Decision("again", wait=short)
         policy = self._build_policy(scope, choice, cards, by) if scope is not None else None
-        canary = cards[0].id in self.state.canaries
+        canary, shown = cards[0].id in self.state.canaries, self.state.shown.get(key)
         for card in cards:
             first = card is cards[0]  # a group is one verdict of the person
             body = {"dwell": looked, "group": key, "counts": first, "policy": policy.id if policy else ""}
@@ -150,7 +150,10 @@ class Inbox:
         if policy is not None:
             self._note("policy.made", {"policy": policy.to_json(), "at": now}, by)
             self._cover(policy)
-        decided = {"group": key, "cards": len(cards), "answer": choice, "dwell": looked, "canary": canary, "at": now}
+        decided = {
+            "group": key, "cards": len(cards), "answer": choice, "dwell": looked, "canary": canary, "shown": shown,
+            "crew": next((crew for at, crew in self.state.showings if at == shown), cards[0].crew), "at": now,
+        }  # fmt: skip
         self.state.apply(await self.journal.append("ask.decided", decided, actor=by))
         self._release(cards)
         self._plant(cards[0].agent, now)

@@ -48,7 +48,7 @@ class InboxState:
         self.shown: dict[str, float] = {}
         """Group or container that is before the person, to since when."""
         self.showings: list[tuple[float, str]] = []
-        """When decisions were shown, and of which crew."""
+        """When the person's attention was taken, and by which crew: shown, from the decision on decided."""
         self.verdicts: list[Verdict] = []
         """The person's last answers."""
         self.tally: dict[str, dict[str, int]] = {}
@@ -152,7 +152,8 @@ def _raised(state: InboxState, event: Event) -> None:
 
 def _shown(state: InboxState, event: Event) -> None:
     state.shown[str(event.body["group"])] = float(event.body["at"])
-    state.showings.append((float(event.body["at"]), str(event.body.get("crew", ""))))
+    recent = [one for one in state.showings if one[0] > float(event.body["at"]) - 7200]
+    state.showings = [*recent, (float(event.body["at"]), str(event.body.get("crew", "")))]
 
 
 def _answered(state: InboxState, event: Event) -> None:
@@ -179,6 +180,9 @@ def _answered(state: InboxState, event: Event) -> None:
 
 def _decided(state: InboxState, event: Event) -> None:
     state.decisions += 1
+    # Attention is spent when the decision is made; one that was opened out of a container was never shown before.
+    taken = (event.body.get("shown"), str(event.body.get("crew", "")))
+    state.showings = [*(one for one in state.showings if one != taken), (float(event.body["at"]), taken[1])]
     state.last_answer = float(event.body["at"])
 
 
