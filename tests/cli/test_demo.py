@@ -30,7 +30,7 @@ def of_this_run(folder: Path) -> list[str]:
 @pytest.mark.model
 @pytest.mark.timeout(600)
 def test_the_whole_market_runs_pays_and_balances(shell: Shell) -> None:
-    """Three epochs with smol: honest miners earn, cheats do not, the books balance, the report is written."""
+    """Three epochs with smol: honest miners earn, cheats do not, agents reach their goal on what they buy, the books balance."""
     done = shell.run("demo", "--model", "smol", "--dir", "run", "--json", seconds=590)
     assert done.code == 0, done.err
     record = Record.model_validate_json(done.out)
@@ -47,8 +47,26 @@ def test_the_whole_market_runs_pays_and_balances(shell: Shell) -> None:
         assert max(miners[name].ratio) < 0.10, done.err
         assert "challenges failed" in miners[name].why
     assert miners["mortal"].answered < miners["mortal"].requests
+    check_agents(record)
     assert Path(record.report).read_text().startswith("<!doctype html>")
     assert of_this_run(shell.folder / "run") == []
+
+
+def check_agents(record: Record) -> None:
+    """Goal, task, receipt, miner, payout: every answer that an agent bought was charged by a miner and redeemed on the chain."""
+    agents = record.agents
+    assert agents is not None
+    assert agents.status == "done"
+    assert {task.id for task in agents.tasks if task.text} == {"open", "welcome"}
+    assert agents.calls
+    earned = {miner.name: miner.earned.credit for miner in record.miners}
+    for call in agents.calls:
+        assert call.receipt.startswith("chatcmpl-")
+        assert 0 < call.charged <= call.miner_earned == earned[call.miner]
+        assert call.miner_redeemed == call.miner_earned
+    assert sum(call.charged for call in agents.calls) == agents.spent == agents.budget - agents.returned
+    page = Path(record.report).read_text()
+    assert all(call.receipt in page for call in agents.calls)
 
 
 @pytest.mark.model

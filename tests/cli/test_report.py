@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tercet.cli.record import Flow, Record
+from tercet.cli.record import AgentCall, AgentsRecord, AgentTask, Flow, Record
 from tercet.cli.report import render_report
 
 RECORDED = Path(__file__).parent / "data" / "demo.json"
@@ -68,6 +68,25 @@ def test_books_that_are_off_are_said_so(record: Record) -> None:
     page = render_report(record.model_copy(update={"books": books, "balanced": books.balanced}))
     assert "One of them is not." in page
     assert "0.000001 credit" in page
+
+
+def test_what_agents_bought_is_joined_to_who_was_paid(record: Record) -> None:
+    """Goal, task, what was written, receipt, miner, payout; and words of a model are text, not markup."""
+    task = AgentTask(
+        id="open", title="Say it", agent="writer-1", state="done", attempts=1, spent=7, text="<b>Open</b> to all"
+    )
+    call = AgentCall(
+        receipt="chatcmpl-1", agent="writer-1", task="open", miner="honest", tokens=9, charged=7, miner_earned=1_234_567,
+        miner_redeemed=1_234_567,
+    )  # fmt: skip
+    agents = AgentsRecord(
+        run="demo-notices", goal="Put up a notice", status="done", seconds=3.0, budget=1_000_000, spent=7,
+        returned=999_993, tasks=[task], calls=[call],
+    )  # fmt: skip
+    page = render_report(record.model_copy(update={"agents": agents}))
+    for words in ("Put up a notice", "&lt;b&gt;Open", "chatcmpl-1", "1.234567"):
+        assert words in page
+    assert "What agents made of it" not in render_report(record)
 
 
 def test_words_of_strangers_are_escaped(record: Record) -> None:

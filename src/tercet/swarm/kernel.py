@@ -38,6 +38,7 @@ from tercet.swarm.crews import Agent, Team
 from tercet.swarm.events import read_events
 from tercet.swarm.gateway import Budget, Desk, Upstream
 from tercet.swarm.hidden import HIDDEN, load_hidden
+from tercet.swarm.inbox import Inbox, build_verbs
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import Plan, Task, parse_plan
 from tercet.swarm.planner import Planned, Planner
@@ -164,7 +165,9 @@ class Kernel:
                     steering.on("pause", "run", self._noted(journal, "paused")),
                     steering.on("resume", "run", self._noted(journal, "running")),
                 ]
-                verbs = {**steering.handlers(), "state": self._state_verb(journal)}
+                inbox = Inbox(journal)
+                inbox.tick()
+                verbs = {**steering.handlers(), **build_verbs(inbox), "state": self._state_verb(journal)}
                 async with serve_control(self.folder, verbs):
                     try:
                         return await self._through(journal, desk, steering, state)
@@ -172,6 +175,7 @@ class Kernel:
                         await self._end(journal, desk, "failed", str(error))
                         raise
                     finally:
+                        inbox.close()
                         for stop in stops:
                             stop()
 

@@ -96,7 +96,7 @@ async def run_agents(home: Path, base_url: str, key: str, model: str, pace: Pace
     folder.mkdir(parents=True, mode=0o700)
     plan = folder / "plan.json"
     plan.write_text(build_plan().model_dump_json(indent=1))
-    config = RunConfig(GOAL, BUDGET, agents=len(NOTICES), model=model, gateway=base_url, plan=str(plan))
+    config = RunConfig(GOAL, BUDGET, agents=len(NOTICES) + 1, model=model, gateway=base_url, plan=str(plan))
     progress.say(f"A swarm is given a goal and {Amount(BUDGET, CREDIT)}: {GOAL}.")
     try:
         upstream = HttpUpstream(base_url, key, model)
