@@ -18,7 +18,7 @@ dev: ## The same with the tools for working on it
 demo: ## A whole market on this machine: real models, real money rules; ARGS=--all for every competition
 	@case "$(ARGS)" in \
 		*--all*) sh scripts/setup.sh all && sh scripts/system_packages.sh bwrap=bubblewrap ;; \
-		*) sh scripts/setup.sh run ;; \
+		*) sh scripts/setup.sh run && { sh scripts/system_packages.sh bwrap=bubblewrap || echo "Without it no agents run." >&2; } ;; \
 	esac
 	@$(BIN)/tercet demo $(ARGS)
 
