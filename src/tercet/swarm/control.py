@@ -86,15 +86,15 @@ async def is_served(run_dir: Path) -> bool:
     return True
 
 
-async def request(run_dir: Path, verb: str, *, seconds: float = 10.0, **args: Any) -> dict[str, Any]:
+async def request(run_dir: Path, verb: str, *, patience: float = 10.0, **args: Any) -> dict[str, Any]:
     """Ask the living run, and wait for the answer.
 
     Raises:
-        UnreachableError: nobody serves the run, or no answer came in `seconds`.
+        UnreachableError: nobody serves the run, or no answer came in `patience` seconds.
         TercetError: it said no; the text is its own.
 
     """
-    async with contextlib.aclosing(_exchange(run_dir, verb, args, seconds)) as answers:
+    async with contextlib.aclosing(_exchange(run_dir, verb, args, patience)) as answers:
         async for answer in answers:
             return answer
     raise UnreachableError(f"The run in {run_dir} ended before it answered. See tercet ps --all.")

@@ -1,0 +1,61 @@
+"""`tercet attach`: watch a run that works elsewhere, and leave it without ending it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import click
+from rich.console import Console
+
+from tercet.cli.frame import State, TercetCommand, pass_state
+from tercet.cli.logs import Feed, tell
+from tercet.cli.output import say
+from tercet.cli.targets import find_target
+from tercet.cli.top import UPDATES_A_SECOND, Glance, watch
+from tercet.errors import UnreachableError
+from tercet.swarm.control import is_served
+
+__all__ = ["command"]
+
+
+@click.command("attach", cls=TercetCommand, examples=("tercet attach fair-otter", "tercet attach fair-otter | tee log"))
+@click.argument("run")
+@pass_state
+def command(state: State, run: str) -> int:
+    """Watch RUN until it ends; Ctrl-C leaves it working. Elsewhere than on a terminal, what happens comes as lines.
+
+    The exit code is 0 when the run reached its goal, and 1 when it did not.
+    """
+    found = find_target(state.settings.home, run)
+    feed = Feed(found.folder, "run")
+    for _ in feed.read():
+        pass
+    if not feed.ended and not asyncio.run(is_served(found.folder)):
+        raise UnreachableError(
+            f"No process works on {found.folder.name} now. tercet resume {found.folder.name} takes it up."
+        )
+    try:
+        if sys.stdout.isatty():
+            glance = Glance(found.folder)
+            glance.read()
+            watch(glance, Console(no_color=not state.colour, highlight=False), ("Ctrl-C leaves it working.",))
+        else:
+            _lines(feed)
+    except KeyboardInterrupt:
+        say(f"Left; {found.folder.name} goes on. Come back with: tercet attach {found.folder.name}")
+        return 0
+    status = Feed(found.folder, "run")
+    for _ in status.read():
+        pass
+    run_view = status.folding.run
+    say(f"{found.folder.name} has ended: {run_view.status or run_view.state}. {run_view.why}".rstrip())
+    return 0 if run_view.status == "done" else 1
+
+
+def _lines(feed: Feed) -> None:
+    while not feed.ended:
+        time.sleep(1 / UPDATES_A_SECOND)
+        for event in feed.read():
+            click.echo(tell(event))

@@ -1,0 +1,151 @@
+"""What `tercet kill coder-1` means: runs under home, and the crews and agents in them, by name."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tercet.errors import UsageError
+from tercet.swarm.control import is_served, request
+from tercet.swarm.journal import Journal, read_events
+from tercet.swarm.state import AgentView, RunState, fold, node_of
+
+__all__ = ["ENDED", "Target", "find_runs", "find_target", "is_below", "newest_run", "read_state", "steer"]
+
+ENDED = ("done", "failed", "stopped", "out_of_budget")
+"""Statuses that a run ends with. The last two can be resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A run, or a crew or an agent of it."""
+
+    folder: Path
+    node: str
+    """`run`, `run/<crew>` or `run/<crew>/<agent>`."""
+    state: RunState
+
+    @property
+    def name(self) -> str:
+        """As people write it: RUN, RUN/crew or RUN/crew/agent."""
+        return self.folder.name + self.node.removeprefix("run")
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a whole run."""
+        return self.node == "run"
+
+    @property
+    def agents(self) -> list[AgentView]:
+        """The agents that it is, or has."""
+        return [agent for agent in self.state.agents.values() if is_below(agent.node, self.node)]
+
+
+def is_below(node: str, above: str) -> bool:
+    """Whether `node` is `above`, or a part of it."""
+    return node == above or node.startswith(f"{above}/")
+
+
+def find_runs(home: Path) -> list[Path]:
+    """Folders of all runs, the newest first."""
+    journals = (home / "runs").glob("*/journal.db")
+    return [path.parent for path in sorted(journals, key=lambda path: path.parent.stat().st_ctime, reverse=True)]
+
+
+def newest_run(home: Path) -> Target:
+    """The newest run that goes on, else the newest.
+
+    Raises:
+        UsageError: there is none.
+
+    """
+    runs = find_runs(home)
+    if not runs:
+        raise UsageError("There is no run. Start one: tercet run GOAL --budget 1.")
+    folder = next((run for run in runs if asyncio.run(is_served(run))), runs[0])
+    return Target(folder, "run", read_state(folder))
+
+
+def read_state(folder: Path) -> RunState:
+    """What a run looks like now."""
+    return fold(read_events(folder / "journal.db"))
+
+
+def find_target(home: Path, text: str) -> Target:
+    """The run, crew or agent that `text` names: RUN, RUN/crew, RUN/crew/agent, RUN/agent, or an agent alone.
+
+    RUN may be shortened to how it begins, or be the path of its folder.
+
+    Raises:
+        UsageError: it names nothing, or several; the text lists what is near.
+
+    """
+    folders = find_runs(home)
+    if (path := Path(text).expanduser()).is_dir() and (path / "journal.db").is_file():
+        return Target(path, "run", read_state(path))
+    run, _, rest = text.partition("/")
+    fit = [each for each in folders if each.name == run] or [each for each in folders if each.name.startswith(run)]
+    if run and len(fit) == 1:
+        state = read_state(fit[0])
+        nodes = [node for node in _nodes(state) if _is_named(node, rest)]
+        if len(nodes) == 1:
+            return Target(fit[0], nodes[0], state)
+    elif "/" not in text and not fit:
+        alone = [found for folder in folders for found in _agents_named(folder, text)]
+        going = [found for found in alone if found.state.run.state not in ENDED]
+        if len(going or alone) == 1:
+            return (going or alone)[0]
+        fit = [found.folder for found in alone]
+    raise UsageError(_unknown(folders, text, ambiguous=len(fit) > 1))
+
+
+def _nodes(state: RunState) -> list[str]:
+    found = {"run", *(node_of(crew) for crew in state.crews), *(agent.node for agent in state.agents.values())}
+    return sorted(found | set(state.budgets))
+
+
+def _is_named(node: str, rest: str) -> bool:
+    """Whether `rest` of a target, behind the run, is this node: its path, or the agent's id alone."""
+    parts = node.split("/")
+    return "/".join(parts[1:]) == rest or (len(parts) == 3 and parts[2] == rest)
+
+
+def _agents_named(folder: Path, name: str) -> Iterator[Target]:
+    state = read_state(folder)
+    if name in state.agents:
+        yield Target(folder, state.agents[name].node, state)
+
+
+def _unknown(folders: list[Path], text: str, *, ambiguous: bool) -> str:
+    known = [
+        folder.name + node.removeprefix("run")
+        for folder in folders[:20]
+        for node in sorted(_nodes(read_state(folder)), key=lambda node: node.count("/"))
+    ]
+    tail = text.rpartition("/")[2]
+    near = [name for name in known if tail and name.rpartition("/")[2].startswith(tail)]
+    near += [name for name in difflib.get_close_matches(text, known, n=5, cutoff=0.4) if name not in near]
+    near += [name for name in known if name.rpartition("/")[2] in difflib.get_close_matches(
+        tail, [each.rpartition("/")[2] for each in known], n=3, cutoff=0.6
+    ) and name not in near]  # fmt: skip
+    shown = f" Near: {', '.join(near[:6])}." if near else " tercet ps --all lists what there is."
+    return f"{text!r} names {'several runs' if ambiguous else 'no run, crew or agent'}.{shown}"
+
+
+async def steer(target: Target, verb: str, **args: Any) -> dict[str, Any]:
+    """Tell the living run; where none lives, write it down for the next process.
+
+    Returns:
+        What the run answered; empty where it was only written down.
+
+    """
+    if await is_served(target.folder):
+        return await request(target.folder, verb, patience=30.0, node=target.node, **args)
+    with Journal(target.folder / "journal.db") as journal:
+        body = {"verb": verb, "target": target.node, "by": "person", **args}
+        await journal.append("control", body, actor="person")
+    return {}
