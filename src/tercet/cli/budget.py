@@ -11,7 +11,7 @@ import click
 from tercet.cli.frame import State, group, pass_state, root
 from tercet.cli.options import spending_options
 from tercet.cli.output import confirm, print_json, print_table, say
-from tercet.cli.targets import Target, find_target, is_below
+from tercet.cli.targets import Target, find_target, is_below, validate_open
 from tercet.errors import UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served, request
@@ -21,8 +21,6 @@ from tercet.swarm.gateway.budgets import Budget
 from tercet.swarm.journal import Event, Journal, read_events
 
 __all__ = ["command"]
-
-_NO_GOING_ON = ("done", "failed")
 
 
 @group("budget", examples=("tercet budget show fair-otter", "tercet budget add fair-otter 2"))
@@ -91,9 +89,11 @@ def add(
     found = find_target(context.ensure_object(State).settings.home, target)
     units = Amount.parse(credit, CREDIT).units
     live = asyncio.run(is_served(found.folder))
+    if not live:
+        validate_open(found)
     limit = _budgets(found).limit(found.node)
     _must_raise_something(found, limit, units, tokens, seconds)
-    going_on = not live and not no_resume and found.state.run.status not in _NO_GOING_ON
+    going_on = not live and not no_resume
     more = [f"{Amount(units, CREDIT)}"] if units else []
     more += [f"{tokens} tokens"] if tokens else []
     more += [f"{seconds:g} s"] if seconds else []
@@ -138,6 +138,9 @@ def set_(
 ) -> None:  # fmt: skip
     """Give TARGET new limits; those that are not named stay. None may lie below what was spent already."""
     found = find_target(state.settings.home, target)
+    live = asyncio.run(is_served(found.folder))
+    if not live:
+        validate_open(found)
     units = None if credit is None else Amount.parse(credit, CREDIT).units
     asked = {"credit": units, "tokens": tokens, "seconds": seconds, "attention": attention}
     limits = {name: value for name, value in asked.items() if value is not None}
@@ -147,7 +150,7 @@ def set_(
     words += [f"{value:g} {name}" for name, value in limits.items() if name != "credit"]
     if not confirm(f"limit {found.name} to {', '.join(words)} in all", yes=yes, dry_run=dry_run):
         return
-    asyncio.run(_change(found, "budget_set", live=asyncio.run(is_served(found.folder)), args=limits))
+    asyncio.run(_change(found, "budget_set", live=live, args=limits))
     if as_json:
         print_json({"target": found.name, "limits": limits})
     else:

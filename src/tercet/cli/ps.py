@@ -25,7 +25,7 @@ _LONGEST_GOAL = 44
 @click.command(
     "ps",
     cls=TercetCommand,
-    examples=("tercet ps", "tercet ps fair-otter", "tercet ps --all --json"),
+    examples=("tercet ps --all", "tercet ps fair-otter --json"),
     schema={
         "runs[].run": "its name; absent when RUN is given",
         "runs[].state": "planning, waiting, running, paused, stopped, done, failed or out_of_budget",
@@ -80,7 +80,7 @@ def _run(folder: Path, now: float) -> dict[str, Any]:
         "asks": len(state.asks),
         "spent": str(state.spent().charged),
         "limit": None if limit is None or limit.credit is None else str(limit.credit),
-        "seconds": round(max(0.0, ended - state.run.started_ms / 1000), 1),
+        "seconds": round(max(0.0, ended - state.run.started_ms / 1000), 1) if state.run.started_ms else 0.0,
     }
 
 

@@ -9,7 +9,7 @@ import click
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.output import print_json, say
 from tercet.cli.run import resume_run
-from tercet.cli.targets import Target, find_target, steer
+from tercet.cli.targets import Target, find_target, steer, validate_open
 from tercet.swarm.control import is_served
 from tercet.swarm.journal import read_events
 
@@ -39,6 +39,7 @@ def command(state: State, target: str, *, as_json: bool) -> int:
         else:
             say(f"No process works on {found.folder.name} now: tercet resume {found.folder.name} takes it up.")
         return 0
+    validate_open(found)
     return _go_on(state, found, as_json=as_json)
 
 

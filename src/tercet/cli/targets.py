@@ -9,15 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tercet.errors import UsageError
+from tercet.errors import RefusedError, UsageError
 from tercet.swarm.control import is_served, request
 from tercet.swarm.journal import Journal, read_events
 from tercet.swarm.state import AgentView, RunState, fold, node_of
 
-__all__ = ["ENDED", "Target", "find_runs", "find_target", "is_below", "newest_run", "read_state", "steer"]
+__all__ = [
+    "CLOSED",
+    "ENDED",
+    "Target",
+    "find_runs",
+    "find_target",
+    "is_below",
+    "newest_run",
+    "read_state",
+    "steer",
+    "validate_open",
+]
 
 ENDED = ("done", "failed", "stopped", "out_of_budget")
 """Statuses that a run ends with. The last two can be resumed."""
+
+
+CLOSED = ("done", "failed")
+"""Those that it cannot be resumed from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +151,27 @@ def _unknown(folders: list[Path], text: str, *, ambiguous: bool) -> str:
     return f"{text!r} names {'several runs' if ambiguous else 'no run, crew or agent'}.{shown}"
 
 
+def validate_open(target: Target) -> None:
+    """Raise RefusedError when the run has ended, and nothing can come of telling it anything."""
+    if target.state.run.status in CLOSED:
+        raise RefusedError(
+            f"The run {target.folder.name} has ended: {target.state.run.status}. Its report tells what it made and cost."
+        )
+
+
 async def steer(target: Target, verb: str, **args: Any) -> dict[str, Any]:
     """Tell the living run; where none lives, write it down for the next process.
 
     Returns:
         What the run answered; empty where it was only written down.
 
+    Raises:
+        RefusedError: it has ended for good.
+
     """
     if await is_served(target.folder):
         return await request(target.folder, verb, patience=30.0, node=target.node, **args)
+    validate_open(target)
     with Journal(target.folder / "journal.db") as journal:
         body = {"verb": verb, "target": target.node, "by": "person", **args}
         await journal.append("control", body, actor="person")

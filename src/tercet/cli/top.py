@@ -72,7 +72,7 @@ class Glance:
             "state": state.run.state,
             "why": state.run.why,
             "goal": state.run.goal,
-            "seconds": round(max(0.0, ended - state.run.started_ms / 1000), 1),
+            "seconds": round(max(0.0, ended - state.run.started_ms / 1000), 1) if state.run.started_ms else 0.0,
             "spent": str(state.spent().charged),
             "limit": None if limit is None or limit.credit is None else str(limit.credit),
             "tokens": state.spent().prompt + state.spent().completion,

@@ -34,6 +34,7 @@ _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _BODY_BYTES = 1 << 20
 _BODY_SECONDS = 15.0
+_CODES = {413: "too_large"}
 _MOST_AT_ONCE = 64
 """Calls of one agent that may wait or be in flight."""
 _DEFAULT_TOKENS = 1024
@@ -171,7 +172,7 @@ class _Routes:
         try:
             return await handler(request)
         except web.HTTPException as error:
-            return _problem(error.status, "invalid_request_error", "not_found", error.reason)
+            return _problem(error.status, "invalid_request_error", _CODES.get(error.status, "not_found"), error.reason)
         except TimeoutError:
             return _problem(408, "invalid_request_error", "too_slow", "The body did not arrive in time.")
         except TercetError as error:
