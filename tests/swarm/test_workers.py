@@ -6,35 +6,20 @@ The real ones run where TERCET_TEST_AGENTS names a folder that has their environ
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import re
-import sys
 import venv
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.swarm import stub
 
 from tercet.errors import AgentError, AgentMissingError, RefusedError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.workers import SPECIALISTS, Specialist, SpecialistWorker
 
-
-def load_stub() -> ModuleType:
-    """The helpers beside this file."""
-    spec = importlib.util.spec_from_file_location("swarm_stub", Path(__file__).with_name("stub.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["swarm_stub"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-stub = load_stub()
 HEAD = """
 import json, os, sys
 out = os.fdopen(os.dup(1), "w"); os.dup2(2, 1)
@@ -309,7 +294,7 @@ def research_script(body: Mapping[str, Any]) -> dict[str, Any]:
     return called("final_result", {"answer": "Paris.", "citations": citations})
 
 
-REAL = {
+REAL: Mapping[str, tuple[stub.Script, str]] = {
     "mini-swe-agent": (swe_script, "fixed\n"),
     "pandasai": (pandas_script, "3.0\n"),
     "crewai": (crew_script, "fixed\n"),

@@ -65,6 +65,8 @@ NOUNS: Mapping[str, str] = {
     "model": "Fetch and list the model files.",
     "why": "Who is responsible for a file, a receipt or a payment of a run.",
     "journal": "What happened in a run of agents, and whether its record still holds.",
+    "agent": "Other people's agents and tools, for runs to use.",
+    "mcp": "The market's tools for other people's programs.",
     "subnet": "The competitions that are installed.",
     "rating": "What machines were measured to do, signed.",
     "attack": "Run attacks against the contracts, under your own rules.",

@@ -8,7 +8,7 @@ import json
 import secrets
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from tercet.cli.run_screen import CLASSES, Asker, plan_table, watching
 from tercet.cli.thinking import choose_thinking, open_thinking
 from tercet.errors import UsageError
 from tercet.market import CREDIT, Amount
+from tercet.swarm.agents import Agents
 from tercet.swarm.events import read_events
 from tercet.swarm.gateway import Upstream
 from tercet.swarm.hidden import load_hidden
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
 from tercet.swarm.planner import Planner
 from tercet.swarm.roles import ROLES
+from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
 
 __all__ = ["command", "resume_run"]
@@ -139,7 +141,7 @@ def command(
     folder = _new_folder(state)
     say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")
     asker = Asker(_console(state), CLASSES if yes else yes_to)
-    kernel = Kernel(folder, config, open_thinking(chosen), asker)
+    kernel = Kernel(folder, config, open_thinking(chosen), asker, roles=_roles(state))
 
     async def go() -> Outcome:
         async with watching(folder, _console(state), asker):
@@ -160,7 +162,13 @@ def resume_run(state: State, folder: Path, *, yes: bool = True, as_json: bool = 
         past = sum(1 for _ in read_events(folder / "journal.db"))
         with contextlib.ExitStack() as stack:
             async with watching(folder, _console(state), asker, past):
-                return await resume(folder, opened, asker, watch=lambda kernel: stack.enter_context(_polite(kernel)))
+                return await resume(
+                    folder,
+                    opened,
+                    asker,
+                    roles=_roles(state),
+                    watch=lambda kernel: stack.enter_context(_polite(kernel)),
+                )
 
     return _tell(asyncio.run(go()), as_json=as_json)
 
@@ -196,7 +204,7 @@ def _show_plan(state: State, config: RunConfig) -> int:
     """The plan as far as it needs no model."""
     with tempfile.TemporaryDirectory(prefix="tercet-plan-") as name:
         intake = Workspace(Path(name)).take_in(Path(config.dir) if config.dir else None)
-    planner = Planner(config.goal, config.budget, "", list(ROLES), Path(config.plan) if config.plan else None)
+    planner = Planner(config.goal, config.budget, "", list(_roles(state)), Path(config.plan) if config.plan else None)
     planned = planner.known(list(intake.files))
     if planned is None:
         say(
@@ -208,6 +216,16 @@ def _show_plan(state: State, config: RunConfig) -> int:
         say(f"Left out: {path}, {why}.")
     say("Dry run: nothing was started.")
     return 0
+
+
+def _roles(state: State) -> Mapping[str, Role]:
+    """Ours, and the agents that were added."""
+    agents = Agents(state.settings.home / "agents")
+    if not agents.all():
+        return ROLES
+    from tercet.swarm.foreign import foreign_roles  # noqa: PLC0415 - seconds to import, and few have such agents
+
+    return {**foreign_roles(agents), **ROLES}
 
 
 def _new_folder(state: State) -> Path:

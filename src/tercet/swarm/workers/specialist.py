@@ -14,8 +14,9 @@ from tercet.errors import AgentError, RefusedError
 from tercet.subnets.coding.bench import Bench
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.plan import Task
+from tercet.swarm.workers.box import Environment
 from tercet.swarm.workers.face import task_text
-from tercet.swarm.workers.guest import FACE, Environment, Guest
+from tercet.swarm.workers.guest import FACE, Guest
 from tercet.swarm.workers.specialists import Specialist
 from tercet.swarm.workers.worker import MAX_TEXT, Say, Saying
 

@@ -3,7 +3,8 @@
 The driver speaks JSON lines on standard input and output, which this joins to the socket of whoever started it. It
 thinks at http://127.0.0.1:8000/v1, which this joins to the run's gateway: inside there is no other network.
 
-Arguments: the driver's path, the folder of its packages.
+Arguments: a driver's path and the folder of its packages; or `--command`, that folder or an empty word, and any
+command, which becomes this process.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 import sys
 import threading
 import traceback
+from typing import NoReturn
 
 LINES = "/talk/lines.sock"
 FACE = "/talk/face.sock"
@@ -24,23 +26,34 @@ PORT = 8000
 
 def main() -> None:
     """Join the sockets, run the driver, tell how it ended when it did not."""
-    driver, packages = sys.argv[1:3]
+    driver, packages, *words = sys.argv[1:]
     joined = socket.socket(socket.AF_UNIX)
     joined.connect(LINES)
     os.dup2(joined.fileno(), 0)
     os.dup2(joined.fileno(), 1)
     noise = os.open("/tmp/noise", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(noise, 2)
+    if driver == "--command":
+        become(words, packages)
     if os.path.exists(FACE):
         serve_face()
     site.addsitedir(packages)
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    sys.argv[1:] = sys.argv[3:]
+    sys.argv[1:] = words
     try:
         runpy.run_path(driver, run_name="__main__")
     except Exception as error:
         traceback.print_exc()
         joined.sendall(json.dumps({"end": type(error).__name__, "why": str(error)[:2000]}).encode() + b"\n")
+
+
+def become(words: list[str], packages: str) -> NoReturn:
+    """Run a command in this process's place; its Python is this one, with the packages."""
+    if packages:
+        os.environ["PYTHONPATH"] = packages
+    if os.path.basename(words[0]) in {"python", "python3"}:
+        os.execv(sys.executable, [sys.executable, "-s", *words[1:]])
+    os.execvp(words[0], words)
 
 
 def serve_face() -> None:

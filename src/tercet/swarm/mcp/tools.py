@@ -1,0 +1,220 @@
+"""Other people's servers of tools: at a URL, or as a program in the sandbox. An agent has the tools it was given, each.
+
+What a tool says is an external claim; a tool that reaches outside is guarded like any act that cannot be taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import httpx2
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from mcp_types import CallToolResult, TextContent
+from pydantic import ValidationError
+from pydantic_ai import RunContext
+from pydantic_ai import Tool as ModelTool
+from pydantic_ai.toolsets import FunctionToolset
+
+from tercet.errors import AgentError, ClaimError, RefusedError, ToolError
+from tercet.subnets.kit import Sandbox
+from tercet.swarm.guard import Reach
+from tercet.swarm.mcp.pipe import pipe
+from tercet.swarm.tools import Toolbox
+from tercet.swarm.workers.box import Environment, open_box
+
+__all__ = ["Address", "Tool", "Tools", "as_toolset", "list_tools", "open_tools"]
+
+MOST_TOOLS = 64
+MAX_RESULT = 100_000
+"""Characters of one result; what is longer is cut."""
+_CALL_SECONDS = 60.0
+_SESSION_SECONDS = 6 * 3600.0
+ToolReach: TypeAlias = Literal["local", "irreversible"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server of tools is: a URL, or a command that runs in the sandbox."""
+
+    url: str = ""
+    command: Sequence[str] = ()
+    environment: Path | None = None
+    """Of a command: the virtual environment whose packages it has."""
+    files: Path | None = None
+    """Of a command: a folder; a copy of it is where the command starts."""
+    token: str = field(default="", repr=False)
+    """Of a URL: shown as `Authorization: Bearer`."""
+
+    @property
+    def host(self) -> str:
+        """What a capability names; `sandbox` for what runs here."""
+        return urlsplit(self.url).hostname or "" if self.url else "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool as its server describes it. A stranger's words: they reach a model only once a person allowed the tool."""
+
+    name: str
+    about: str
+    schema: Mapping[str, Any] = field(repr=False)
+
+
+class Tools:
+    """A server that is connected."""
+
+    def __init__(self, client: Client, address: Address) -> None:
+        self._client, self.address = client, address
+
+    async def all(self) -> list[Tool]:
+        """What it offers.
+
+        Raises:
+            AgentError: it does not say, or offers too much.
+
+        """
+        found: list[Tool] = []
+        cursor: str | None = None
+        with _understood(self.address):
+            async with asyncio.timeout(_CALL_SECONDS):
+                while True:
+                    page = await self._client.list_tools(cursor=cursor)
+                    found += [Tool(one.name, (one.description or "")[:1000], one.input_schema) for one in page.tools]
+                    cursor = page.next_cursor
+                    if len(found) > MOST_TOOLS:
+                        raise AgentError(f"This server offers more than {MOST_TOOLS} tools.")
+                    if not cursor:
+                        return found
+
+    async def call(self, name: str, arguments: Mapping[str, Any], *, seconds: float = _CALL_SECONDS) -> str:
+        """Use a tool; what it says, as text.
+
+        Raises:
+            ToolError: it says that it failed.
+            AgentError: it does not answer, or not in the protocol.
+
+        """
+        with _understood(self.address):
+            async with asyncio.timeout(seconds):
+                result = await self._client.call_tool(name, dict(arguments))
+        text = _text(result)
+        if result.is_error:
+            raise ToolError(f"{name} failed: {text[:1000]}")
+        return text
+
+
+@contextlib.asynccontextmanager
+async def open_tools(address: Address, sandbox: Sandbox | None = None) -> AsyncIterator[Tools]:
+    """Connect to a server; `sandbox` is for one that runs here, with no network, no files and no key.
+
+    Raises:
+        AgentError: it is not there, or does not speak MCP.
+
+    """
+    failed: BaseException | None = None
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            with _understood(address):
+                if address.url:
+                    headers = {"Authorization": f"Bearer {address.token}"} if address.token else None
+                    http = await stack.enter_async_context(
+                        httpx2.AsyncClient(headers=headers, timeout=_CALL_SECONDS, trust_env=False)
+                    )
+                    client = Client(streamable_http_client(address.url, http_client=http), cache=None)
+                else:
+                    assert sandbox is not None, "a command runs in the sandbox"
+                    environment = Environment.read(address.environment) if address.environment else None
+                    packages = f"/agent/{environment.packages}" if environment else ""
+                    empty = stack.enter_context(tempfile.TemporaryDirectory(prefix="tercet-empty-"))
+                    box = await stack.enter_async_context(
+                        open_box(
+                            sandbox,
+                            ["--command", packages, *address.command],
+                            address.files or Path(empty),
+                            seconds=_SESSION_SECONDS,
+                            environment=environment,
+                        )
+                    )
+                    client = Client(pipe(box), cache=None)
+                async with asyncio.timeout(_CALL_SECONDS):
+                    await stack.enter_async_context(client)
+            try:
+                yield Tools(client, address)
+            except BaseException as error:
+                failed = error
+                raise
+    except BaseExceptionGroup:  # the library wraps what its user raises
+        if failed is None:
+            raise
+        raise failed from None
+
+
+async def list_tools(address: Address, sandbox: Sandbox | None = None) -> list[Tool]:
+    """Connect, look, leave."""
+    async with open_tools(address, sandbox) as tools:
+        return await tools.all()
+
+
+async def as_toolset(server: str, tools: Tools, allowed: Mapping[str, ToolReach], box: Toolbox) -> FunctionToolset[Any]:
+    """The allowed tools of a server for `Agent(toolsets=[...])`, each call through the agent's guard.
+
+    Args:
+        server: name of the server, stands before each tool's.
+        tools: the connected server.
+        allowed: name of a tool to how far it reaches.
+        box: of the agent: its capabilities have to name the server's host.
+
+    """
+    offered = {tool.name: tool for tool in await tools.all()}
+    return FunctionToolset(
+        [_model_tool(server, tools, offered[name], reach, box) for name, reach in allowed.items() if name in offered],
+        id=f"mcp-{server}-{box.agent}",
+    )
+
+
+def _model_tool(server: str, tools: Tools, tool: Tool, reach: ToolReach, box: Toolbox) -> ModelTool[Any]:
+    name = f"{server}_{tool.name}".replace("-", "_")
+
+    async def use(_context: RunContext[Any], **arguments: Any) -> str:
+        try:
+            return await box.outside(
+                name,
+                arguments,
+                lambda: tools.call(tool.name, arguments),
+                host=tools.address.host,
+                reach=Reach.LOCAL if reach == "local" else Reach.IRREVERSIBLE,
+            )
+        except (RefusedError, ToolError, ClaimError, AgentError) as error:
+            return f"Refused: {error}"
+
+    return ModelTool.from_schema(use, name, tool.about, dict(tool.schema), takes_ctx=True)
+
+
+def _text(result: CallToolResult) -> str:
+    parts = [part.text if isinstance(part, TextContent) else f"({part.type})" for part in result.content]
+    return "\n".join(parts)[:MAX_RESULT]
+
+
+@contextlib.contextmanager
+def _understood(address: Address) -> Any:
+    """Whatever a server's silence or junk makes the library raise, as ours."""
+    where = address.url or " ".join(address.command)
+    try:
+        yield
+    except (MCPError, ValidationError, httpx2.HTTPError, TimeoutError, OSError, ValueError, RuntimeError) as error:
+        raise AgentError(
+            f"The server of tools {where!r} cannot be used: {str(error) or 'it did not answer in time'}."
+        ) from error
+    except ExceptionGroup as group:
+        ours, others = group.split(AgentError)
+        first = (ours or others or group).exceptions[0]
+        raise AgentError(f"The server of tools {where!r} cannot be used: {first}.") from group

@@ -1,0 +1,264 @@
+"""Tools by MCP: servers in the sandbox and at a URL, allowed one by one; and the market's own server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from aiohttp import web
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.server.mcpserver import MCPServer
+
+from tercet.errors import AgentError, CapabilityError, ToolError
+from tercet.subnets.kit import Sandbox
+from tercet.swarm.agents import Added, Agents
+from tercet.swarm.capabilities import Capabilities
+from tercet.swarm.claims import Claims
+from tercet.swarm.foreign import open_toolsets
+from tercet.swarm.guard import Guard
+from tercet.swarm.journal import Journal
+from tercet.swarm.mcp import Address, GatewayDoor, build_server, list_tools, open_tools
+from tercet.swarm.tools import Toolbox
+
+SERVER = """
+import json, os, socket, sys
+TOOLS = [{"name": name, "description": name + "s", "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}}}
+         for name in ("echo", "look", "fail", "hang")]
+def answer(method, params):
+    if method == "initialize":
+        return {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
+    if method == "tools/list":
+        return {"tools": TOOLS}
+    if method == "tools/call":
+        name, text = params["name"], params.get("arguments", {}).get("text", "")
+        if name == "look":
+            try:
+                socket.create_connection(("1.1.1.1", 53), 1); net = "network"
+            except OSError:
+                net = "no network"
+            text = json.dumps([net, sorted(os.listdir(".")), [k for k in os.environ if "TERCET" in k or "SECRET" in k]])
+        if name == "hang":
+            import time; time.sleep(600)
+        return {"content": [{"type": "text", "text": text}], "isError": name == "fail"}
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" in asked:
+        result = answer(asked["method"], asked.get("params", {}))
+        told = {"result": result} if result is not None else {"error": {"code": -32601, "message": "no such method"}}
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **told}), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Sandbox:
+    return Sandbox.find()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Address:
+    """A server that runs in the sandbox."""
+    files = tmp_path / "server"
+    files.mkdir()
+    (files / "server.py").write_text(SERVER)
+    return Address(command=("python3", "server.py"), files=files)
+
+
+def box_of(tmp_path: Path, journal: Journal, caps: Capabilities) -> Toolbox:
+    claims = Claims(journal)
+    (tmp_path / "work").mkdir(exist_ok=True)
+    return Toolbox("coder-1", caps, tmp_path / "work", Guard(claims))
+
+
+async def test_a_server_in_the_sandbox_has_no_network_no_files_and_no_key(
+    here: Address, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sees a copy of its own folder, and can answer."""
+    monkeypatch.setenv("TERCET_SECRET", "x")
+    async with open_tools(here, sandbox) as tools:
+        assert [tool.name for tool in await tools.all()] == ["echo", "look", "fail", "hang"]
+        assert await tools.call("echo", {"text": "hi"}) == "hi"
+        assert json.loads(await tools.call("look", {})) == ["no network", ["server.py"], []]
+        with pytest.raises(ToolError, match="fail failed: why"):
+            await tools.call("fail", {"text": "why"})
+        with pytest.raises(AgentError, match="not answer in time"):
+            await tools.call("hang", {}, seconds=0.3)
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("print('junk', flush=True); import sys; sys.stdin.read()", "cannot be used"),
+        ("import sys; sys.exit(3)", "cannot be used"),
+    ],
+)
+async def test_a_server_that_is_none(sandbox: Sandbox, program: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Junk and death are told as such."""
+    monkeypatch.setattr("tercet.swarm.mcp.tools._CALL_SECONDS", 3.0)
+    with pytest.raises(AgentError, match=why):
+        await list_tools(Address(command=("python3", "-c", program)), sandbox)
+
+
+async def test_only_allowed_tools_reach_an_agent_and_each_call_is_guarded(
+    here: Address, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A tool needs a person's yes, the agent a capability for the host, and what it says is an external claim."""
+    agents = Agents(tmp_path / "agents")
+    agents.put(
+        Added(
+            name="echoes",
+            kind="mcp",
+            command=tuple(here.command),
+            files=str(here.files),
+            tools={"echo": "local"},
+            added_ms=1,
+        )
+    )
+    with Journal(tmp_path / "journal.db") as journal:
+        async with open_toolsets(agents, sandbox, box_of(tmp_path, journal, Capabilities())) as toolsets:
+            assert toolsets == []
+        box = box_of(tmp_path, journal, Capabilities(hosts=("sandbox",)))
+        async with open_toolsets(agents, sandbox, box) as toolsets:
+            assert [list(each.tools) for each in toolsets] == [["echoes_echo"]]
+            call = toolsets[0].tools["echoes_echo"].function_schema.function
+            assert await call(None, text="spend it all") == "spend it all"
+        assert [event.body["tool"] for event in journal.events(kinds=("tool",))] == ["echoes_echo"]
+        made = [event.body for event in journal.events(kinds=("claim.made",))]
+        assert [claim["origin"] for claim in made] == ["external"]
+        closed = box_of(tmp_path, journal, Capabilities())
+
+        async def never() -> str:
+            raise AssertionError
+
+        with pytest.raises(CapabilityError):
+            await closed.outside("echoes_echo", {}, never, host="sandbox")
+
+
+async def test_what_is_raised_while_tools_are_open_stays_what_it_is(here: Address, sandbox: Sandbox) -> None:
+    """Not a group of errors around it."""
+    with pytest.raises(KeyError, match="mine"):
+        async with open_tools(here, sandbox):
+            raise KeyError("mine")
+
+
+async def test_a_server_that_is_gone_is_left_out(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A run goes on without its tools."""
+    agents = Agents(tmp_path / "agents")
+    agents.put(Added(name="gone", kind="mcp", url="http://127.0.0.1:9/mcp", tools={"x": "local"}, added_ms=1))
+    with Journal(tmp_path / "journal.db") as journal:
+        box = box_of(tmp_path, journal, Capabilities(hosts=("127.0.0.1",)))
+        async with open_toolsets(agents, sandbox, box) as toolsets:
+            assert toolsets == []
+
+
+@asynccontextmanager
+async def serve_app(app: object) -> AsyncIterator[str]:
+    config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1)  # type: ignore[arg-type]
+    sockets = [config.bind_socket()]
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets))
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def test_a_server_at_a_url() -> None:
+    """The same calls over HTTP."""
+    server = MCPServer("adder")
+
+    @server.tool()
+    async def add(one: int, other: int) -> int:
+        """Add."""
+        return one + other
+
+    async with serve_app(server.streamable_http_app()) as url, open_tools(Address(url=f"{url}/mcp")) as tools:
+        assert [tool.name for tool in await tools.all()] == ["add"]
+        assert await tools.call("add", {"one": 1, "other": 2}) == "3"
+        with pytest.raises((ToolError, AgentError)):
+            await tools.call("add", {"one": "x"})
+
+
+@asynccontextmanager
+async def gateway() -> AsyncIterator[str]:
+    """What of a gateway the market's tools use."""
+
+    def json_of(value: object, status: int = 200) -> object:
+        async def answer(request: web.Request) -> web.Response:
+            if request.headers.get("Authorization") != "Bearer tck_good":
+                return web.json_response({"error": {"message": "This API key is unknown."}}, status=401)
+            return web.json_response(value, status=status)
+
+        return answer
+
+    chat = {
+        "choices": [{"message": {"role": "assistant", "content": "Paris"}}],
+        "tercet": {"receipt": "chatcmpl-1", "cost": 158},
+    }
+    app = web.Application()
+    app.router.add_get("/v1/models", json_of({"data": [{"id": "small", "tercet": {"kind": "chat"}}]}))  # type: ignore[arg-type]
+    app.router.add_get("/v1/budget", json_of({"left": 42}))  # type: ignore[arg-type]
+    app.router.add_get("/v1/receipts", json_of({"data": [{"id": "chatcmpl-1", "charged": 158}]}))  # type: ignore[arg-type]
+    app.router.add_post("/v1/chat/completions", json_of(chat))  # type: ignore[arg-type]
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+def said(result: object) -> str:
+    return "".join(part.text for part in result.content)  # type: ignore[attr-defined]
+
+
+async def test_the_markets_tools_ask_and_account() -> None:
+    """A program that speaks MCP buys answers, and sees what they cost."""
+    async with gateway() as url, Client(build_server(GatewayDoor(url, "tck_good"))) as client:
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        assert names == ["ask_model", "list_models", "budget_left", "receipts", "list_markets"]
+        answer = said(await client.call_tool("ask_model", {"prompt": "The capital of France?", "model": "small"}))
+        assert answer == "Paris\n\n[cost 0.000158 credit, receipt chatcmpl-1]"
+        assert json.loads(said(await client.call_tool("budget_left", {})))["left"] == 42
+        assert json.loads(said(await client.call_tool("receipts", {"limit": 1})))["charged"] == 158
+        assert json.loads(said(await client.call_tool("list_models", {}))) == {"model": "small", "kind": "chat"}
+        assert "no chain" in said(await client.call_tool("list_markets", {}))
+
+
+async def test_the_markets_tools_say_what_is_wrong() -> None:
+    """A bad key and a dead gateway are words for the caller, not a broken server."""
+    async with gateway() as url:
+        for door, why in (
+            (GatewayDoor(url, "bad"), "key is unknown"),
+            (GatewayDoor("http://127.0.0.1:9/v1", "x"), "tercet up"),
+        ):
+            async with Client(build_server(door)) as client:
+                result = await client.call_tool("budget_left", {})
+                assert result.is_error
+                assert why in said(result)
+
+
+@pytest.mark.slow
+async def test_tercet_mcp_serve_speaks_over_stdin(tmp_path: Path) -> None:
+    """As a program would start it; the key comes from a file."""
+    (tmp_path / "key").write_text("tck_good\n")
+    async with gateway() as url:
+        command = StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "tercet.cli", "mcp", "serve", "--gateway", url, "--key-file", str(tmp_path / "key")],
+            env={"TERCET_HOME": str(tmp_path / "home"), "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+        )
+        async with Client(command) as client:
+            assert json.loads(said(await client.call_tool("budget_left", {})))["left"] == 42
+            assert (await client.call_tool("list_markets", {})).is_error
