@@ -644,11 +644,25 @@ async def resume(
     if started is None:
         raise GoalError(f"The run in {folder} was killed before it had begun. Give its goal again.")
     if state.run.status in {"done", "failed"}:
+        if not (folder / "report.md").is_file():  # killed between its end and its report
+            return await asyncio.to_thread(_told_late, folder, state)
         raise GoalError(f"The run {folder.name} has ended: {state.run.status}. {state.run.why}".strip())
     config = config_of(started.body)
     kernel = Kernel(folder, config, open_upstream(config), person, roles=roles)
     watch(kernel)
     return await kernel.run()
+
+
+def _told_late(folder: Path, state: RunState) -> Outcome:
+    """Write the report of a run that has ended."""
+    bodies = [event.body for event in read_events(folder / "journal.db", kinds=("run.delivered",))]
+    body = next((body for body in reversed(bodies) if "written" in body), None)
+    delivery = None
+    if body is not None:
+        pairs = {name: [(str(a), str(b)) for a, b in body[name]] for name in ("beside", "kept")}
+        delivery = Delivery(body["written"], pairs["beside"], body["deleted"], pairs["kept"])
+    write_report(folder, state, delivery)
+    return Outcome("done" if state.run.status == "done" else "failed", state.run.why, state, folder, delivery)
 
 
 def config_of(body: Mapping[str, Any]) -> RunConfig:

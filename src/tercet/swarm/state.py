@@ -302,7 +302,7 @@ def _known(view: type, body: Mapping[str, Any], *but: str) -> dict[str, Any]:
 
 
 def _started(it: Folding, event: Event) -> None:
-    it.run = replace(it.run, **_known(RunView, event.body, "state", "seq"), started_ms=event.time_ms)
+    it.run = replace(it.run, **_known(RunView, event.body, "state", "seq", "plan"), started_ms=event.time_ms)
 
 
 def _planned(it: Folding, event: Event) -> None:
