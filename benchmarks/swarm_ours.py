@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic_ai import Agent
 
-import swarm_measure
+import swarm_measure  # type: ignore[import-not-found] # beside this script
 from tercet.market import Price
 from tercet.swarm.claims import Claims, Origin
 from tercet.swarm.durable import JournalDurability
@@ -37,7 +37,7 @@ async def ours() -> None:
                 @agent.tool_plain
                 async def add(n: int) -> int:
                     """Add one to n."""
-                    result = await swarm_measure.add(n)
+                    result: int = await swarm_measure.add(n)
                     author = f"worker-{number}"
                     await claims.make(f"{n} and one is {result}", author=author, origin=Origin.OBSERVED, task=author)
                     return result

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from swarm_measure import STEPS, pin
+from swarm_measure import STEPS, pin  # type: ignore[import-not-found] # beside this script
 
 LATENCY = 0.05
 

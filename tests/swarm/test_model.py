@@ -200,6 +200,7 @@ async def test_out_of_budget_ends_the_run_and_is_never_tried_again(open_desk: Op
         await with_tool(GatewayModel(desk, NODE)).run("go")
     assert (caught.value.node, caught.value.left) == ("run", 500)
     assert len(asked) == 1
+    await journal.flush()
     assert [event.body["status"] for event in journal.events(kinds=["call"])] == ["complete", "refused"]
 
 
