@@ -21,6 +21,7 @@ from tercet.swarm.capabilities import NOTHING, Capabilities
 from tercet.swarm.claims import CLEAN, Claims, Origin, State
 from tercet.swarm.guard import Act, Approval, Guard
 from tercet.swarm.journal import Journal
+from tercet.swarm.steps import run_scope, step
 from tercet.swarm.tools import Bought, Toolbox
 from tercet.swarm.toolset import as_toolset
 
@@ -288,6 +289,58 @@ async def test_a_payment_that_was_under_way_is_made_once(run: Run, tmp_path: Pat
     assert box.money_left == 40
     assert len(run.till.paid) == 1
     assert person.asked[0].digest == person.asked[1].digest
+    again.journal.close()
+
+
+async def test_a_step_that_was_killed_after_it_paid_pays_once(run: Run, tmp_path: Path) -> None:
+    """The receipt was written, the step was not: the resumed step finds the payment by its key. Two in one step are two."""
+    good, person = await run.checked(), Person(answer=True)
+
+    async def pay_twice(box: Toolbox, *, killed: bool) -> str:
+        told = [await box.pay("shop", 30, [good]), await box.pay("shop", 30, [good])]
+        if killed:
+            raise InterruptedError
+        return "\n".join(told)
+
+    with pytest.raises(InterruptedError):
+        async with run_scope(run.journal, "t/1"):
+            await step("pay", lambda: pay_twice(run.box(approver=person), killed=True))
+    run.journal.close()
+    again = Run(tmp_path)
+    again.till = run.till
+    box = again.box(approver=person)
+    async with run_scope(again.journal, "t/1"):
+        told = await step("pay", lambda: pay_twice(box, killed=False))
+    assert told.count("Paid 30") == 2
+    assert [amount for _, amount in run.till.paid.values()] == [30, 30]
+    assert box.money_left == 40
+    again.journal.close()
+
+
+async def test_an_act_that_cannot_be_undone_is_not_repeated_after_a_kill(run: Run, tmp_path: Path) -> None:
+    """Nobody knows whether it was done: it is refused there, and asked for anew in another step."""
+    sent: list[str] = []
+
+    async def send() -> str:
+        sent.append("mail")
+        if len(sent) == 1:
+            raise InterruptedError
+        return "sent"
+
+    async def mail(box: Toolbox) -> str:
+        return await box.outside("mail", {"to": "x"}, send, host="example.org")
+
+    with pytest.raises(InterruptedError):
+        async with run_scope(run.journal, "t/1"):
+            await step("mail", lambda: mail(run.box()))
+    run.journal.close()
+    again = Run(tmp_path)
+    box = again.box()
+    async with run_scope(again.journal, "t/1"):
+        with pytest.raises(GuardError, match="nobody knows whether it was done"):
+            await step("mail", lambda: mail(box))
+        assert len(sent) == 1
+        assert await step("mail", lambda: mail(box)) == "sent"
     again.journal.close()
 
 

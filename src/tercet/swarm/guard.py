@@ -50,19 +50,21 @@ class Act:
     """Of money: the most credit units that it takes."""
     number: int = 0
     """Which of the agent's equal acts this is, so that an approval is for one of them."""
+    step: str = ""
+    """The same for an act within a step: `payment_key`, which a resume gives again, and nothing else does."""
 
     @property
     def digest(self) -> str:
         """sha256 over all of it; what an approval is bound to, and the key of a payment."""
-        return self._digest(self.number)
+        return self._digest(self.number, self.step)
 
     @property
     def twin(self) -> str:
         """The same for all equal acts."""
-        return self._digest(0)
+        return self._digest(0, "")
 
-    def _digest(self, number: int) -> str:
-        whole = [self.agent, self.task, self.tool, self.reach.value, self.amount, number, self.arguments]
+    def _digest(self, number: int, step: str) -> str:
+        whole = [self.agent, self.task, self.tool, self.reach.value, self.amount, number, step, self.arguments]
         encoded = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(encoded.encode()).hexdigest()
 
@@ -99,11 +101,13 @@ class Guard:
         self._order = asyncio.Lock()
         self._used: set[str] = set()
         self._in_flight: set[str] = set()
+        self._before: set[str] = set()
+        """Acts that cannot be undone and were let pass before the run was killed: done or not, nobody knows."""
         for event in claims.journal.events(kinds=("guard.passed", "tool")):
             if event.kind == "guard.passed":
                 self._used.add(event.body["digest"])
-                if event.body["action"] == Reach.MONEY:
-                    self._in_flight.add(event.body["digest"])
+                money = event.body["action"] == Reach.MONEY
+                (self._in_flight if money else self._before).add(event.body["digest"])
             elif "charged" in event.body:
                 self._in_flight.discard(event.body["digest"])
 
@@ -131,6 +135,7 @@ class Guard:
         if act.reach in {Reach.MONEY, Reach.IRREVERSIBLE}:
             async with self._order:
                 why = self._unusable(act, approval) if approval else why
+                why = _UNKNOWN if act.step and act.digest in self._before else why
                 if not why or not self.enforce:
                     await self._pass(act, named, approval, why)
         if why:
@@ -200,6 +205,10 @@ class Guard:
         return f"what nobody has checked: {', '.join(told)}{more}"
 
 
+_UNKNOWN = (
+    "it was under way when the run was killed, and nobody knows whether it was done. Look whether it was; do it anew in a"
+    " step of its own if it was not."
+)
 _MEND: Mapping[Reach, str] = {
     Reach.MONEY: "Have them checked by a program, or by another model with the source before it, or ask the person.",
     Reach.IRREVERSIBLE: "Have them checked, act on an extracted value alone, or ask the person for this act.",

@@ -26,6 +26,7 @@ from tercet.swarm.capabilities import Capabilities, clean_path, pattern_matches
 from tercet.swarm.claims import CLEAN, Claim, Flag, Labelled, Number, OneOf, Origin, Taint, extract, join
 from tercet.swarm.folder import Folder
 from tercet.swarm.guard import Act, Approval, Approver, Guard, Reach
+from tercet.swarm.steps import payment_key
 
 __all__ = ["Bought", "Desires", "Purse", "Shelf", "Toolbox"]
 
@@ -399,6 +400,10 @@ class Toolbox:
             self._need(most <= left, f"spend {most} of the {left} credit units it has left")
             if self._purse is None:
                 raise ToolError("This run has no purse, so nothing can be paid or bought in it.")
+            if note.act.step and note.act.digest in self._paid:
+                self.guard.reopen(
+                    note.act
+                )  # paid, and killed before the step was written down: once more, with its key
             await self._let_pass(note.act, arguments["claims"])
             bought = await self._paid_once(note, most, do, self._purse)
             charged = max(0, bought.charged)
@@ -461,7 +466,8 @@ class Toolbox:
     ) -> AsyncIterator[_Note]:
         """Around every call: number it, and write down how it ended."""
         act = Act(self.agent, tool, arguments, reach, self.task, amount if type(amount) is int else 0)
-        note = _Note(replace(act, number=self._done.get(act.twin, 0)))
+        key = payment_key(act.twin) if reach in {Reach.MONEY, Reach.IRREVERSIBLE} else ""
+        note = _Note(replace(act, step=key) if key else replace(act, number=self._done.get(act.twin, 0)))
         begun, ok = time.monotonic(), False
         try:
             yield note
