@@ -123,6 +123,12 @@ async def test_another_models_check_frees_from_documents_and_not_from_claims(cla
     )
     for claim in (honest, mixed):
         await claims.check_by_other(claim.id, ok=True, by="checker-1", model="n", sources=["a.csv@sha256:1"])
+    stranger = await claims.make("the sum is 9", author="guest-1", origin=Origin.EXTERNAL, sources=["a.csv@sha256:1"])
+    quoting = await claims.make(
+        "9, says the guest", author="reader-1", model="m", sources=["a.csv@sha256:1"], rests=[stranger.id]
+    )
+    await claims.check_by_other(quoting.id, ok=True, by="checker-1", model="n", sources=["a.csv@sha256:1"])
+    assert claims.taint(quoting.id).claims == {stranger.id}, "what somebody says of a document is not the document"
     assert claims.taint(honest.id) == CLEAN
     assert claims.taint(mixed.id).claims == {rumour.id}
 

@@ -37,6 +37,7 @@ __all__ = [
     "State",
     "Taint",
     "apply",
+    "document_author",
     "extract",
     "fold_claims",
     "join",
@@ -255,11 +256,18 @@ def taint_of(known: Mapping[str, Claim], *ids: str) -> Taint:
 
 
 def _discharged(claim: Claim, base: Claim | None) -> bool:
-    """`base` is a document that the checker of `claim` had before it."""
-    if claim.state is not State.BY_OTHER or base is None or base.origin is not Origin.EXTERNAL or not base.sources:
+    """`base` is a document that the checker of `claim` had before it, and not what somebody says of one."""
+    if claim.state is not State.BY_OTHER or base is None or base.origin is not Origin.EXTERNAL:
+        return False
+    if len(base.sources) != 1 or base.author != document_author(base.sources[0]):
         return False
     read = {source for check in claim.checks if check.get("ok") for source in check.get("sources", ())}
     return set(base.sources) <= read
+
+
+def document_author(source: str) -> str:
+    """Whose words a document's are: its own. No agent has such an id."""
+    return f"file {source.rpartition('@sha256:')[0]}"
 
 
 def model_of(name: str) -> str:

@@ -23,7 +23,19 @@ from typing import Any, Protocol
 from tercet.errors import CapabilityError, ClaimError, GuardError, RefusedError, TercetError, ToolError
 from tercet.subnets.kit import Limits, Outcome, Sandbox
 from tercet.swarm.capabilities import Capabilities, clean_path, pattern_matches
-from tercet.swarm.claims import CLEAN, Claim, Flag, Labelled, Number, OneOf, Origin, Taint, extract, join
+from tercet.swarm.claims import (
+    CLEAN,
+    Claim,
+    Flag,
+    Labelled,
+    Number,
+    OneOf,
+    Origin,
+    Taint,
+    document_author,
+    extract,
+    join,
+)
 from tercet.swarm.folder import Folder
 from tercet.swarm.guard import Act, Approval, Approver, Guard, Reach
 from tercet.swarm.steps import payment_key
@@ -500,12 +512,13 @@ class Toolbox:
 
     async def _external(self, source: str, text: str, said: bytes, rests: Iterable[str] = ()) -> Claim:
         digest = hashlib.sha256(said).hexdigest()
+        cited = f"{source}@sha256:{digest}"
         known = [name for name in rests if name in self.claims.known]
         return await self.claims.make(
             f"{text} ({len(said)} bytes, sha256 {digest[:16]})"[:_MOST_TOLD],
-            author=source.partition(":")[2] if source.startswith("message:") else f"file {source}"[:200],
+            author=source.partition(":")[2] if source.startswith("message:") else document_author(cited),
             origin=Origin.EXTERNAL,
-            sources=[f"{source}@sha256:{digest}"],
+            sources=[cited],
             rests=known,
             task=self.task,
         )

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 from a2a.client import A2ACardResolver, Client, ClientConfig, ClientFactory
@@ -85,7 +85,8 @@ async def _card(http: httpx.AsyncClient, url: str) -> Card:
     ours = urlsplit(url)
     for interface in card.supported_interfaces:
         theirs = urlsplit(interface.url)
-        if (theirs.hostname, theirs.scheme) != (ours.hostname, ours.scheme):
+        # Another port is another service, which is not to see the token.
+        if (theirs.scheme, theirs.hostname, _port(theirs)) != (ours.scheme, ours.hostname, _port(ours)):
             raise AgentError(
                 f"The agent at {url} sends its callers to {interface.url!r}, which is somewhere else. Add that address"
                 " itself if you trust it."
@@ -98,6 +99,13 @@ async def _card(http: httpx.AsyncClient, url: str) -> Card:
         card.capabilities.streaming,
         card,
     )
+
+
+def _port(address: SplitResult) -> int | None:
+    try:
+        return address.port or {"http": 80, "https": 443}.get(address.scheme)
+    except ValueError:
+        return None
 
 
 class A2aWorker:

@@ -48,9 +48,12 @@ class GatewayDoor:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.request(method, f"{self.url}/{path}", json=body, headers=headers) as answer,
+                # Redirects would carry the key to wherever they point.
+                session.request(
+                    method, f"{self.url}/{path}", json=body, headers=headers, allow_redirects=False
+                ) as answer,
             ):
-                found = decode_json(await answer.content.read(_MAX_ANSWER))
+                found = decode_json(await _read(answer))
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnreachableError(
@@ -60,6 +63,16 @@ class GatewayDoor:
             told = found.get("error", {}).get("message", "") if isinstance(found, dict) else ""
             raise AgentError(f"The gateway said {status}: {told or 'nothing that can be read'}")
         return found
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """All of it, within bounds; one `read` gives only what has come so far."""
+    data = bytearray()
+    async for chunk in answer.content.iter_chunked(1 << 16):
+        data += chunk
+        if len(data) > _MAX_ANSWER:
+            raise AgentError(f"The gateway answered more than {_MAX_ANSWER >> 20} MiB, which nobody asked for.")
+    return bytes(data)
 
 
 def build_server(door: GatewayDoor, markets: Markets | None = None) -> MCPServer:
