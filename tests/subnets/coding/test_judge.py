@@ -14,7 +14,7 @@ from tercet.subnets.coding.miners import Problem
 from tercet.subnets.coding.projects import split_tests
 from tercet.subnets.coding.rogues import BEHAVIOURS, Behaviour, cheat
 from tercet.subnets.coding.tasks import FixTask, parse_task
-from tercet.subnets.kit import lottery
+from tercet.subnets.kit import Sandbox, lottery
 
 SEED = b"\x07" * 32
 pytestmark = pytest.mark.slow
@@ -42,6 +42,20 @@ async def test_two_judges_find_the_same_hashes(bench: Bench) -> None:
     one, other = [await bench.run_probes(source, "order", [["a"], ["tercet"]]) for _ in range(2)]
     assert one == other
     assert all(line.startswith("= ") for line in one)
+
+
+@pytest.mark.parametrize("kind", ["functions", "libraries"])
+async def test_the_original_program_need_not_be_tested_again(
+    kind: str, sandbox: Sandbox, request: pytest.FixtureRequest
+) -> None:
+    """How its tests end is known since the task was drawn; anything else is run."""
+    corpus, bench = request.getfixturevalue(kind), Bench(sandbox)
+    drawn = await corpus.draw(SEED)
+    assert (await verdict_on(bench, drawn, drawn.reference)).score == 1.0
+    assert bench.cpu_seconds == 0
+    other = {path: f"{text}\nSPARE = 1\n" for path, text in drawn.project.files.items()}
+    assert (await verdict_on(bench, drawn, build_diff(drawn.broken, other))).score == 1.0
+    assert bench.cpu_seconds > 0
 
 
 @pytest.mark.parametrize("kind", ["functions", "libraries"])
