@@ -218,6 +218,7 @@ async def test_an_agent_that_does_not_stream_is_polled(tmp_path: Path) -> None:
         (b'{"a":' * 100_000, "nested beyond"),
         (b" " * (MAX_ANSWER + 1), "answers more than"),
         (card_at("http://169.254.169.254/"), "somewhere else"),
+        (card_at("http://127.0.0.1:9/"), "somewhere else"),
     ],
 )
 async def test_a_card_that_is_none_or_leads_elsewhere(card: Any, why: str) -> None:
