@@ -8,7 +8,7 @@ from pathlib import Path
 from tercet.cli.settings import Settings
 from tercet.errors import ModelError, UsageError
 from tercet.subnets.inference import CATALOGUE, is_verified
-from tercet.swarm.gateway import ScriptedUpstream, Upstream, load_script
+from tercet.swarm.gateway import HttpUpstream, LocalUpstream, ScriptedUpstream, Upstream, load_script
 
 __all__ = ["choose_thinking", "open_thinking"]
 
@@ -48,6 +48,10 @@ def open_thinking(chosen: Mapping[str, str]) -> Upstream:
     match chosen.get("kind"):
         case "scripted":
             return ScriptedUpstream(load_script(Path(chosen["script"])))
+        case "http":
+            return HttpUpstream(chosen["url"], _read_key(chosen["key_file"]), chosen["model"])
+        case "local":
+            return LocalUpstream(chosen["model"], Path(chosen["models"]))
         case other:
             raise UsageError(f"The run was started with a model of kind {other!r}, which this version cannot open.")
 

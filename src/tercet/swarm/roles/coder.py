@@ -42,7 +42,7 @@ class Coder:
                 return Made(" and ".join(dict.fromkeys(ways)) or "nothing to do")
             # What a search does not find it does not find the second time either.
             if strategy != "sample" and (bench.attempt == 1 or number):
-                after = await _searched(bench, problem, number)
+                after = await _searched(bench, problem, await problem.run(problem.files), number)
                 if after:
                     problem, ways = replace(problem, files=after), [*ways, "search"]
                     continue
@@ -100,14 +100,17 @@ def _test_command(done: Sequence[str]) -> Sequence[str]:
     return tuple(done) if "pytest" in done or done[0].endswith("pytest") else ("python3", "-m", "pytest", "-q")
 
 
-async def _searched(bench: Workbench, problem: Problem, number: int) -> dict[str, str] | None:
+async def _searched(bench: Workbench, problem: Problem, report: Report, number: int) -> dict[str, str] | None:
+    """What a search makes better: everything, or else some of it."""
     seconds = float(bench.task.options.get("search_seconds", _SEARCH_SECONDS))
 
     async def do() -> str:
-        return await Search().solve(problem, seconds)
+        found = await Search().improve(problem, seconds)
+        return problem.diff(found) if found else await Search().solve(problem, seconds)
 
     diff = str(await bench.step("search", do, key=str(number)))
-    return apply_diff(problem.files, diff, protected=problem.tests) if diff else None
+    after = apply_diff(problem.files, diff, protected=problem.tests) if diff else None
+    return after if after and await _helps(bench, problem, report, after) else None
 
 
 async def _helps(bench: Workbench, problem: Problem, before: Report, after: Mapping[str, str]) -> bool:

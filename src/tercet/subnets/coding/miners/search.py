@@ -54,6 +54,31 @@ class Search:
         except TimeoutError:
             return ""
 
+    async def improve(self, problem: Problem, seconds: float) -> Mapping[str, str] | None:
+        """The files after the best change found in time: all tests pass, or at least fewer fail; None when none helps.
+
+        For whoever has another way to go on with what this one cannot mend.
+        """
+        best: Mapping[str, str] | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                for _ in range(_DEPTH):
+                    report = await problem.run(best or problem.files, trace=True)
+                    if report.good or report.problem or not report.lines:
+                        break
+                    found = await self._best_single(problem, best or problem.files, report)
+                    if found is None:
+                        break
+                    best = found.files
+        except TimeoutError:
+            pass
+        return best if best is not None and problem.diff(best) else None
+
+    async def _best_single(self, problem: Problem, files: Mapping[str, str], report: Report) -> _State | None:
+        places = await asyncio.to_thread(lambda: list(islice(_edits(files, report), _LONGEST)))
+        single = ({path: apply_edits(files[path], [edit])} for path, edit in places)
+        return await self._best(problem, files, report, single)
+
     async def _search(self, problem: Problem) -> str:
         state = _State(problem.files, 1 << 30)
         for _ in range(_DEPTH):
@@ -76,11 +101,10 @@ class Search:
 
     async def _climb(self, problem: Problem, files: Mapping[str, str], report: Report) -> _State | None:
         """The first change after which all tests pass, else the one after which the fewest fail, if it helps at all."""
-        places = await asyncio.to_thread(lambda: list(islice(_edits(files, report), _LONGEST)))
-        single = ({path: apply_edits(files[path], [edit])} for path, edit in places)
-        best = await self._best(problem, files, report, single)
+        best = await self._best_single(problem, files, report)
         if best is not None:
             return best
+        places = await asyncio.to_thread(lambda: list(islice(_edits(files, report), _LONGEST)))
         return await self._best(problem, files, report, _pairs(files, places[:_PAIRED]))
 
     async def _best(
