@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted
 
 from tercet.swarm.events import read_events, verify_journal
+from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
 from tercet.swarm.kernel import Kernel, RunConfig
 from tercet.swarm.why import explain, render
 
@@ -52,3 +53,60 @@ async def test_a_table_becomes_a_report_with_plots(tmp_path: Path) -> None:
     assert report.count("[F") >= 2
     assert len(list((mine / "analysis" / "plots").glob("*.png"))) == 3
     assert outcome.state.artefacts["analysis/facts.json"].by == "program"
+
+
+async def test_an_assistant_works_with_tools_in_its_own_files(tmp_path: Path) -> None:
+    """It writes, runs and reports; what it made is merged because its done-test passes."""
+    plan = tmp_path / "plan.json"
+    task = {
+        "id": "hello",
+        "title": "Write hello.py, which prints hello",
+        "role": "assistant",
+        "outputs": ["hello.py"],
+        "done": {"command": ["sh", "-c", 'test "$(python3 hello.py)" = hello']},
+    }
+    plan.write_text(json.dumps({"goal": "say hello", "tasks": [task]}))
+    turns = [
+        ("write_file", {"path": "hello.py", "text": "print('hello')\n"}),
+        ("run", {"command": ["python3", "hello.py"]}),
+    ]
+
+    def play(call: Call) -> Completion:
+        done = sum(message["role"] == "tool" for message in call.messages)
+        if done == len(turns):
+            return Completion(text="It prints hello.")
+        name, arguments = turns[done]
+        function = {"name": name, "arguments": json.dumps(arguments)}
+        made = {"id": f"t{done}", "type": "function", "function": function}
+        return Completion(tool_calls=(made,), finish="tool_calls")
+
+    config = RunConfig("say hello", CREDIT, plan=str(plan), gateway="scripted")
+    outcome = await Kernel(tmp_path / "run-1", config, ScriptedUpstream(play), Yes()).run()
+    assert (outcome.status, outcome.why) == ("done", "")
+    assert (tmp_path / "run-1" / "work" / "hello.py").read_text() == "print('hello')\n"
+    assert len(outcome.state.artefacts["hello.py"].receipts) == 3
+
+
+async def test_an_agent_that_goes_in_circles_is_stopped(tmp_path: Path) -> None:
+    """The same command over the same files, three times, is a loop; the goal fails and says why."""
+    plan = tmp_path / "plan.json"
+    task = {
+        "id": "spin",
+        "title": "Spin",
+        "role": "assistant",
+        "outputs": ["a"],
+        "done": {"command": ["test", "-f", "a"]},
+    }
+    plan.write_text(json.dumps({"goal": "spin", "tasks": [task | {"options": {"attempts": 2}}]}))
+
+    def play(call: Call) -> Completion:
+        number = len(call.messages)
+        function = {"name": "run", "arguments": json.dumps({"command": ["ls"]})}
+        made = {"id": f"t{number}", "type": "function", "function": function}
+        return Completion(tool_calls=(made,), finish="tool_calls")
+
+    config = RunConfig("spin", CREDIT, plan=str(plan), gateway="scripted")
+    outcome = await Kernel(tmp_path / "run-1", config, ScriptedUpstream(play), Yes()).run()
+    assert outcome.status == "failed"
+    assert "goes in circles" in outcome.why
+    assert outcome.state.run.returned == CREDIT

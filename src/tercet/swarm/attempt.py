@@ -21,13 +21,15 @@ from tercet.subnets.kit import Limits, Sandbox
 from tercet.swarm.claims import Claims
 from tercet.swarm.crews import Agent
 from tercet.swarm.gateway import Desk
+from tercet.swarm.guard import Guard
 from tercet.swarm.hidden import HiddenTests
+from tercet.swarm.inbox import Inbox
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import DoneTest, Task
 from tercet.swarm.roles import find_role
 from tercet.swarm.steps import run_scope
 from tercet.swarm.workbench import Made, Role, Workbench, plain_files, read_files
-from tercet.swarm.workspace import Change, Workspace, changes
+from tercet.swarm.workspace import Change, Files, Workspace, changes
 
 __all__ = ["Shop", "attempt", "run_done_test"]
 
@@ -58,6 +60,8 @@ class Shop:
     """What has to hold beside the plan's own done-tests."""
     ask_lead: Callable[[Workbench, str], Awaitable[str]]
     claims: Claims
+    guard: Guard
+    inbox: Inbox
     merging: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -85,6 +89,8 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
             desk=shop.desk,
             model=shop.model,
             ask_lead=shop.ask_lead,
+            guard=shop.guard,
+            inbox=shop.inbox,
             lent=shop.lent,
             failure="" if task.done.hidden else failure,
         )
@@ -93,7 +99,8 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
             return plain_files(shop.workspace.inputs(task.inputs, task.outputs))
 
         bench.before = read_files(await bench.step("inputs", inputs))
-        await asyncio.to_thread(shop.workspace.store.lay_out, bench.before, folder)
+        kept = _kept(shop.journal, f"{task.id}/{number}")
+        await asyncio.to_thread(shop.workspace.store.lay_out, bench.before if kept is None else kept, folder)
         made = await find_role(shop.roles, task.role).work(bench)
         changed = changes(bench.before, await asyncio.to_thread(bench.files))
         _validate(shop, task, changed)
@@ -101,6 +108,15 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
         claim = await _claim(shop, bench, changed, tested)
         await _merge(shop, bench, changed, made, claim)
     return made
+
+
+def _kept(journal: Journal, scope: str) -> Files | None:
+    """What an agent's tools had left in its folder when the process was killed."""
+    found = None
+    for event in journal.events(kinds=("task.files",)):
+        if event.body.get("scope") == scope:
+            found = event.body["files"]
+    return None if found is None else read_files(found)
 
 
 def _validate(shop: Shop, task: Task, changed: Sequence[Change]) -> None:

@@ -37,6 +37,7 @@ from tercet.swarm.control import serve_control
 from tercet.swarm.crews import Agent, Team
 from tercet.swarm.events import read_events
 from tercet.swarm.gateway import Budget, Desk, Upstream
+from tercet.swarm.guard import Guard
 from tercet.swarm.hidden import HIDDEN, load_hidden
 from tercet.swarm.inbox import Inbox, build_verbs
 from tercet.swarm.journal import Journal
@@ -170,7 +171,7 @@ class Kernel:
                 verbs = {**steering.handlers(), **build_verbs(inbox), "state": self._state_verb(journal)}
                 async with serve_control(self.folder, verbs):
                     try:
-                        return await self._through(journal, desk, steering, state)
+                        return await self._through(journal, desk, steering, inbox, state)
                     except (PlanError, RefusedError, SandboxMissingError) as error:
                         await self._end(journal, desk, "failed", str(error))
                         raise
@@ -183,12 +184,14 @@ class Kernel:
         """Pause politely: what was done is kept, and the run can be resumed. For SIGINT."""
         self._finish("paused", "interrupted")
 
-    async def _through(self, journal: Journal, desk: Desk, steering: Steering, state: RunState) -> Outcome:
+    async def _through(
+        self, journal: Journal, desk: Desk, steering: Steering, inbox: Inbox, state: RunState
+    ) -> Outcome:
         planned = await self._planned(journal, desk, state)
         await self._approved(journal, planned, state)
         sandbox = await asyncio.to_thread(find_sandbox, planned.plan, self.config.lend)
         team = Team(journal, self._model(), self._roles)
-        shop = self._shop(journal, desk, sandbox, team)
+        shop = self._shop(journal, desk, sandbox, team, inbox)
         await journal.append("run.state", {"state": "running", "why": ""})
         await self._work(shop, team, steering, planned.plan)
         await self._accepted(shop)
@@ -266,10 +269,11 @@ class Kernel:
 
     # work
 
-    def _shop(self, journal: Journal, desk: Desk, sandbox: Sandbox, team: Team) -> Shop:
+    def _shop(self, journal: Journal, desk: Desk, sandbox: Sandbox, team: Team, inbox: Inbox) -> Shop:
         original = self.folder / "original"
         self.workspace.store.lay_out(self.workspace.original, original)
         hidden = self.folder / "hidden"
+        claims = Claims(journal)
 
         async def ask_lead(bench: Workbench, question: str) -> str:
             return await team.ask_lead(desk, bench, question) or "Nobody knows. Decide by yourself, within the task."
@@ -286,7 +290,9 @@ class Kernel:
             hidden={HIDDEN: hidden} if hidden.is_dir() else {},
             tests=load_hidden(hidden),
             ask_lead=ask_lead,
-            claims=Claims(journal),
+            claims=claims,
+            guard=Guard(claims),
+            inbox=inbox,
         )
 
     async def _work(self, shop: Shop, team: Team, steering: Steering, plan: Plan) -> None:

@@ -17,6 +17,9 @@ from typing import Any, Protocol
 from tercet.errors import AttemptError, ThinkingError, UsageError
 from tercet.subnets.kit import Limits, Sandbox
 from tercet.swarm.gateway import Call, Desk
+from tercet.swarm.guard import Guard
+from tercet.swarm.inbox import Inbox
+from tercet.swarm.journal import Journal
 from tercet.swarm.plan import Task
 from tercet.swarm.steps import step
 from tercet.swarm.stops import Loops
@@ -104,6 +107,10 @@ class Workbench:
     desk: Desk
     model: str
     ask_lead: Callable[[Workbench, str], Awaitable[str]]
+    guard: Guard
+    """What holds back acts that rest on what nobody checked."""
+    inbox: Inbox
+    """Who waits for the person."""
     lent: Mapping[str, Path] = field(default_factory=dict)
     failure: str = ""
     """Why the attempt before failed; empty for a hidden done-test."""
@@ -173,6 +180,21 @@ class Workbench:
         """After a resume: have the files that a recorded command left."""
         if changes(await asyncio.to_thread(self.files), files):
             await asyncio.to_thread(self.store.lay_out, files, self.folder)
+
+    async def keep_files(self) -> None:
+        """Write down what the folder holds, for agents whose tools are steps: a resume lays it out again."""
+        left = await asyncio.to_thread(self.files)
+        body = {"scope": f"{self.task.id}/{self.attempt}", "files": plain_files(left)}
+        await self.journal.append("task.files", body, actor=self.agent, task=self.task.id)
+
+    async def note_action(self, action: str, arguments: Any) -> None:
+        """Notice an agent that does the same to the same files over and over. Raises `AttemptError` then."""
+        self.loops.note(action, [arguments, plain_files(await asyncio.to_thread(self.files))])
+
+    @property
+    def journal(self) -> Journal:
+        """Of the run."""
+        return self.guard.claims.journal
 
     # thinking
 

@@ -9,16 +9,18 @@ from collections.abc import Mapping
 
 from tercet.errors import PlanError
 from tercet.swarm.roles.analyst import Analyst
+from tercet.swarm.roles.assistant import Assistant
 from tercet.swarm.roles.author import Author
 from tercet.swarm.roles.coder import Coder
 from tercet.swarm.roles.tester import Tester
 from tercet.swarm.roles.writer import Writer
 from tercet.swarm.workbench import Role
 
-__all__ = ["ROLES", "Analyst", "Author", "Coder", "Tester", "Writer", "find_role"]
+__all__ = ["ROLES", "Analyst", "Assistant", "Author", "Coder", "Tester", "Writer", "find_role"]
 
 ROLES: Mapping[str, Role] = {
     "analyst": Analyst(),
+    "assistant": Assistant(),
     "author": Author(),
     "coder": Coder(),
     "tester": Tester(),
