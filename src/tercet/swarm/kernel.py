@@ -46,7 +46,7 @@ from tercet.swarm.planner import Planned, Planner
 from tercet.swarm.report import write_report
 from tercet.swarm.roles import ROLES
 from tercet.swarm.sandboxes import find_sandbox
-from tercet.swarm.state import RunState, fold
+from tercet.swarm.state import Folding, RunState, fold
 from tercet.swarm.steering import Steering
 from tercet.swarm.steps import run_scope
 from tercet.swarm.stops import no_progress
@@ -141,6 +141,7 @@ class Kernel:
         self._failures: dict[str, list[str]] = {}
         self._ending: tuple[Status, str] | None = None
         self._changed = asyncio.Event()
+        self._folding = Folding()
 
     # the whole
 
@@ -302,7 +303,7 @@ class Kernel:
         async with self._formed(shop, team, steering, plan):
             while True:
                 await self._drain(shop, team)
-                failed = self._failed(fold(shop.journal.events()))
+                failed = self._failed(self._now(shop.journal))
                 if self._ending is not None or failed is None:
                     return
                 task, why = failed
@@ -312,13 +313,13 @@ class Kernel:
                     return
                 replans, plan = replans + 1, planned.plan
                 self._take_plan(plan)
-                await team.form(plan, self.config.agents, fold(shop.journal.events()))
+                await team.form(plan, self.config.agents, self._now(shop.journal))
 
     @contextlib.asynccontextmanager
     async def _formed(self, shop: Shop, team: Team, steering: Steering, plan: Plan) -> AsyncIterator[None]:
         """The team is there, listens to what the person says of each agent, and stops at the end."""
         self._take_plan(plan)
-        await team.form(plan, self.config.agents, fold(shop.journal.events()))
+        await team.form(plan, self.config.agents, self._now(shop.journal))
         taken = [
             take
             for agent in team.agents.values()
@@ -347,7 +348,7 @@ class Kernel:
         while True:
             self._changed.clear()
             await self._fail_hopeless(shop, team)
-            state = fold(shop.journal.events())
+            state = self._now(shop.journal)
             stuck = self._failed(state) is not None
             if self._ending is None and not stuck:
                 self._start_ready(shop, team, state)
@@ -380,7 +381,7 @@ class Kernel:
 
     async def _fail_hopeless(self, shop: Shop, team: Team) -> None:
         """Tasks whose agents were all killed."""
-        state = fold(shop.journal.events())
+        state = self._now(shop.journal)
         for task in self._tasks.values():
             view = state.tasks[task.id]
             if view.state in {"pending", "running"} and task.id not in self._going and team.hopeless(task):
@@ -477,7 +478,7 @@ class Kernel:
 
     async def _replan(self, shop: Shop, plan: Plan, task: Task, why: str) -> Planned | None:
         """Another plan, where a model made the first one; the person is asked again."""
-        state = fold(shop.journal.events())
+        state = self._now(shop.journal)
         if not state.run.planned_by.startswith("model"):
             return None
         done = [name for name, view in state.tasks.items() if view.state == "done"]
@@ -507,6 +508,12 @@ class Kernel:
         await shop.journal.append("run.tested", found)
         if not found["ok"]:
             self._finish("failed", "Every task is done, but the hidden test of the whole fails.")
+
+    def _now(self, journal: Journal) -> RunState:
+        """The run as its journal has it; only what is new is read."""
+        for event in journal.events(after=self._folding.run.seq):
+            self._folding.take(event)
+        return self._folding.state()
 
     # steering
 

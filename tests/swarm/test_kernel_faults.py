@@ -1,0 +1,281 @@
+"""What a run does when something goes wrong: it dies, the money ends, an agent is killed, a goal cannot be met."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.swarm.small_goals import CREDIT, Yes, build_repository, say_yes, scripted
+
+from tercet.errors import GoalError, PlanError, RefusedError, RunLockedError
+from tercet.market import Price
+from tercet.swarm.control import request
+from tercet.swarm.events import read_events, verify_journal
+from tercet.swarm.gateway import Call, ScriptedUpstream
+from tercet.swarm.journal import Journal
+from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
+from tercet.swarm.plan import Plan
+from tercet.swarm.state import fold
+
+ROOT = Path(__file__).parents[2]
+
+
+def note_task(name: str, path: str, **more: Any) -> dict[str, Any]:
+    """A writer's task that writes a short note."""
+    done = {"command": ["test", "-s", path]}
+    return {"id": name, "title": f"Write {path}", "role": "writer", "outputs": [path], "done": done, **more}
+
+
+def write_plan(folder: Path, *tasks: Mapping[str, Any]) -> Path:
+    """A plan file."""
+    path = folder / "plan.json"
+    path.write_text(json.dumps({"goal": "notes", "tasks": list(tasks)}))
+    return path
+
+
+def config_of(plan: Path, **more: Any) -> RunConfig:
+    """Two agents at most, a scripted model."""
+    return RunConfig("notes", CREDIT, plan=str(plan), gateway="scripted", agents=2, **more)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_anywhere_goes_on_and_asks_no_question_twice(tmp_path: Path) -> None:
+    """Kill -9 after every few events; each thought is bought once, and the files are the same in the end."""
+    mine = tmp_path / "mine"
+    build_repository(mine)
+    (mine / "till.py").write_text((mine / "till.py").read_text().replace("+ discount", "- discount"))
+    write_plan(
+        tmp_path,
+        note_task("one", "one.txt"),
+        note_task("two", "two.txt", needs=["one"]),
+        {
+            "id": "check",
+            "title": "Test",
+            "role": "tester",
+            "needs": ["two"],
+            "done": {"command": ["test", "-s", "two.txt"]},
+        },
+    )
+    run, calls = tmp_path / "run", tmp_path / "calls"
+    said, deaths = "", 0
+    for last in (1, 2, 4, 3, 5, 2, 6, 3, 4, 7, 1, 5, 3, 6, 9, 8, 0):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.swarm.killed_run", str(run), str(mine), str(calls), str(last)],
+            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        said = done.stdout.strip()
+        deaths += done.returncode == -9
+        if said:
+            break
+    assert (said, done.stderr) == ("done", "")
+    assert deaths >= 6
+    asked = [json.loads(line) for line in calls.read_text().splitlines()]
+    unrecorded = len(asked) - len({tuple(call) for call in asked})
+    lost = sum(event.body["status"] == "lost" for event in read_events(run / "journal.db", kinds=("call",)))
+    assert unrecorded == lost, "only a thought whose receipt was not written is asked again"
+    assert (mine / "one.txt").exists()
+    assert (mine / "two.txt").exists()
+    verify_journal(run / "journal.db")
+
+
+async def test_a_run_out_of_budget_keeps_its_work_and_goes_on_with_more(tmp_path: Path) -> None:
+    """The first note is written, the second costs too much; after `budget add` the run is resumed and done."""
+    plan = write_plan(
+        tmp_path, note_task("one", "one.txt", budget=600_000), note_task("two", "two.txt", needs=["one"], budget=0)
+    )
+    price = Price(per_request=550_000)
+    outcome = await Kernel(tmp_path / "run", config_of(plan), scripted(price), Yes()).run()
+    assert outcome.status == "out_of_budget"
+    assert "tercet budget add" in outcome.why
+    assert (tmp_path / "run" / "work" / "one.txt").exists()
+    with Journal(tmp_path / "run" / "journal.db") as journal:
+        await journal.append("budget.added", {"node": "run", "credit": CREDIT})
+    again = await resume(tmp_path / "run", lambda _: scripted(price), Yes())
+    assert again.status == "done"
+    assert again.state.spent().charged == 1_100_000
+    assert len([call for call in again.state.calls.values() if call.status == "complete"]) == 2
+    with pytest.raises(GoalError, match="done"):
+        await resume(tmp_path / "run", lambda _: scripted(price), Yes())
+
+
+async def test_a_goal_that_cannot_be_met_stops_early_and_returns_the_rest(tmp_path: Path) -> None:
+    """The task after the failed one is never begun."""
+    bad = note_task("one", "one.txt") | {"done": {"command": ["test", "-s", "never"]}}
+    plan = write_plan(tmp_path, bad, note_task("two", "two.txt", needs=["one"]))
+    outcome = await Kernel(tmp_path / "run", config_of(plan), scripted(), Yes()).run()
+    assert outcome.status == "failed"
+    assert "'one'" in outcome.why
+    assert outcome.state.tasks["two"].attempt == 0
+    assert outcome.state.run.returned == CREDIT
+    assert "The goal was not met" in (tmp_path / "run" / "report.md").read_text()
+
+
+async def test_a_write_outside_the_claim_is_refused_and_said(tmp_path: Path) -> None:
+    """Nothing of the attempt is merged."""
+
+    class Sprawler:
+        kind = "tool"
+
+        async def work(self, bench: Any) -> Any:
+            bench.write("mine.txt", "x")
+            bench.write("yours.txt", "x")
+            from tercet.swarm.workbench import Made
+
+            return Made("program")
+
+    task = note_task("one", "mine.txt", role="sprawler", options={"attempts": 1})
+    kernel = Kernel(
+        tmp_path / "run", config_of(write_plan(tmp_path, task)), scripted(), Yes(), roles={"sprawler": Sprawler()}
+    )
+    outcome = await kernel.run()
+    assert outcome.status == "failed"
+    assert "'yours.txt' is outside its claim (mine.txt)" in outcome.why
+    assert list((tmp_path / "run" / "work").iterdir()) == []
+
+
+async def test_a_no_to_the_plan_starts_nothing(tmp_path: Path) -> None:
+    """The run ends, and no agent ever was."""
+
+    class No(Yes):
+        async def approve(self, plan: Plan, by: str, config: RunConfig, *, again: bool) -> str:
+            raise RefusedError("no")
+
+    with pytest.raises(RefusedError):
+        await Kernel(tmp_path / "run", config_of(write_plan(tmp_path, note_task("a", "a.txt"))), scripted(), No()).run()
+    state = fold(read_events(tmp_path / "run" / "journal.db"))
+    assert (state.run.status, state.agents) == ("failed", {})
+
+
+async def test_two_kernels_never_work_at_one_run(tmp_path: Path) -> None:
+    """The second is told."""
+    (tmp_path / "run").mkdir()
+    plan = write_plan(tmp_path, note_task("a", "a.txt"))
+    with Journal(tmp_path / "run" / "journal.db"), pytest.raises(RunLockedError):
+        await Kernel(tmp_path / "run", config_of(plan), scripted(), Yes()).run()
+
+
+async def test_a_plan_of_nobodys_role_is_refused(tmp_path: Path) -> None:
+    """The known roles are named."""
+    plan = write_plan(tmp_path, note_task("a", "a.txt", role="astronaut"))
+    with pytest.raises(PlanError, match=r"astronaut.*coder"):
+        await Kernel(tmp_path / "run", config_of(plan), scripted(), Yes()).run()
+
+
+class Slow:
+    """A scripted model that waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.go = asyncio.Event()
+        self.calls: list[str] = []
+
+    async def __call__(self, call: Call) -> Mapping[str, Any] | str:
+        self.calls.append(call.agent)
+        self.asked.set()
+        await self.go.wait()
+        return say_yes(call)
+
+
+async def start(tmp_path: Path, model: Slow, *tasks: Mapping[str, Any]) -> tuple[Kernel, asyncio.Task[Outcome]]:
+    """A run in which an agent thinks."""
+    kernel = Kernel(tmp_path / "run", config_of(write_plan(tmp_path, *tasks)), ScriptedUpstream(model), Yes())
+    running = asyncio.create_task(kernel.run())
+    await asyncio.wait_for(model.asked.wait(), 60)
+    return kernel, running
+
+
+async def test_an_interrupted_run_pauses_and_is_resumed(tmp_path: Path) -> None:
+    """Ctrl-C: what was asked is paid once, and the resume finishes."""
+    model = Slow()
+    kernel, running = await start(tmp_path, model, note_task("a", "a.txt"))
+    kernel.interrupt()
+    model.go.set()
+    assert (await running).status == "paused"
+    again = await resume(tmp_path / "run", lambda _: scripted(), Yes())
+    assert again.status == "done"
+    assert sum(call.status == "complete" for call in again.state.calls.values()) == 1
+
+
+async def test_a_killed_agents_task_goes_to_somebody_else(tmp_path: Path) -> None:
+    """The killed one thinks no more."""
+    model = Slow()
+    _, running = await start(tmp_path, model, note_task("a", "a.txt"), note_task("b", "b.txt", needs=["a"]))
+    victim = model.calls[0]
+    await request(tmp_path / "run", "kill", node=victim)
+    model.go.set()
+    outcome = await asyncio.wait_for(running, 60)
+    assert outcome.status == "done"
+    assert outcome.state.agents[victim.split("/")[-1]].state == "killed"
+    assert outcome.state.tasks["a"].agent != victim.split("/")[-1]
+
+
+async def test_when_everybody_is_killed_the_goal_fails_and_says_so(tmp_path: Path) -> None:
+    """No run waits for the dead."""
+    model = Slow()
+    _, running = await start(tmp_path, model, note_task("a", "a.txt"))
+    await request(tmp_path / "run", "kill", node=model.calls[0])
+    outcome = await asyncio.wait_for(running, 60)
+    assert (outcome.status, "was killed" in outcome.why) == ("failed", True)
+
+
+async def test_a_stopped_run_can_be_resumed(tmp_path: Path) -> None:
+    """Stop refuses all thinking at once; nobody counts as killed afterwards."""
+    model = Slow()
+    _, running = await start(tmp_path, model, note_task("a", "a.txt"))
+    await request(tmp_path / "run", "stop")
+    model.go.set()
+    assert (await asyncio.wait_for(running, 60)).status == "stopped"
+    assert (await resume(tmp_path / "run", lambda _: scripted(), Yes())).status == "done"
+
+
+async def test_a_paused_run_waits_and_its_clock_with_it(tmp_path: Path) -> None:
+    """Nothing new is begun while it is paused; then it goes on to its end."""
+    model = Slow()
+    _, running = await start(tmp_path, model, note_task("a", "a.txt"), note_task("b", "b.txt", needs=["a"]))
+    await request(tmp_path / "run", "pause")
+    model.go.set()
+    await asyncio.sleep(1.0)
+    assert not running.done()
+    found = await request(tmp_path / "run", "state")
+    assert found["state"] == "paused"
+    assert found["tasks"]["b"] == "pending"
+    await request(tmp_path / "run", "resume")
+    assert (await asyncio.wait_for(running, 60)).status == "done"
+
+
+async def test_a_task_over_its_time_fails(tmp_path: Path) -> None:
+    """A model that never answers holds nobody up for ever."""
+    model = Slow()
+    _, running = await start(tmp_path, model, note_task("a", "a.txt", seconds=0.5))
+    outcome = await asyncio.wait_for(running, 60)
+    assert outcome.status == "failed"
+    assert "seconds are over" in outcome.why
+
+
+async def test_a_models_plan_is_sampled_until_it_can_be_run_and_made_again_when_a_task_fails(tmp_path: Path) -> None:
+    """The first two plans are no plans, the third fails at its test, the fourth is good."""
+    plans: list[Mapping[str, Any]] = [
+        {"tasks": [note_task("a", "../a.txt")]},
+        {"tasks": [note_task("a", "a.txt", needs=["a"])]},
+        {"tasks": [note_task("a", "a.txt") | {"done": {"command": ["test", "-s", "nowhere"]}}]},
+        {"tasks": [note_task("a", "a.txt") | {"done": {"command": ["test", "-s", "nowhere"]}}]},
+        {"tasks": [note_task("b", "b.txt")]},
+        {"tasks": [note_task("b", "b.txt")]},
+    ]
+    made = iter(plans)
+
+    def play(call: Call) -> Mapping[str, Any] | str:
+        return next(made) if call.agent == "run" else say_yes(call)
+
+    person = Yes()
+    config = RunConfig("two words about nothing", CREDIT, gateway="scripted")
+    outcome = await Kernel(tmp_path / "run", config, ScriptedUpstream(play), person).run()
+    assert (outcome.status, outcome.why) == ("done", "")
+    assert [task.id for plan in person.plans for task in plan.tasks] == ["a", "b"]
+    assert (tmp_path / "run" / "work" / "b.txt").exists()
