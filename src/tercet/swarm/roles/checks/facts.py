@@ -117,9 +117,9 @@ def facts_of(table: Table) -> list[dict[str, object]]:
 
 def plots_of(table: Table) -> list[dict[str, str]]:
     """The plots that the data allows."""
-    found = [{"kind": "histogram", "x": name, "y": ""} for name in table.numbers]
-    found += [{"kind": "bars", "x": group, "y": name} for group in table.groups for name in table.numbers]
+    found = [{"kind": "bars", "x": group, "y": name} for group in table.groups for name in table.numbers]
     found += [{"kind": "scatter", "x": one, "y": other} for one, other in combinations(table.numbers, 2)]
+    found += [{"kind": "histogram", "x": name, "y": ""} for name in table.numbers]
     return [{"id": f"P{number}", **plot, "title": title(plot)} for number, plot in enumerate(found[:24], 1)]
 
 
