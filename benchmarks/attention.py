@@ -234,10 +234,12 @@ class Robot:
     def __init__(self, screen: Screen, inbox: Inbox, shift: Shift, truth: Mapping[str, Ask]) -> None:
         self.screen, self.inbox, self.shift, self.truth = screen, inbox, shift, truth
         self.verbs = build_verbs(inbox)
+        self.result: Mapping[str, Any] = {}
 
     async def send(self, verb: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """What the control socket does; pauses have nobody to stop here."""
-        return await self.verbs[verb](**args) if verb in self.verbs else {}
+        self.result = await self.verbs[verb](**args) if verb in self.verbs else {}
+        return self.result
 
     def look(self) -> Sequence[tuple[str, str]]:
         """Draw, and measure the drawing."""
@@ -295,8 +297,7 @@ class Robot:
 
     def _check(self, item: Item) -> None:
         """What was answered is what was drawn, and a judgement item was answered alone."""
-        answered = [one for one in item.cards if one.id in self.inbox.state.answers]
-        self.shift.wrong_target += any(self.inbox.state.answers[one.id].digest != one.digest for one in answered)
+        self.shift.wrong_target += not {one.id for one in item.cards} >= set(self.result["cards"])
         if len(item.cards) > 1:
             self.shift.merged += sum(
                 self.truth[one.id].kind == "judgement" for one in item.cards if one.id in self.truth

@@ -349,6 +349,18 @@ class TestRule9ChatterAndFloods:
             await office.inbox.answer(item.id, "yes")
         assert [item.top for item in office.inbox.queue().items] == [other]
 
+    async def test_an_answer_in_a_stuck_card_reaches_nobody_outside_it(self, office: Office) -> None:
+        """A card of the stuck agent that shares its cause with others is answered for this agent alone."""
+        for _ in range(3):
+            await office.raise_(cause="down")
+        others = [await office.ask(office.card(f"fixer-{i}", cause="down")) for i in (2, 3)]
+        stuck = next(item for item in office.inbox.queue().items if item.shape == "stuck")
+        for item in open_container(office.inbox.state, stuck):
+            made = await office.inbox.answer(item.id, "yes")
+            assert set(made.cards) == {card.id for card in item.cards}
+        await office.settle()
+        assert not any(task.done() for task in others)
+
     @pytest.mark.parametrize(
         ("times", "chatter"), [([0, 1, 2], True), ([0, 300, 600], True), ([0, 300, 601], False), ([0, 1], False)]
     )
@@ -409,6 +421,17 @@ class TestRule10TheQuota:
         assert over == [False] * 6 + [True] * 3
         await office.clock.wind(HOUR)
         assert len(office.inbox.queue().items) == 9
+
+    async def test_a_stuck_card_counts_as_what_it_holds(self, office: Office) -> None:
+        """Four decisions behind it: it comes when the hour has room for them."""
+        for i in range(8):
+            await office.raise_(f"fixer-{i}", loss=5 * CREDIT, minutes=300)
+            await office.clock.wind(3 * MINUTE)
+        for _ in range(4):
+            await office.raise_("chatty-1", loss=5 * CREDIT, minutes=300)
+        assert "stuck" not in {item.shape for item in office.inbox.queue().items}
+        await office.clock.wind(HOUR)
+        assert "stuck" in {item.shape for item in office.inbox.queue().items}
 
     def test_crews_share(self) -> None:
         """A crew that asked little is heard although others took the hour; up to the ceiling."""

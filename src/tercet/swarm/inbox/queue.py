@@ -10,6 +10,7 @@ from tercet.swarm.inbox.cards import Card
 from tercet.swarm.inbox.rules import (
     DECISIONS_AN_HOUR,
     averted,
+    cause_of,
     common_node,
     denied_share,
     in_flood,
@@ -103,10 +104,12 @@ def build_queue(state: InboxState, now: float, *, crews: int = 1, decisions: int
 
 def open_container(state: InboxState, item: Item) -> Sequence[Item]:
     """The decisions in a container, ranked; each is answered by itself."""
+    inside = {card.id for card in item.cards}
     groups: dict[str, list[Card]] = {}
-    keys = {card.id: key for key, members in state.groups.items() for card in members.values()}
     for card in item.cards:
-        groups.setdefault(keys.get(card.id, card.id), []).append(card)
+        key = cause_of(card)  # an answer to a group would reach cards that are not in here
+        whole = inside >= state.groups.get(key, {}).keys()
+        groups.setdefault(key if whole else card.id, []).append(card)
     found = [_item(state, key, "ask" if len(cards) == 1 else "cause", cards) for key, cards in groups.items()]
     return sorted(found, key=_order)
 
@@ -137,6 +140,11 @@ def _collapse(state: InboxState, found: Sequence[Item]) -> list[Item]:
     return [*apart, _item(state, INCIDENT, "incident", gathered)] if gathered else apart
 
 
+def _hidden_decisions(item: Item, most: int) -> int:
+    """A container is shown when the hour has room for the decisions in it as well."""
+    return min(len({cause_of(card) for card in item.cards}), most) if item.is_container else 0
+
+
 def _split(state: InboxState, ranked: Sequence[Item], now: float, *, crews: int, decisions: int, flood: bool) -> Queue:
     items: list[Item] = []
     held: list[Item] = []
@@ -145,7 +153,8 @@ def _split(state: InboxState, ranked: Sequence[Item], now: float, *, crews: int,
         crew = item.top.crew
         if item.shown is None and item.shape != "incident":
             weighty = is_high_risk(item.top)
-            if not may_show(showings, crew, now, crews=crews, decisions=decisions, weighty=weighty):
+            taken = [*showings, *[(now, crew)] * _hidden_decisions(item, decisions)]
+            if not may_show(taken, crew, now, crews=crews, decisions=decisions, weighty=weighty):
                 held.append(Item(item.id, item.shape, item.cards, item.rank, None, held=True))
                 continue
             showings.append((now, crew))
