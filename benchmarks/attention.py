@@ -475,7 +475,9 @@ def measure(agents: int, hours: float, seeds: int, *, fresh: bool) -> dict[str, 
         bases.append(baseline(make_asks(5, hours, seed, begun, fresh=fresh), hours))
         with tempfile.TemporaryDirectory(dir=memory) as folder:
             asks = make_asks(agents, hours, seed, begun, fresh=fresh)
-            shifts.append(asyncio.run(work(asks, agents, hours, Path(folder))))
+            run = Path(folder) / f"run-{seed}"  # its name seeds the test cards
+            run.mkdir()
+            shifts.append(asyncio.run(work(asks, agents, hours, run)))
     return {**summarise(shifts, bases), "baseline": statistics.fmean(bases), "fresh": fresh}
 
 
@@ -534,7 +536,14 @@ def tables(
 def write_docs(text: str) -> None:
     """Between the page's marks."""
     page = PAGE.read_text()
-    PAGE.write_text(re.sub(r"(<!-- measured -->\n).*?(\n<!-- end -->)", rf"\1\n{text}\2", page, flags=re.DOTALL))
+    PAGE.write_text(
+        re.sub(
+            r"(<!-- measured -->\n).*?(<!-- end -->)",
+            lambda found: f"{found[1]}\n{text}\n{found[2]}",
+            page,
+            flags=re.DOTALL,
+        )
+    )
 
 
 def main() -> None:

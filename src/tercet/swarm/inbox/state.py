@@ -182,7 +182,9 @@ def _decided(state: InboxState, event: Event) -> None:
     state.decisions += 1
     # Attention is spent when the decision is made; one that was opened out of a container was never shown before.
     taken = (event.body.get("shown"), str(event.body.get("crew", "")))
-    state.showings = [*(one for one in state.showings if one != taken), (float(event.body["at"]), taken[1])]
+    if taken in state.showings:
+        state.showings.remove(taken)
+    state.showings.append((float(event.body["at"]), taken[1]))
     state.last_answer = float(event.body["at"])
 
 
