@@ -20,6 +20,7 @@ from tercet.swarm.gateway import Call, ScriptedUpstream
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig
 from tercet.swarm.workers import Specialist
 
+pytestmark = pytest.mark.slow
 WORKS = """
 open("out.txt", "w").write(think(order["task"]))
 say(claim="out.txt is right", sources=["out.txt"])
