@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted
 
 from tercet.swarm.events import read_events, verify_journal
-from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
+from tercet.swarm.gateway import Call, Completion, LocalUpstream, ScriptedUpstream
 from tercet.swarm.kernel import Kernel, RunConfig
 from tercet.swarm.why import explain, render
 
@@ -110,3 +111,25 @@ async def test_an_agent_that_goes_in_circles_is_stopped(tmp_path: Path) -> None:
     assert outcome.status == "failed"
     assert "goes in circles" in outcome.why
     assert outcome.state.run.returned == CREDIT
+
+
+@pytest.mark.slow
+@pytest.mark.model
+async def test_a_shipped_model_thinks_for_a_run(tmp_path: Path) -> None:
+    """The smallest one writes a note of its own; what it says is its affair, that it is metered is ours."""
+    plan = tmp_path / "plan.json"
+    task = {
+        "id": "note",
+        "title": "Write one sentence about the sea",
+        "role": "writer",
+        "outputs": ["sea.txt"],
+        "done": {"command": ["test", "-s", "sea.txt"]},
+        "options": {"words": 60},
+    }
+    plan.write_text(json.dumps({"goal": "a sentence", "tasks": [task]}))
+    config = RunConfig("a sentence", CREDIT, plan=str(plan), model="smol", gateway="local smol")
+    outcome = await Kernel(tmp_path / "run-1", config, LocalUpstream("smol"), Yes()).run()
+    assert (outcome.status, outcome.why) == ("done", "")
+    assert (tmp_path / "run-1" / "work" / "sea.txt").read_text().strip()
+    assert outcome.state.spent().completion > 0
+    assert "local smol" in (tmp_path / "run-1" / "report.md").read_text()
