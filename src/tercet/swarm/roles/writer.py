@@ -15,12 +15,17 @@ from tercet.errors import AttemptError
 from tercet.swarm.roles.checks.changelog import WIDTH, changed_functions, faults, functions
 from tercet.swarm.workbench import Made, Workbench
 
-__all__ = ["Writer", "insert_entries", "judge_sentence"]
+__all__ = ["Writer", "insert_entries", "judge_sentence", "tidy_sentence"]
 
 _SAMPLES = 6
 _MOST = 110
 """Characters of a sentence, before it is judged."""
 _HEAD = "# Changelog"
+_OPENINGS = frozenset({
+    "a", "and", "been", "by", "code", "fix", "fixed", "function", "has", "is", "it", "now", "so", "that", "the", "this", "to",
+    "was", "we",
+})  # fmt: skip
+"""How models begin, and what says nothing."""
 
 
 class Writer:
@@ -77,7 +82,7 @@ class Writer:
             "required": ["sentence"],
             "additionalProperties": False,
         }
-        best = await _best(bench, messages, schema, room, about)
+        best = await _best(bench, messages, schema, room, about, short)
         return f"- Fix `{short}`: {best}."
 
     async def _note(self, bench: Workbench, path: str) -> Made:
@@ -100,6 +105,20 @@ class Writer:
                 bench.write(path, text + "\n")
                 return Made(f"model {bench.model}".strip())
         raise AttemptError(f"No sample was a text of at most {words} words.")
+
+
+def tidy_sentence(said: str, name: str) -> str:
+    """The part of an answer that tells something: without its way of beginning, and no longer than its first clause.
+
+    Empty where the answer was cut off before it came to an end.
+    """
+    text = " ".join(said.replace("`", "").split())
+    words = text.split(" ")
+    while words and re.sub(r"\W", "", words[0]).lower() in {*_OPENINGS, name.lower()}:
+        words.pop(0)
+    clause = re.split(r"[.;]( |$)", " ".join(words), maxsplit=1)[0]
+    ended = len(said) < _MOST - 1 or len(clause) < len(" ".join(words)) - 1
+    return clause.strip(" .,:;!") if ended else ""
 
 
 def judge_sentence(sentence: str, room: int, about: set[str]) -> float:
@@ -138,7 +157,12 @@ def insert_entries(old: str, entries: Sequence[str]) -> str:
 
 
 async def _best(
-    bench: Workbench, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], room: int, about: set[str]
+    bench: Workbench,
+    messages: Sequence[Mapping[str, str]],
+    schema: Mapping[str, Any],
+    room: int,
+    about: set[str],
+    name: str,
 ) -> str:
     """The best of several samples, as the program judges them."""
     scored: list[tuple[float, int, str]] = []
@@ -146,8 +170,8 @@ async def _best(
         found = await bench.think_json(
             messages, schema, max_tokens=64, temperature=0.7 if sample else 0.0, seed=_seed(bench, sample)
         )
-        sentence = str((found or {}).get("sentence", "")).strip().rstrip(".!").strip()
-        score = judge_sentence(sentence, room, about) if len(sentence) < _MOST - 1 else 0.0
+        sentence = tidy_sentence(str((found or {}).get("sentence", "")), name)
+        score = judge_sentence(sentence, room, about)
         scored.append((score, -sample, sentence))
         if score >= 3:
             break
