@@ -14,6 +14,7 @@ from pydantic_ai import Agent
 import swarm_measure  # type: ignore[import-not-found] # beside this script
 from tercet.market import Price
 from tercet.swarm.claims import Claims, Origin
+from tercet.swarm.collector import collected_seldom
 from tercet.swarm.durable import JournalDurability
 from tercet.swarm.gateway import Budget, Desk, HttpUpstream
 from tercet.swarm.journal import Journal
@@ -24,7 +25,7 @@ from tercet.swarm.steps import run_scope, step
 
 async def ours() -> None:
     """The engine as a run has it: journal, desk with budgets and receipts, durable steps, claims."""
-    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.db") as journal:
+    with collected_seldom(), tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.db") as journal:
         upstream = HttpUpstream(f"{swarm_measure.URL}", prices={"gpt-4o-mini": Price(per_request=10)})
         async with Desk(journal, upstream, slots=swarm_measure.AGENTS) as desk:
             desk.budgets.open("run", Budget(credit=10**12))

@@ -33,6 +33,7 @@ from tercet.subnets.kit import Sandbox
 from tercet.swarm.attempt import Shop, attempt, run_done_test
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
+from tercet.swarm.collector import collected_seldom
 from tercet.swarm.control import serve_control
 from tercet.swarm.crews import Agent, Team
 from tercet.swarm.events import read_events
@@ -155,7 +156,7 @@ class Kernel:
 
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with Journal(self.folder / "journal.db") as journal:
+        with collected_seldom(), Journal(self.folder / "journal.db") as journal:
             state = fold(journal.events())
             await self._begin(journal, state)
             desk = Desk(journal, self._upstream, slots=self._slots, call_seconds=self._call_seconds)
