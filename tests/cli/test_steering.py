@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tercet.cli import frame
+from tercet.errors import JournalError
 from tercet.swarm.journal import read_events
 
 RUN = "fair-otter-1"
@@ -171,6 +172,17 @@ def test_one_foreign_agent_is_held_and_killed(inside: Inside, folder: Path) -> N
         assert all(seq < said(folder, "kill") for seq, its in opened(folder) if its == node)
 
 
+def test_a_run_that_cannot_be_read_hides_no_other(inside: Inside, folder: Path) -> None:
+    """A journal that is being made, or is none, is a row that says so."""
+    broken = folder.parent / "broken-run"
+    broken.mkdir()
+    (broken / "journal.db").write_bytes(b"not a database" * 100)
+    with living(folder):
+        shown = inside.run("ps").out
+        assert ("its journal cannot be read" in shown, RUN in shown) == (True, True)
+        assert inside.run("pause", "coder-1").code == 0
+
+
 def test_what_nobody_knows_is_said_with_what_is_near(inside: Inside, folder: Path) -> None:
     """A typo, a whole run without --all, and no run at all."""
     empty = inside.run("top")
@@ -235,3 +247,42 @@ def test_a_log_is_followed(shell: Any, folder: Path) -> None:
             looker.communicate(timeout=20)
             assert looker.returncode == (0 if words[0] == "attach" else 130)
         assert grow(folder)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_and_then_out_of_budget_goes_on_with_more(shell: Any) -> None:
+    """A real run: kill -9, too little to think with (exit 3), then `budget add` takes it up and it reaches its goal."""
+    shop = shell.folder / "shop"
+    shop.mkdir()
+    (shop / "till.py").write_text("def total(prices, discount=0):\n    return sum(prices) + discount\n")
+    (shop / "test_till.py").write_text(
+        "from till import total\n\n\ndef test_discount():\n    assert total([5, 5], 3) == 7\n"
+    )
+    (shop / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n## 1.0.0\n\n- First release.\n")
+    sentence = "the discount is taken off the total instead of being added to it"
+    (shell.folder / "script.json").write_text(json.dumps({"rules": [{"object": {"sentence": sentence}}]}))
+    goal = "Make the failing tests pass and write the changelog entry"
+    run = shell.start("run", goal, "--dir", "shop", "--scripted", "script.json", "--yes")
+    runs = shell.folder / "home" / "runs"
+    deadline = time.monotonic() + 60
+    while not _has_begun(runs) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.kill()
+    run.communicate()
+    (name,) = [path.name for path in runs.iterdir()]
+    assert "left" in shell.run("ps").out
+    assert shell.run("budget", "set", name, "--tokens", "100", "--yes").code == 0
+    broke = shell.run("resume", name, seconds=120)
+    assert (broke.code, "tercet budget add" in broke.err) == (3, True), broke.err
+    assert "out_of_budget" in shell.run("ps", "--all").out
+    done = shell.run("budget", "add", name, "--tokens", "50000", "--yes", seconds=120)
+    assert done.code == 0, done.err
+    assert sentence in (shop / "CHANGELOG.md").read_text().lower()
+    again = shell.run("pause", name)
+    assert (again.code, "has ended: done" in again.err) == (3, True)
+
+
+def _has_begun(runs: Path) -> bool:
+    with contextlib.suppress(JournalError):  # it is being made
+        return any(any(read_events(path, kinds=("task.started",))) for path in runs.glob("*/journal.db"))
+    return False

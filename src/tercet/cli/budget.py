@@ -97,7 +97,11 @@ def add(
     more = [f"{Amount(units, CREDIT)}"] if units else []
     more += [f"{tokens} tokens"] if tokens else []
     more += [f"{seconds:g} s"] if seconds else []
-    total = "" if limit.credit is None else f": it may then spend {Amount(limit.credit + units, CREDIT)} in all"
+    total = (
+        ""
+        if limit.credit is None or not units
+        else f": it may then spend {Amount(limit.credit + units, CREDIT)} in all"
+    )
     what = f"add {', '.join(more)} to {found.name}{total}{', and go on with the run' if going_on else ''}"
     if not confirm(what, yes=yes, dry_run=dry_run):
         return 0

@@ -13,9 +13,10 @@ from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.inbox.words import tell_span
 from tercet.cli.output import print_json, print_table
 from tercet.cli.targets import ENDED, Target, find_runs, find_target, read_state
+from tercet.errors import JournalError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served
-from tercet.swarm.state import AgentView, RunState
+from tercet.swarm.state import AgentView, RunState, RunView
 
 __all__ = ["command", "printable"]
 
@@ -66,14 +67,17 @@ def command(state: State, run: str | None, *, everything: bool, as_json: bool) -
 
 
 def _run(folder: Path, now: float) -> dict[str, Any]:
-    state = read_state(folder)
+    try:
+        state = read_state(folder)
+    except JournalError:  # it is being made, or is none: the others are shown all the same
+        state = RunState(run=RunView(why="its journal cannot be read"))
     limit = state.budgets.get("run")
     ended = state.run.ended_ms / 1000 or now
     return {
         "run": folder.name,
         "state": state.run.state,
         "live": asyncio.run(is_served(folder)),
-        "goal": state.run.goal,
+        "goal": state.run.goal or state.run.why,
         "tasks": len(state.tasks),
         "done": sum(task.state == "done" for task in state.tasks.values()),
         "working": _working(state),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tercet.errors import RefusedError, UsageError
+from tercet.errors import JournalError, RefusedError, UsageError
 from tercet.swarm.control import is_served, request
 from tercet.swarm.journal import Journal, read_events
 from tercet.swarm.state import AgentView, RunState, fold, node_of
@@ -129,8 +129,16 @@ def _is_named(node: str, rest: str) -> bool:
     return "/".join(parts[1:]) == rest or (len(parts) == 3 and parts[2] == rest)
 
 
+def _glimpse(folder: Path) -> RunState:
+    """As `read_state`; nothing where the journal is being made, or is no journal: it must not hide the others."""
+    try:
+        return read_state(folder)
+    except JournalError:
+        return RunState()
+
+
 def _agents_named(folder: Path, name: str) -> Iterator[Target]:
-    state = read_state(folder)
+    state = _glimpse(folder)
     if name in state.agents:
         yield Target(folder, state.agents[name].node, state)
 
@@ -139,7 +147,7 @@ def _unknown(folders: list[Path], text: str, *, ambiguous: bool) -> str:
     known = [
         folder.name + node.removeprefix("run")
         for folder in folders[:20]
-        for node in sorted(_nodes(read_state(folder)), key=lambda node: node.count("/"))
+        for node in sorted(_nodes(_glimpse(folder)), key=lambda node: node.count("/"))
     ]
     tail = text.rpartition("/")[2]
     near = [name for name in known if tail and name.rpartition("/")[2].startswith(tail)]
