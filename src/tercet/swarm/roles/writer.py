@@ -22,10 +22,10 @@ _MOST = 110
 """Characters of a sentence, before it is judged."""
 _HEAD = "# Changelog"
 _OPENINGS = frozenset({
-    "a", "and", "been", "by", "code", "fix", "fixed", "function", "has", "is", "it", "now", "so", "that", "the", "this", "to",
-    "was", "we",
+    "and", "been", "by", "code", "fix", "fixed", "function", "has", "is", "it", "now", "so", "that", "this", "to", "was", "we",
 })  # fmt: skip
 """How models begin, and what says nothing."""
+_ARTICLES = frozenset({"a", "an", "the"})
 
 
 class Writer:
@@ -113,12 +113,16 @@ def tidy_sentence(said: str, name: str) -> str:
     Empty where the answer was cut off before it came to an end.
     """
     text = " ".join(said.replace("`", "").split())
-    words = text.split(" ")
-    while words and re.sub(r"\W", "", words[0]).lower() in {*_OPENINGS, name.lower()}:
+    words, own = text.split(" "), {*_OPENINGS, name.lower()}
+    while words and (_bare(words[0]) in own or (_bare(words[0]) in _ARTICLES and _bare("".join(words[1:2])) in own)):
         words.pop(0)
     clause = re.split(r"[.;]( |$)", " ".join(words), maxsplit=1)[0]
     ended = len(said) < _MOST - 1 or len(clause) < len(" ".join(words)) - 1
     return clause.strip(" .,:;!") if ended else ""
+
+
+def _bare(word: str) -> str:
+    return re.sub(r"\W", "", word).lower()
 
 
 def judge_sentence(sentence: str, room: int, about: set[str]) -> float:
