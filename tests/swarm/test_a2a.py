@@ -17,7 +17,7 @@ from aiohttp import web
 from starlette.applications import Starlette
 from tests.swarm import stub
 
-from tercet.errors import AgentError, RefusedError
+from tercet.errors import AgentError, RefusedError, UsageError
 from tercet.swarm.a2a import A2aWorker, Answer, Ask, build_app, fetch_card
 from tercet.swarm.a2a.wire import MAX_ANSWER
 
@@ -254,3 +254,13 @@ async def test_junk_from_a_peer_is_an_agents_error(
         with pytest.raises(AgentError):
             await A2aWorker(url).work(stub.task_of("do", outputs=["out.txt"]), tmp_path, "", "", stub.Ear())
     assert files_below(tmp_path) == []
+
+
+def test_an_agent_without_a_token_is_not_served() -> None:
+    """An empty token is one that anybody has."""
+
+    async def answer(_text: str, _ask: Ask) -> str:
+        return "done"
+
+    with pytest.raises(UsageError, match="Give it one"):
+        build_app("helper", "helps", answer, url="http://127.0.0.1:1/", token="")

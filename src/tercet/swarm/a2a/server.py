@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as AsgiMessage
 
 from tercet import __version__
-from tercet.errors import RefusedError, TercetError
+from tercet.errors import RefusedError, TercetError, UsageError
 
 __all__ = ["Answer", "Ask", "build_app"]
 
@@ -50,7 +50,12 @@ def build_app(
         token: what callers show as `Authorization: Bearer`; the card itself is open to all.
         skills: what it can do, a few words each.
 
+    Raises:
+        UsageError: the token is empty, which anybody could show.
+
     """
+    if not token:
+        raise UsageError("An agent without a token would work for anybody. Give it one, such as secrets.token_urlsafe().")
     card = AgentCard(
         name=name,
         description=description,
