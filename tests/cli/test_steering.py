@@ -137,14 +137,16 @@ def test_the_glance_is_flat_in_the_number_of_agents(inside: Inside, folder: Path
 def test_a_hundred_agents_are_paused_and_go_on(shell: Any, folder: Path) -> None:
     """Ours and foreign ones: once `pause` is said no call is accepted, in the very event that says it."""
     with living(folder, 90, 10):
-        assert grow(folder)
+        deadline = time.monotonic() + 30
+        while len({node for _, node in opened(folder)}) < 100 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len({node for _, node in opened(folder)}) == 100
         outcome = shell.run("pause", RUN)
         assert outcome.code == 0, outcome.err
         paused, count = said(folder, "pause"), len(opened(folder))
         time.sleep(0.3)
         assert all(seq < paused for seq, _ in opened(folder))
         assert len(opened(folder)) == count
-        assert len({node for _, node in opened(folder)}) == 100
         assert shell.run("resume", RUN).code == 0
         assert grow(folder)
         assert shell.run("kill", RUN, "--all").code == 0
@@ -277,7 +279,7 @@ def test_a_run_that_was_killed_and_then_out_of_budget_goes_on_with_more(shell: A
     assert "out_of_budget" in shell.run("ps", "--all").out
     done = shell.run("budget", "add", name, "--tokens", "50000", "--yes", seconds=120)
     assert done.code == 0, done.err
-    assert sentence in (shop / "CHANGELOG.md").read_text().lower()
+    assert "taken off the total" in (shop / "CHANGELOG.md").read_text().lower()
     again = shell.run("pause", name)
     assert (again.code, "has ended: done" in again.err) == (3, True)
 

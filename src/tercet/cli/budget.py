@@ -91,7 +91,7 @@ def add(
     live = asyncio.run(is_served(found.folder))
     if not live:
         validate_open(found)
-    limit = _budgets(found).limit(found.node)
+    limit = _budgets(_events(found)).limit(found.node)
     _must_raise_something(found, limit, units, tokens, seconds)
     going_on = not live and not no_resume
     more = [f"{Amount(units, CREDIT)}"] if units else []
@@ -194,19 +194,20 @@ def _events(found: Target) -> list[Event]:
     return list(read_events(found.folder / "journal.db", kinds=kinds))
 
 
-def _budgets(found: Target) -> Budgets:
+def _budgets(events: Sequence[Event]) -> Budgets:
     budgets = Budgets()
-    budgets.replay(_events(found))
+    budgets.replay(events)
     return budgets
 
 
 def _rows(found: Target, *, live: bool) -> Sequence[dict[str, Any]]:
-    events, budgets = _events(found), _budgets(found)
+    events = _events(found)  # read once, so that what was spent and what is held are of one moment
+    budgets = _budgets(events)
     opened = lost_calls(events) if live else []
     held = [(str(event.body.get("agent")), int(event.body.get("reserved", 0))) for event in opened]
     return [
         _row(found, budgets, node, sum(units for path, units in held if is_below(path, node)), held)
-        for node in budgets.nodes()
+        for node in sorted({*budgets.nodes(), *(path for path, _ in held)})
         if is_below(node, found.node)
     ]
 
