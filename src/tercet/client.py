@@ -192,11 +192,13 @@ class Client:
 
     # intents
 
-    async def open_market(self, sender: Sender, name: str, params: MarketParams) -> str:
-        """Open a market that pays in the stake token, against the registry's refundable bond; its address."""
+    async def open_market(
+        self, sender: Sender, name: str, params: MarketParams, *, reward_token: str | None = None
+    ) -> str:
+        """Open a market against the registry's refundable bond; its address. It pays in the stake token unless told."""
         ledger = self.ledger
         await ledger.token.ensure_allowance(sender, ledger.registry.address, await ledger.registry.bond())
-        return await ledger.registry.open_market(sender, ledger.token.address, name, params)
+        return await ledger.registry.open_market(sender, reward_token or ledger.token.address, name, params)
 
     async def sponsor(self, sender: Sender, market: MarketContract, budget: int, epochs: int) -> int:
         """Pay `budget` of the market's reward token into `epochs`, the running one included; the sponsorship's number."""

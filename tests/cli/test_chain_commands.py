@@ -164,6 +164,28 @@ def test_a_market_is_opened_with_rules_from_a_file_and_options(town: Shell) -> N
     assert rules["commit_seconds"] == "300"
 
 
+def test_a_market_that_pays_in_credit_has_a_price_by_its_income(town: Shell) -> None:
+    """Half of what a place earns: said by --income, refused when neither that nor a price is said, or it is too low."""
+    words = ["market", "create", "echo", "--name", "paid in credit", "--pays-in", "credit", "--max-miners", "100"]
+    unsaid = town.spend(*words, "--dry-run")
+    assert unsaid.code == 2
+    assert "--income 500" in unsaid.err
+    low = town.spend(*words, "--price", "1", "--income", "1000", "--dry-run")
+    assert low.code == 2
+    assert "half of what a place earns is 4 TCT" in low.err
+    said = town.spend(*words, "--price", "3", "--dry-run")
+    assert (said.code, "worth at most 750 TCT" in said.err) == (0, True)
+    far = town.spend(*words, "--income", "1000000", "--dry-run")
+    assert (far.code, "Raise --max-price" in far.err) == (2, True)
+    needless = town.spend("market", "create", "echo", "--income", "5", "--dry-run")
+    assert (needless.code, "Leave it out" in needless.err) == (2, True)
+    done = town.spend(*words, "--income", "1000", "--yes")
+    assert done.code == 0, done.err
+    assert "costs at least 4 TCT" in done.err
+    rules = town.run("market", "params", "--market", done.out.strip(), "--json").json["params"]
+    assert rules["min_price"] == str(4 * TCT)
+
+
 def test_a_sponsor_pays_and_the_epoch_shows_it(town: Shell) -> None:
     """The number of the sponsorship goes to stdout; the market's reward is budget over epochs."""
     done = town.spend("market", "sponsor", "--market", "echo", "--budget", "30", "--epochs", "3", "--yes")

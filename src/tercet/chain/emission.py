@@ -30,6 +30,15 @@ class Award:
     """What a collect would bring now."""
 
 
+@dataclass(frozen=True, slots=True)
+class NamedAllocator:
+    """An allocator that was named and does not count yet."""
+
+    allocator: str
+    since: int
+    """The first period that it splits."""
+
+
 class FeesContract(BoundContract):
     """Fees of paid work: forwarded to markets, or sold for stake token that is burned."""
 
@@ -107,6 +116,42 @@ class EmissionContract(BoundContract):
         """Mint what is due of a market's award into its next epoch; how much that was."""
         receipt = await self.write(sender, "collect", market, period)
         return int(self.find_event(receipt, "Collected")["amount"])
+
+    # --- The owner ---
+
+    async def owner(self) -> str:
+        """Who may name another allocator."""
+        return str(await self.read("owner"))
+
+    async def pending_owner(self) -> str | None:
+        """Who was offered the ownership and has not accepted it yet."""
+        found = str(await self.read("pending_owner"))
+        return None if int(found, 16) == 0 else found
+
+    async def allocator_of(self, period: int) -> str:
+        """Who splits a period."""
+        return str(await self.read("allocator_of", period))
+
+    async def proposal(self) -> NamedAllocator | None:
+        """Who was named to follow and does not count yet."""
+        allocator, since = await self.read("proposal")
+        return NamedAllocator(str(allocator), int(since)) if since else None
+
+    async def propose_allocator(self, sender: Sender, allocator: str) -> Receipt:
+        """Name another allocator, in place of one that does not count yet."""
+        return await self.write(sender, "propose_allocator", allocator)
+
+    async def cancel_proposal(self, sender: Sender) -> Receipt:
+        """Take back the one that does not count yet."""
+        return await self.write(sender, "cancel_proposal")
+
+    async def transfer_ownership(self, sender: Sender, heir: str) -> Receipt:
+        """Offer the ownership to somebody, who must accept."""
+        return await self.write(sender, "transfer_ownership", heir)
+
+    async def accept_ownership(self, sender: Sender) -> Receipt:
+        """Take over what was offered."""
+        return await self.write(sender, "accept_ownership")
 
 
 async def live_awards(emission: EmissionContract, market: str) -> dict[int, Award]:

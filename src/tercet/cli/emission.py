@@ -10,6 +10,7 @@ import click
 from tercet.chain.emission import live_awards
 from tercet.chain.registry import Listing
 from tercet.cli.connection import open_client, open_market
+from tercet.cli.emission_owner import accept, owner, set_allocator, transfer
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, spending_options, wallet_option
@@ -31,6 +32,11 @@ def command() -> None:
     decides what it gets of that period's emission, and bounds it. Why: docs/explanation/allocator.md.
     """
 
+
+command.add_command(owner)
+command.add_command(set_allocator)
+command.add_command(transfer)
+command.add_command(accept)
 
 SHOW_SCHEMA = {
     "period": "number of the running period",

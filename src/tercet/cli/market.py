@@ -19,9 +19,17 @@ from tercet.cli.health import health
 from tercet.cli.home import leave
 from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, spending_options, wallet_option
-from tercet.cli.output import confirm, print_json, print_table, say
+from tercet.cli.output import confirm, is_terminal, print_json, print_table, say
 from tercet.cli.ownership import accept, hand_over, wind_down
-from tercet.cli.rules import describe_rule, read_rules_file, rules_options, take_opening_options
+from tercet.cli.rules import (
+    describe_rule,
+    guarded_income,
+    names_rule,
+    price_places,
+    read_rules_file,
+    rules_options,
+    take_opening_options,
+)
 from tercet.cli.settings import Settings
 from tercet.cli.sponsor import command as sponsor
 from tercet.cli.unlock import unlock
@@ -55,34 +63,73 @@ command.add_command(accept)
     examples=(
         "tercet market create inference",
         "tercet market create echo --name echo-2 --commit 120 --params rules.toml --dry-run",
+        "tercet market create echo --pays-in credit --income 500",
     ),
 )
 @click.argument("subnet")
 @click.option("--name", help="Of the market (default: like the subnet).")
+@click.option(
+    "--pays-in", type=click.Choice(["TCT", "credit"]), default="TCT", show_default=True, help="What rewards come in."
+)
+@click.option(
+    "--income", metavar="TCT", help="With --pays-in credit: what an epoch's rewards will be worth; sets --price by it."
+)
 @rules_options
 @spending_options
 @wallet_option
 @pass_state
 def create(
-    state: State, /, *, subnet: str, name: str | None, params_file: str | None, yes: bool, dry_run: bool,
-    **rules: str | None,
+    state: State, /, *, subnet: str, name: str | None, pays_in: str, income: str | None,
+    params_file: str | None, yes: bool, dry_run: bool, **rules: str | None,
 ) -> None:  # fmt: skip
-    """Open a market for SUBNET and print its address. The registry's bond comes back when it is wound down."""
+    """Open a market for SUBNET and print its address. The registry's bond comes back when it is wound down.
+
+    A miner's slot costs at least half of what a place earns in an epoch: else worthless newcomers could be bought to
+    be rid of a rival. The contract sees to that where rewards come in TCT; credit has no price in TCT there, so with
+    --pays-in credit say what an epoch's rewards will be worth (--income), or the least price itself (--price).
+    """
     mechanism = load_mechanism(subnet)
     base = MarketParams(subnet=mechanism.name, mechanism_version=mechanism.version)
     params = replace(take_opening_options(base, rules, params_file), subnet=mechanism.name)
-    asyncio.run(_create(state.settings, name or mechanism.name, params, yes=yes, dry_run=dry_run))
+    in_credit = pays_in == "credit"
+    if in_credit:
+        named = names_rule("min_price", rules, params_file)
+        params = price_places(params, income or (None if named else _ask_income()), named=named)
+    elif income is not None:
+        raise UsageError("Rewards in TCT need no --income: the contract knows what a place earns. Leave it out.")
+    asyncio.run(_create(state.settings, name or mechanism.name, params, in_credit=in_credit, yes=yes, dry_run=dry_run))
 
 
-async def _create(settings: Settings, name: str, params: MarketParams, *, yes: bool, dry_run: bool) -> None:
+def _ask_income() -> str:
+    """What the owner expects; only a person can be asked.
+
+    Raises:
+        UsageError: nobody is there.
+
+    """
+    if not is_terminal():
+        raise UsageError(
+            "Rewards in credit have no price in TCT that the contract could know, and a slot that costs less than half "
+            "of what a place earns in an epoch can be bought to be rid of a rival. Say what an epoch's rewards will be "
+            "worth, in TCT: --income 500; or the least price itself: --price 2."
+        )
+    return str(click.prompt("What will an epoch's rewards in credit be worth, in TCT?", err=True))
+
+
+async def _create(
+    settings: Settings, name: str, params: MarketParams, *, in_credit: bool, yes: bool, dry_run: bool
+) -> None:
     async with open_client(settings) as client:
         bond = Amount(await client.ledger.registry.bond(), STAKE)
-        if confirm(
-            f"open the market {name!r} for {params.subnet!r} against a refundable bond of {bond}",
-            yes=yes,
-            dry_run=dry_run,
-        ):
-            click.echo(await client.open_market(client.sender(unlock(settings)), name, params))
+        what = f"open the market {name!r} for {params.subnet!r} against a refundable bond of {bond}"
+        if in_credit:
+            what += (
+                f"; it pays in credit, a slot costs at least {Amount(params.min_price, STAKE)}, which is enough as long "
+                f"as an epoch's rewards are worth at most {Amount(guarded_income(params), STAKE)}"
+            )
+        if confirm(what, yes=yes, dry_run=dry_run):
+            token = client.ledger.credit.address if in_credit else None
+            click.echo(await client.open_market(client.sender(unlock(settings)), name, params, reward_token=token))
 
 
 @command.command(

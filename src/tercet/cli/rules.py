@@ -19,11 +19,15 @@ from tercet.chain.registry import MarketParams, usual_floor
 from tercet.errors import UsageError
 from tercet.market import STAKE, Amount
 from tercet.market.epoch import PRECISE
+from tercet.market.registration import place_floor
 
 __all__ = [
     "RULES",
     "describe_rule",
+    "guarded_income",
+    "names_rule",
     "parse_rules_file",
+    "price_places",
     "read_rules",
     "read_rules_file",
     "rules_options",
@@ -163,6 +167,52 @@ def take_opening_options(base: MarketParams, chosen: Mapping[str, str | None], f
     """The same for a market that is opened: its floor goes by its places, unless one is named."""
     places = take_options(base, chosen, file).max_miners
     return take_options(replace(base, floor_miners=usual_floor(places)), chosen, file)
+
+
+def names_rule(field: str, chosen: Mapping[str, str | None], file: str | None) -> bool:
+    """Whether an option or the file says what a rule is."""
+    if chosen.get(field) is not None or file is None:
+        return chosen.get(field) is not None
+    content = parse_rules_file(Path(file))
+    nested = content.get("params")
+    return field in (nested if isinstance(nested, Mapping) else content)
+
+
+def price_places(params: MarketParams, income: str | None, *, named: bool) -> MarketParams:
+    """The same with a least price that fits rewards whose token has no price in TCT.
+
+    Args:
+        params: the rules so far.
+        income: what an epoch's rewards will be worth, TCT as a person writes it; None: only the price was said.
+        named: whether somebody said the price, which then stands.
+
+    Raises:
+        UsageError: what is worth nothing; or the price that was said, or the highest one, is too low for that income.
+
+    """
+    if income is None:
+        return params
+    worth = Amount.parse(income.removesuffix("TCT").strip(), STAKE)
+    if not worth.units:
+        raise UsageError("Rewards that are worth nothing need no market. Say what they will be worth: --income 500.")
+    least = max(place_floor(worth.units, params.validator_share_bps, params.max_miners), 1)
+    if named and params.min_price < least:
+        raise UsageError(
+            f"A slot for {Amount(params.min_price, STAKE)} is too cheap where an epoch's rewards are worth {worth}: half of "
+            f"what a place earns is {Amount(least, STAKE)}. Leave --price out, or raise it."
+        )
+    if least > params.max_price:
+        raise UsageError(
+            f"With an income of {worth} a slot costs at least {Amount(least, STAKE)}, and --max-price is "
+            f"{Amount(params.max_price, STAKE)}. Raise --max-price, or --max-miners, so that a place earns less."
+        )
+    return params if named else replace(params, min_price=max(params.min_price, least))
+
+
+def guarded_income(params: MarketParams) -> int:
+    """What an epoch's rewards may be worth, TCT base units, for `min_price` to be half of what a place earns."""
+    for_miners = 10_000 - params.validator_share_bps
+    return params.min_price * 2 * params.max_miners * 10_000 // for_miners if for_miners else 2**255
 
 
 def read_rules_file(path: Path, base: MarketParams) -> MarketParams:

@@ -41,6 +41,7 @@ interface Rules:
     def take_effect(): nonpayable
 
 rules: public(address)
+stakes: public(address)
 epoch: public(uint256)
 last_epoch: public(uint256)
 is_closing: public(bool)
@@ -59,6 +60,10 @@ def owner() -> address:
 @view
 def is_wound_down() -> bool:
     return self.epoch > self.last_epoch
+
+@external
+def set_stakes(stakes: address):
+    self.stakes = stakes
 
 @external
 def set_closing(closing: bool):

@@ -147,7 +147,7 @@ def test_a_token_gains_nothing_by_calling_back_while_it_pays() -> None:
         "Stakes.slash": (trap.rival.pool, 100, here),
         "Stakes.release": (trap.pool, 1),
         "Stakes.forfeit": (trap.rival.pool, 1),
-        "Treasury.attach": (here, here),
+        "Treasury.attach": (here,),
         "Treasury.sponsor": (CREDIT, 1),
         "Treasury.cancel": (0,),
         "Treasury.claim_refund": (1,),

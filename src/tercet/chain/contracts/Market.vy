@@ -65,21 +65,13 @@ struct Voter:
 struct Clock:
     epoch: uint256  # 32 bits
     started_at: uint256  # 40 bits; Unix seconds
-    closing: uint256  # 8 bits; 0 while the epoch runs, then the next page to settle + 1
+    closing: uint256  # 6 bits; 0 while the epoch runs, then the next page to settle + 1
+    waiting: bool  # 1 bit; somebody may wait for a slot
+    winding: bool  # 1 bit; there is a last epoch
     generation: uint256  # 32 bits; registrations so far
     closed_generation: uint256  # 32 bits; the counter at the last closing
     total_weight: uint256  # 48 bits; stake units in the newest closing
     rank_total: uint256  # 64 bits; while closing: ranks of the pages settled
-
-
-struct Jury:
-    count: uint256  # highest vid + 1
-    alpha: uint256  # weight of the newest row in a bond, over 2**32
-    weight: uint256[64]  # stake units of those who revealed, else 0
-    as_of: uint256[64]
-    words: uint256[64]  # row length, 0 without a reveal
-    seated: bool[64]  # a validator holds the slot
-    bonded: bool[64]  # and held it at the last closing, so its bonds are its own
 
 
 struct Status:
@@ -309,6 +301,10 @@ LOW_16: constant(uint256) = ONES * 65_535
 BIT_16: constant(uint256) = ONES * 65_536
 LOW_32: constant(uint256) = ONES * 4_294_967_295
 BIT_32: constant(uint256) = ONES * 4_294_967_296
+# Flags of the clock.
+WAITING: constant(uint256) = 1 << 78
+WINDING: constant(uint256) = 1 << 79
+LOW_128: constant(uint256) = 2 ** 128 - 1
 LANE: constant(uint256) = 18_446_744_073_709_551_615
 # 16 bits in every 32 of a word, to sum a row.
 HALVES: constant(uint256) = 65_535 * (1 + 2 ** 32) * ONES
@@ -332,7 +328,7 @@ uid_of: public(HashMap[address, uint256])  # by operator; 0 means none
 queue: DynArray[address, MAX_APPLICANTS]  # who waits for a slot, by operator, in order
 applications: HashMap[address, Application]  # by operator
 seats: HashMap[uint256, Seat]
-voters: HashMap[uint256, uint256]  # packed Voter
+voters: uint256[64]  # by vid: packed Voter
 seat_of: HashMap[address, uint256]  # by operator; vid + 1, 0 means none
 # Quad 4*page + q: in a lane 32 bits of generation, 0 for an empty slot, then 32 bits of `since`.
 generation_lanes: uint256[64]
@@ -431,6 +427,7 @@ def apply_miner(operator: address, endpoint: String[128], max_price: uint256):
     assert len(self.queue) < MAX_APPLICANTS, "market: too many applicants"
     price: uint256 = self._charge(max_price)
     self.queue.append(operator)
+    self.clock |= WAITING
     self.applications[operator] = Application(
         owner=msg.sender, paid=price, epoch=self._epoch(), endpoint=endpoint
     )
@@ -675,7 +672,7 @@ def begin_close():
     @notice Starts closing the epoch once its reveal phase is over. Anyone may, for a part of
             the reward, as for each step of the closing.
     """
-    self._begin()
+    self._begin(self._epoch_terms())
     self._poke(1)
 
 
@@ -688,7 +685,7 @@ def settle_pages(first_page: uint256, hints: DynArray[uint256, 16]):
     @param first_page The page that the first hint is for; must be the next one due.
     @param hints One word a page: the consensus weight of column j at bits 16 * (j % 16).
     """
-    self._settle(first_page, hints)
+    self._settle(first_page, hints, self._epoch_terms())
     self._poke(len(hints))
 
 
@@ -701,7 +698,7 @@ def pay_miners():
             Anyone may; only what is left for `finish_close` is paid for.
     """
     clock: Clock = self._load_settled()
-    self._distribute(clock, False)
+    self._distribute(clock, False, self._epoch_terms().validator_share_bps)
     clock.closing += 1
     self._store_clock(clock)
 
@@ -712,7 +709,7 @@ def finish_close():
     """
     @notice Pays the epoch out, once all its pages are settled, and starts the next one. Anyone may.
     """
-    self._finish(1)
+    self._finish(1, self._epoch_terms().validator_share_bps)
 
 
 @external
@@ -723,9 +720,10 @@ def close_epoch(hints: DynArray[uint256, 16]):
     @param hints One word for each of the epoch's pages, as for `settle_pages`.
     """
     self.is_passing = True
-    self._begin()
-    self._settle(0, hints)
-    self._finish(len(hints) + 2)
+    terms: EpochTerms = self._epoch_terms()
+    self._begin(terms)
+    self._settle(0, hints, terms)
+    self._finish(len(hints) + 2, terms.validator_share_bps)
     self.is_passing = False
 
 
@@ -739,6 +737,7 @@ def wind_down():
     assert msg.sender == staticcall Rules(rules).owner(), "market: caller is not the owner"
     epoch: uint256 = self._epoch()
     self.last_epoch = epoch
+    self.clock |= WINDING
     log WindDownBegan(owner=msg.sender, last_epoch=epoch)
 
 
@@ -1025,7 +1024,7 @@ def get_consensus() -> uint256[16]:
 
 
 @internal
-def _begin():
+def _begin(terms: EpochTerms):
     """
     @dev Fixes who votes and with how much. In the count: who committed now (revealed or not) or
          revealed not long ago, and has effective stake. Of these the strongest hold a permit,
@@ -1034,7 +1033,6 @@ def _begin():
     self._require_not_closing()
     clock: Clock = self._load_clock()
     assert self._phase(clock) == 2, "market: epoch is not over"
-    terms: EpochTerms = self._epoch_terms()
     now: uint256 = clock.epoch + 1
     count: uint256 = self._bit_length(self.validator_slots)
     # An empty seat asks for pool 0, which nobody can open.
@@ -1082,40 +1080,48 @@ def _begin():
 
 
 @internal
-def _settle(first_page: uint256, hints: DynArray[uint256, 16]):
+def _settle(first_page: uint256, hints: DynArray[uint256, 16], terms: EpochTerms):
     clock: Clock = self._load_closing()
     assert first_page + 1 == clock.closing, "market: page is not the next one"
     assert first_page + len(hints) <= self._pages(), "market: no such page"
     # kappa of the total, rounded up; at least 1, so that an empty jury agrees on 0.
-    terms: EpochTerms = self._epoch_terms()
     threshold: uint256 = max((terms.kappa * clock.total_weight + PRECISE - 1) // PRECISE, 1)
-    before: uint256 = clock.closed_generation * ONES
-    jury: Jury = self._load_jury(clock)
-    jury.alpha = terms.bond_alpha * 2 ** 32 // PRECISE
+    alpha: uint256 = terms.bond_alpha * 2 ** 32 // PRECISE
+    count: uint256 = self._bit_length(self.validator_slots)
+    pairs: uint256 = (count + 1) >> 1
+    voters: uint256[64] = self._jury(count, clock.epoch + 1)
     earned: uint256[64] = empty(uint256[64])
     if first_page != 0:
-        for vid: uint256 in range(jury.count, bound=64):
-            earned[vid] = self._dividend_of(vid)
+        for pair: uint256 in range(pairs, bound=32):
+            word: uint256 = self.dividends[pair]
+            earned[pair << 1] = word & LOW_128
+            earned[(pair << 1) | 1] = word >> 128
 
     page: uint256 = first_page
     for hint: uint256 in hints:
-        rows: uint256[64] = self._page_rows(page, jury)
+        rows: uint256[64] = empty(uint256[64])
+        for vid: uint256 in range(count, bound=64):
+            if page < (voters[vid] >> 128) & 255:
+                rows[vid] = self.rows[(vid << 4) | page]
         for half: uint256 in range(2):
             ratios: uint256[8] = empty(uint256[8])
             bonds: uint256[64] = empty(uint256[64])
             rank: uint256 = 0
             rank, ratios, bonds = self._settle_half(
-                page, half, hint, threshold, before, rows, jury
+                page, half, hint, threshold, clock.closed_generation, alpha, count, rows, voters
             )
             clock.rank_total += rank
-            for vid: uint256 in range(jury.count, bound=64):
-                if jury.weight[vid] != 0:
+            # Without ranks there are no ratios.
+            if rank == 0:
+                continue
+            for vid: uint256 in range(count, bound=64):
+                if voters[vid] >> 136 != 0:
                     earned[vid] = unsafe_add(earned[vid], self._dividend(bonds[vid], ratios))
         self.consensus_words[page] = hint
         log PageSettled(epoch=clock.epoch, page=page, consensus=hint)
         page += 1
 
-    for pair: uint256 in range((jury.count + 1) >> 1, bound=32):
+    for pair: uint256 in range(pairs, bound=32):
         word: uint256 = earned[pair << 1] | (earned[(pair << 1) | 1] << 128)
         if self.is_passing:
             self.passing[pair] = word
@@ -1131,9 +1137,11 @@ def _settle_half(
     half: uint256,
     hint: uint256,
     threshold: uint256,
-    before: uint256,
+    closed_generation: uint256,
+    alpha: uint256,
+    count: uint256,
     rows: uint256[64],
-    jury: Jury,
+    voters: uint256[64],
 ) -> (uint256, uint256[8], uint256[64]):
     """
     @dev Eight columns: quad 2*half ("low") and quad 2*half + 1 ("high").
@@ -1141,6 +1149,7 @@ def _settle_half(
     """
     quad: uint256 = (page << 2) | (half << 1)
     offset: uint256 = half << 5
+    before: uint256 = unsafe_mul(closed_generation, ONES)
     born_low: uint256 = self.generation_lanes[quad] & LOW_32
     born_high: uint256 = self.generation_lanes[quad + 1] & LOW_32
     # A miner holds the column (1 or 0 in each lane).
@@ -1151,13 +1160,15 @@ def _settle_half(
         (held_low & self._at_least_32(before, born_low))
         | ((held_high & self._at_least_32(before, born_high)) << 32)
     ) * 4_294_967_295
+    bonding_low: uint256 = unsafe_mul(held_low, 65_535)
     # The unspent column takes votes, but no bonds.
-    votable_low: uint256 = held_low
     if quad == 0:
-        votable_low |= 1
+        held_low |= 1
 
     hint_low: uint256 = (hint >> offset) & LOW_16
     hint_high: uint256 = (hint >> (offset + 16)) & LOW_16
+    next_low: uint256 = unsafe_add(hint_low, ONES)
+    next_high: uint256 = unsafe_add(hint_high, ONES)
     reach_low: uint256 = 0
     reach_high: uint256 = 0
     above_low: uint256 = 0
@@ -1168,18 +1179,19 @@ def _settle_half(
     sum_high: uint256 = 0
     bonds: uint256[64] = empty(uint256[64])
 
-    for vid: uint256 in range(jury.count, bound=64):
-        if not jury.seated[vid]:
+    for vid: uint256 in range(count, bound=64):
+        voter: uint256 = voters[vid]
+        if voter == 0:
             continue
         weight_low: uint256 = 0
         weight_high: uint256 = 0
-        stake: uint256 = jury.weight[vid]
+        # The highest field; 0 without a reveal.
+        stake: uint256 = voter >> 136
         if stake != 0:
-            as_of: uint256 = unsafe_mul(jury.as_of[vid], ONES)
-            weight_low = (rows[vid] >> offset) & unsafe_mul(
-                votable_low & self._at_least_32(as_of, born_low), 65_535
-            )
-            weight_high = (rows[vid] >> (offset + 16)) & unsafe_mul(
+            as_of: uint256 = unsafe_mul((voter >> 32) & 4_294_967_295, ONES)
+            row: uint256 = rows[vid] >> offset
+            weight_low = row & unsafe_mul(held_low & self._at_least_32(as_of, born_low), 65_535)
+            weight_high = (row >> 16) & unsafe_mul(
                 held_high & self._at_least_32(as_of, born_high), 65_535
             )
             # Lanes: sums of units stay under 2**48, units x weight under 2**64.
@@ -1188,10 +1200,10 @@ def _settle_half(
             reach_low = unsafe_add(reach_low, unsafe_mul(stake, at_low))
             reach_high = unsafe_add(reach_high, unsafe_mul(stake, at_high))
             above_low = unsafe_add(
-                above_low, unsafe_mul(stake, self._at_least_16(weight_low, hint_low + ONES))
+                above_low, unsafe_mul(stake, self._at_least_16(weight_low, next_low))
             )
             above_high = unsafe_add(
-                above_high, unsafe_mul(stake, self._at_least_16(weight_high, hint_high + ONES))
+                above_high, unsafe_mul(stake, self._at_least_16(weight_high, next_high))
             )
             rank_low = unsafe_add(
                 rank_low, unsafe_mul(stake, self._clip(weight_low, hint_low, at_low))
@@ -1202,12 +1214,11 @@ def _settle_half(
         slot: uint256 = (vid << 5) | (quad >> 1)
         old: uint256 = self.bonds[slot]
         new: uint256 = 0
-        if jury.bonded[vid]:
+        # It held its seat at the last closing too, so the stored bonds are its own.
+        if voter & 4_294_967_295 <= closed_generation:
             new = old & kept
-        bond_low: uint256 = self._ema(
-            new & LOW_32, weight_low & unsafe_mul(held_low, 65_535), jury.alpha
-        )
-        bond_high: uint256 = self._ema((new >> 32) & LOW_32, weight_high, jury.alpha)
+        bond_low: uint256 = self._ema(new & LOW_32, weight_low & bonding_low, alpha)
+        bond_high: uint256 = self._ema((new >> 32) & LOW_32, weight_high, alpha)
         # Lanes: 64 bonds of 32 bits stay under 2**38.
         sum_low = unsafe_add(sum_low, bond_low)
         sum_high = unsafe_add(sum_high, bond_high)
@@ -1224,9 +1235,11 @@ def _settle_half(
     ranked: uint256 = 0
     for lane: uint256 in range(4):
         at: uint256 = lane << 6
-        ratios[lane << 1] = self._ratio((rank_low >> at) & LANE, (sum_low >> at) & LANE)
-        ratios[(lane << 1) | 1] = self._ratio((rank_high >> at) & LANE, (sum_high >> at) & LANE)
-        ranked += ((rank_low >> at) & LANE) + ((rank_high >> at) & LANE)
+        low: uint256 = (rank_low >> at) & LANE
+        high: uint256 = (rank_high >> at) & LANE
+        ratios[lane << 1] = self._ratio(low, (sum_low >> at) & LANE)
+        ratios[(lane << 1) | 1] = self._ratio(high, (sum_high >> at) & LANE)
+        ranked = unsafe_add(ranked, unsafe_add(low, high))
     return ranked, ratios, bonds
 
 
@@ -1251,11 +1264,14 @@ def _dividend(bonds: uint256, ratios: uint256[8]) -> uint256:
     @dev The sum of bond x ratio over eight columns. No overflow: a bond is at most its
          column sum, so each product is at most rank x 2**32 < 2**96.
     """
-    total: uint256 = 0
-    rest: uint256 = bonds
-    for k: uint256 in range(8):
-        total = unsafe_add(total, unsafe_mul(rest & 4_294_967_295, ratios[k]))
-        rest = rest >> 32
+    total: uint256 = unsafe_mul(bonds & 4_294_967_295, ratios[0])
+    total = unsafe_add(total, unsafe_mul((bonds >> 32) & 4_294_967_295, ratios[1]))
+    total = unsafe_add(total, unsafe_mul((bonds >> 64) & 4_294_967_295, ratios[2]))
+    total = unsafe_add(total, unsafe_mul((bonds >> 96) & 4_294_967_295, ratios[3]))
+    total = unsafe_add(total, unsafe_mul((bonds >> 128) & 4_294_967_295, ratios[4]))
+    total = unsafe_add(total, unsafe_mul((bonds >> 160) & 4_294_967_295, ratios[5]))
+    total = unsafe_add(total, unsafe_mul((bonds >> 192) & 4_294_967_295, ratios[6]))
+    total = unsafe_add(total, unsafe_mul((bonds >> 224), ratios[7]))
     return total
 
 
@@ -1291,27 +1307,46 @@ def _dividend_of(vid: uint256) -> uint256:
         word = self.passing[vid >> 1]
     else:
         word = self.dividends[vid >> 1]
-    return (word >> ((vid & 1) << 7)) & (2 ** 128 - 1)
+    return (word >> ((vid & 1) << 7)) & LOW_128
 
 
 @internal
-def _distribute(clock: Clock, final: bool):
+def _distribute(clock: Clock, final: bool, validator_share_bps: uint256):
     """
     @dev Of all votes cast, those that agreed on a miner are earned: not what was voted for the
          unspent column, and not what was clipped or found no consensus.
+         Who has a rank, as `Treasury` wants it: owner (160 bits), uid (8), rank (64).
     """
-    miners: DynArray[uint256, 255] = []
-    if clock.closing == self._pages() + 1:
-        miners = self._miner_shares()
     seats: DynArray[uint256, 64] = []
     revealed: uint256 = 0
-    seats, revealed = self._seat_shares(clock.epoch + 1)
+    seats, revealed = self._seat_shares(clock.epoch + 1, final)
+    miners: DynArray[uint256, 255] = []
+    pages: uint256 = self._pages()
+    # Unless `pay_miners` has been here.
+    if clock.closing == pages + 1:
+        for quad: uint256 in range(pages << 2, bound=64):
+            ranks: uint256 = self.rank_lanes[quad]
+            uid: uint256 = ((quad >> 2) << 4) | (quad & 3)
+            if quad == 0:
+                ranks = ranks >> 64  # the unspent column is nobody's
+                uid = 4
+            for lane: uint256 in range(4):
+                if ranks == 0:
+                    break
+                if ranks & LANE != 0:
+                    miners.append(
+                        convert(self.miners[uid].owner, uint256)
+                        | (uid << 160)
+                        | ((ranks & LANE) << 168)
+                    )
+                ranks = ranks >> 64
+                uid += 4
     extcall Treasury(treasury).distribute(
         clock.epoch,
-        clock.epoch == self.last_epoch,
+        clock.winding and clock.epoch == self.last_epoch,
         revealed * ROW_SUM,
         clock.rank_total - (self.rank_lanes[0] & LANE),
-        self._epoch_terms().validator_share_bps,
+        validator_share_bps,
         miners,
         seats,
         final,
@@ -1319,10 +1354,10 @@ def _distribute(clock: Clock, final: bool):
 
 
 @internal
-def _finish(steps: uint256):
+def _finish(steps: uint256, validator_share_bps: uint256):
     clock: Clock = self._load_settled()
     self._poke(steps)
-    self._distribute(clock, True)
+    self._distribute(clock, True, validator_share_bps)
     log EpochClosed(epoch=clock.epoch)
     clock.epoch += 1
     clock.started_at = block.timestamp
@@ -1330,7 +1365,7 @@ def _finish(steps: uint256):
     # Before anybody new takes a slot: the bonds that are stored are not for them.
     clock.closed_generation = clock.generation
     self._store_clock(clock)
-    if len(self.queue) != 0 and clock.epoch <= self.last_epoch:
+    if clock.waiting and not (clock.winding and clock.epoch > self.last_epoch):
         self._admit(clock)
     if staticcall Rules(rules).due():
         extcall Rules(rules).take_effect()
@@ -1338,33 +1373,10 @@ def _finish(steps: uint256):
 
 @internal
 @view
-def _miner_shares() -> DynArray[uint256, 255]:
+def _seat_shares(revealed: uint256, final: bool) -> (DynArray[uint256, 64], uint256):
     """
-    @dev Who has a rank: owner (160 bits), uid (8), rank (64).
-    """
-    shares: DynArray[uint256, 255] = []
-    for quad: uint256 in range(self._pages() << 2, bound=64):
-        ranks: uint256 = self.rank_lanes[quad]
-        if quad == 0:
-            ranks = (ranks >> 64) << 64  # the unspent column is nobody's
-        if ranks == 0:
-            continue
-        for lane: uint256 in range(4):
-            rank: uint256 = (ranks >> (lane << 6)) & LANE
-            if rank != 0:
-                uid: uint256 = ((quad >> 2) << 4) | (lane << 2) | (quad & 3)
-                shares.append(
-                    convert(self.miners[uid].owner, uint256) | (uid << 160) | (rank << 168)
-                )
-    return shares
-
-
-@internal
-@view
-def _seat_shares(revealed: uint256) -> (DynArray[uint256, 64], uint256):
-    """
-    @dev Who revealed and earned: pool (32 bits), weight x dividend (48 + 96, and so is the sum).
-         And the weight of all who revealed.
+    @dev Who revealed and earned: pool (32 bits), weight x dividend (48 + 96, and so is the sum);
+         nobody before the final payout. And the weight of all who revealed.
     """
     shares: DynArray[uint256, 64] = []
     total: uint256 = 0
@@ -1373,9 +1385,10 @@ def _seat_shares(revealed: uint256) -> (DynArray[uint256, 64], uint256):
         if voter.revealed != revealed:
             continue
         total += voter.weight
-        share: uint256 = voter.weight * self._dividend_of(vid)
-        if share != 0:
-            shares.append(voter.generation | (share << 32))
+        if final:
+            share: uint256 = voter.weight * self._dividend_of(vid)
+            if share != 0:
+                shares.append(voter.generation | (share << 32))
     return shares, total
 
 
@@ -1424,6 +1437,8 @@ def _admit(clock: Clock):
             uid, application.owner, operator, application.endpoint, application.paid, clock.epoch
         )
     self.queue = kept
+    if len(kept) == 0:
+        self.clock &= ~WAITING
     self._burn(burned)
 
 
@@ -1521,7 +1536,7 @@ def _weakest_seat(amount: uint256) -> uint256:
 def _pools(count: uint256) -> DynArray[uint256, 64]:
     pools: DynArray[uint256, 64] = []
     for vid: uint256 in range(count, bound=64):
-        pools.append(self._load_voter(vid).generation)
+        pools.append(self.voters[vid] & 4_294_967_295)
     return pools
 
 
@@ -1556,7 +1571,7 @@ def _charge(max_price: uint256) -> uint256:
 def _phase(clock: Clock) -> uint256:
     if clock.closing != 0:
         return 3
-    if clock.epoch > self.last_epoch:
+    if clock.winding and clock.epoch > self.last_epoch:
         return 4
     terms: PhaseTerms = self._phase_terms()
     commit_ends: uint256 = clock.started_at + terms.commit_seconds
@@ -1648,31 +1663,17 @@ def _validator(vid: uint256) -> ValidatorView:
 
 @internal
 @view
-def _load_jury(clock: Clock) -> Jury:
-    jury: Jury = empty(Jury)
-    slots: uint256 = self.validator_slots
-    jury.count = self._bit_length(slots)
-    for vid: uint256 in range(jury.count, bound=64):
-        if (slots >> vid) & 1 == 0:
-            continue
-        voter: Voter = self._load_voter(vid)
-        jury.seated[vid] = True
-        jury.bonded[vid] = voter.generation <= clock.closed_generation
-        if voter.revealed == clock.epoch + 1:
-            jury.weight[vid] = voter.weight
-            jury.as_of[vid] = voter.as_of
-            jury.words[vid] = voter.words
-    return jury
-
-
-@internal
-@view
-def _page_rows(page: uint256, jury: Jury) -> uint256[64]:
-    rows: uint256[64] = empty(uint256[64])
-    for vid: uint256 in range(jury.count, bound=64):
-        if page < jury.words[vid]:
-            rows[vid] = self.rows[(vid << 4) | page]
-    return rows
+def _jury(count: uint256, revealed: uint256) -> uint256[64]:
+    """
+    @dev By vid: the packed Voter, without weight and row where nothing was revealed; 0 for an empty seat.
+    """
+    found: uint256[64] = empty(uint256[64])
+    for vid: uint256 in range(count, bound=64):
+        word: uint256 = self.voters[vid]
+        if (word >> 96) & 4_294_967_295 != revealed:
+            word &= LOW_128
+        found[vid] = word
+    return found
 
 
 @internal
@@ -1688,7 +1689,9 @@ def _load_clock() -> Clock:
     return Clock(
         epoch=word & 4_294_967_295,
         started_at=(word >> 32) & 1_099_511_627_775,
-        closing=(word >> 72) & 255,
+        closing=(word >> 72) & 63,
+        waiting=(word >> 78) & 1 == 1,
+        winding=(word >> 79) & 1 == 1,
         generation=(word >> 80) & 4_294_967_295,
         closed_generation=(word >> 112) & 4_294_967_295,
         total_weight=(word >> 144) & 281_474_976_710_655,
@@ -1703,6 +1706,8 @@ def _store_clock(clock: Clock):
         clock.epoch
         | (clock.started_at << 32)
         | (clock.closing << 72)
+        | (convert(clock.waiting, uint256) << 78)
+        | (convert(clock.winding, uint256) << 79)
         | (clock.generation << 80)
         | (clock.closed_generation << 112)
         | (clock.total_weight << 144)
@@ -1804,12 +1809,7 @@ def _pages() -> uint256:
     """
     @dev Of 16 columns; at least 1.
     """
-    pages: uint256 = 1
-    for k: uint256 in range(1, 16):
-        if self.miner_slots >> (k << 4) == 0:
-            break
-        pages = k + 1
-    return pages
+    return (self._columns() + 15) >> 4
 
 
 @internal

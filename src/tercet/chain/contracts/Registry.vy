@@ -41,7 +41,7 @@ interface Stakes:
 
 
 interface Treasury:
-    def attach(market: address, stakes: address): nonpayable
+    def attach(market: address): nonpayable
 
 
 interface Rules:
@@ -134,7 +134,7 @@ def open_market(
     assert len(name) > 0, "registry: name is empty"
     index: uint256 = self.market_count
     self.market_count = index + 1
-    # Our own blueprints: no constructor calls anybody, and `attach` asks the market at most.
+    # Our own blueprints: no constructor calls anybody, and `attach` asks nobody.
     rules: address = create_from_blueprint(
         blueprints.rules, msg.sender, params, timelock_seconds
     )
@@ -145,7 +145,7 @@ def open_market(
     )
     extcall Rules(rules).attach(market)
     extcall Stakes(stakes).attach(market, treasury)
-    extcall Treasury(treasury).attach(market, stakes)
+    extcall Treasury(treasury).attach(market)
     self.markets[index] = Listing(
         market=market,
         stakes=stakes,

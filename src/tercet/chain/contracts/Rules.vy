@@ -82,6 +82,8 @@ MAX_TIMELOCK: constant(uint256) = 365 * 24 * 3_600
 # Each registration raises the price by so many ten-thousandths.
 PRICE_STEP_BPS: constant(uint256) = 1_250
 LOW_32: constant(uint256) = 2 ** 32 - 1
+LOW_64: constant(uint256) = 2 ** 64 - 1
+LOW_128: constant(uint256) = 2 ** 128 - 1
 LOW_60: constant(uint256) = 2 ** 60 - 1
 LOW_88: constant(uint256) = 2 ** 88 - 1
 LOW_112: constant(uint256) = 2 ** 112 - 1
@@ -94,12 +96,11 @@ owner: public(address)
 pending_owner: public(address)
 params: public(market_params.MarketParams)  # those in force
 # The same packed, so that a closing reads two words and not twenty-two.
-_phase_word: uint256
+_phase_word: uint256  # above its 128 bits: Unix seconds a proposal can be in force at; 0 means there is none
 _epoch_word: uint256
 _stake_word: uint256
 _price_word: uint256
 _proposed: market_params.MarketParams
-_effective_at: uint256  # Unix seconds; 0 means no proposal
 
 
 @deploy
@@ -146,7 +147,7 @@ def propose(params: market_params.MarketParams):
     assert params.subnet == self.params.subnet, "rules: subnet cannot change"
     effective_at: uint256 = block.timestamp + timelock_seconds
     self._proposed = params
-    self._effective_at = effective_at
+    self._set_effective_at(effective_at)
     log ParamsProposed(owner=msg.sender, effective_at=effective_at, params=params)
 
 
@@ -156,8 +157,9 @@ def cancel_proposal():
     @notice Takes the proposal back; the rules in force stay.
     """
     self._require_owner()
-    assert self._effective_at != 0, "rules: no proposal"
-    self._clear_proposal()
+    assert self._effective_at() != 0, "rules: no proposal"
+    self._proposed = empty(market_params.MarketParams)
+    self._set_effective_at(0)
     log ProposalCancelled(owner=msg.sender)
 
 
@@ -170,7 +172,7 @@ def take_effect():
     assert self._is_due(), "rules: nothing is due"
     params: market_params.MarketParams = self._proposed
     self._put_in_force(params)
-    self._clear_proposal()
+    self._proposed = empty(market_params.MarketParams)
     log ParamsChanged(params=params)
 
 
@@ -191,7 +193,7 @@ def proposal() -> (market_params.MarketParams, uint256):
     @notice What is proposed, and from when on it can be in force.
     @return (MarketParams, uint256) The rules; Unix seconds, 0 means there is no proposal.
     """
-    return self._proposed, self._effective_at
+    return self._proposed, self._effective_at()
 
 
 # --- Parts of the rules in force, for the contracts that go by them ---
@@ -208,7 +210,7 @@ def phase_terms() -> PhaseTerms:
     return PhaseTerms(
         commit_seconds=word & LOW_32,
         reveal_seconds=(word >> 32) & LOW_32,
-        mechanism_version=word >> 64,
+        mechanism_version=(word >> 64) & LOW_64,
     )
 
 
@@ -340,13 +342,28 @@ def _place_floor() -> uint256:
 @internal
 @view
 def _is_due() -> bool:
-    return self._effective_at != 0 and self._effective_at <= block.timestamp
+    effective_at: uint256 = self._effective_at()
+    return effective_at != 0 and effective_at <= block.timestamp
+
+
+@internal
+@view
+def _effective_at() -> uint256:
+    return self._phase_word >> 128
+
+
+@internal
+def _set_effective_at(effective_at: uint256):
+    """
+    @dev Beside the phase's terms, so that a closing reads one word for both.
+    """
+    self._phase_word = (self._phase_word & LOW_128) | (effective_at << 128)
 
 
 @internal
 def _put_in_force(params: market_params.MarketParams):
     """
-    @dev Every field fits: the bounds see to it.
+    @dev Every field fits: the bounds see to it. There is no proposal any more.
     """
     self.params = params
     self._phase_word = (
@@ -375,9 +392,3 @@ def _put_in_force(params: market_params.MarketParams):
         | (params.max_miners << 224)
         | (params.floor_miners << 232)
     )
-
-
-@internal
-def _clear_proposal():
-    self._proposed = empty(market_params.MarketParams)
-    self._effective_at = 0

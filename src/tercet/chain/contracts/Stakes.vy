@@ -205,6 +205,11 @@ MAX_DEPTH: constant(uint256) = 24
 IN_REWARD_TOKEN: constant(uint256) = 0
 IN_STAKE_TOKEN: constant(uint256) = 1
 
+# The most that is held of one amount. A treasury's pots are below 2**96, of which less than a sixth can be held; it pays
+# each of its two pots once an epoch.
+MAX_HELD: constant(uint256) = 2 ** 95 - 1
+
+LOW_96: constant(uint256) = 2 ** 96 - 1
 LOW_112: constant(uint256) = 2 ** 112 - 1
 LOW_128: constant(uint256) = 2 ** 128 - 1
 
@@ -217,7 +222,6 @@ _KINDS: immutable(uint256)  # 1 when one contract is both tokens, else 2
 
 market: public(address)
 treasury: public(address)
-rules: public(address)
 
 # Pools.
 terms: HashMap[uint256, uint256]  # packed Terms
@@ -235,7 +239,10 @@ purses: HashMap[uint256, uint256]  # by line: packed Purse
 endings: HashMap[uint256, HashMap[uint256, uint256]]  # by line, epoch: the index at its end
 starts: HashMap[uint256, HashMap[address, uint256]]  # by line: the index a position is settled to
 settled: HashMap[uint256, HashMap[address, uint256]]  # by line: settled and not claimed yet
-held: HashMap[uint256, HashMap[uint256, uint256]]  # by line, epoch // 2: two epochs of 128 bits
+# By line, held of the newest even epoch in the low half and of the newest odd one in the high: a part of 96 bits,
+# then its epoch. A part that was decided leaves its epoch, so that the next writes where something stands.
+held: HashMap[uint256, uint256]
+overdue: HashMap[uint256, HashMap[uint256, uint256]]  # by line, epoch: what was undecided when its place was needed
 
 # All pools together.
 total_funds: uint256  # bonded | unbonding << 128
@@ -269,7 +276,6 @@ def attach(market: address, treasury: address):
     assert self.market == empty(address), "stakes: already attached"
     self.market = market
     self.treasury = treasury
-    self.rules = staticcall Market(market).rules()
 
 
 # --- Pools ---
@@ -533,9 +539,9 @@ def reward(
         total += amount
         kept: uint256 = 0
         if amount * 10_000 <= earned * AUDITED_UP_TO_BPS:
-            kept = amount * audit_share // 10_000
+            kept = min(amount * audit_share // 10_000, MAX_HELD)
         if kept != 0:
-            self.held[2 * pool + kind][epoch // 2] += kept << self._held_at(epoch)
+            self._hold(2 * pool + kind, epoch, kept)
         take: uint256 = self._share_out(pool, kind, amount - kept, epoch)
         log Rewarded(
             pool=pool,
@@ -911,29 +917,54 @@ def _share_out(pool: uint256, kind: uint256, amount: uint256, epoch: uint256) ->
 
 
 @internal
+def _hold(line: uint256, epoch: uint256, amount: uint256):
+    """
+    @dev Writes one word where something stands already, so long as no audit is late: an epoch is decided
+         before the second one after it is closed. What is older than that moves out of the way.
+    """
+    part: uint256 = self._held_part(line, epoch)
+    kept: uint256 = part & LOW_96
+    if kept != 0 and part >> 96 != epoch:
+        self.overdue[line][part >> 96] = kept
+        kept = 0
+    self.held[line] ^= (part ^ ((kept + amount) | (epoch << 96))) << self._held_at(epoch)
+
+
+@internal
 def _take_held(pool: uint256, epoch: uint256) -> uint256[2]:
     self._require_audits()
     found: uint256[2] = [self._held(2 * pool, epoch), self._held(2 * pool + 1, epoch)]
     assert found[0] + found[1] > 0, "stakes: nothing is held"
     for kind: uint256 in range(2):
-        if found[kind] != 0:
-            self.held[2 * pool + kind][epoch // 2] -= found[kind] << self._held_at(epoch)
+        line: uint256 = 2 * pool + kind
+        if found[kind] == 0:
+            continue
+        if self._held_part(line, epoch) >> 96 == epoch:
+            self.held[line] -= found[kind] << self._held_at(epoch)
+        else:
+            self.overdue[line][epoch] = 0
     return found
 
 
 @internal
 @view
 def _held(line: uint256, epoch: uint256) -> uint256:
-    return (self.held[line][epoch // 2] >> self._held_at(epoch)) & LOW_128
+    part: uint256 = self._held_part(line, epoch)
+    if part == 0 or part >> 96 == epoch:
+        return part & LOW_96
+    return self.overdue[line][epoch]
+
+
+@internal
+@view
+def _held_part(line: uint256, epoch: uint256) -> uint256:
+    return (self.held[line] >> self._held_at(epoch)) & LOW_128
 
 
 @internal
 @pure
 def _held_at(epoch: uint256) -> uint256:
-    """
-    @dev Two epochs share a word, so that every second reward writes where something stands already.
-    """
-    return 128 * (epoch % 2)
+    return (epoch & 1) << 7
 
 
 @internal
@@ -962,7 +993,7 @@ def _last_epoch() -> uint256:
 @internal
 @view
 def _stake_terms() -> StakeTerms:
-    return staticcall Rules(self.rules).stake_terms()
+    return staticcall Rules(staticcall Market(self.market).rules()).stake_terms()
 
 
 # --- Small parts ---

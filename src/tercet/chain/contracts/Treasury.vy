@@ -57,7 +57,6 @@ struct Pot:
     for_validators: uint256
     to_miners: uint256
     to_validators: uint256
-    amounts: DynArray[uint256, 64]  # to the validators, in the order of their seats
 
 
 interface Market:
@@ -66,6 +65,7 @@ interface Market:
     def is_closing() -> bool: view
     def is_wound_down() -> bool: view
     def owner() -> address: view
+    def stakes() -> address: view
 
 
 interface Stakes:
@@ -184,7 +184,6 @@ reward_token: public(immutable(address))
 sink: public(immutable(address))
 
 market: public(address)
-stakes: public(address)
 
 # Sponsors.
 sponsorships: HashMap[uint256, Sponsorship]
@@ -221,16 +220,14 @@ def __init__(_stake_token: address, _reward_token: address, _sink: address):
 
 
 @external
-def attach(market: address, stakes: address):
+def attach(market: address):
     """
     @notice Names the market that this treasury serves. Its creator, once.
-    @param market The market.
-    @param stakes Where the validators' rewards go.
+    @param market The market; its `stakes` is where the validators' rewards go.
     """
     assert msg.sender == _CREATOR, "treasury: caller is not the creator"
     assert self.market == empty(address), "treasury: already attached"
     self.market = market
-    self.stakes = stakes
 
 
 # --- Sponsors ---
@@ -469,30 +466,35 @@ def distribute(
     rewarded.to_miners += in_reward
     emitted.to_miners += in_stake
 
+    stakes: address = staticcall Market(msg.sender).stakes()
     shares: uint256 = 0
     pools: DynArray[uint256, 64] = []
     for word: uint256 in seats:
         shares += word >> 32
         pools.append(word & 4_294_967_295)
+    reward_amounts: DynArray[uint256, 64] = []
+    stake_amounts: DynArray[uint256, 64] = []
     if shares != 0:
         for word: uint256 in seats:
             in_reward = rewarded.for_validators * (word >> 32) // shares
             in_stake = emitted.for_validators * (word >> 32) // shares
-            rewarded.amounts.append(in_reward)
-            emitted.amounts.append(in_stake)
+            reward_amounts.append(in_reward)
+            stake_amounts.append(in_stake)
             rewarded.to_validators += in_reward
             emitted.to_validators += in_stake
     # The only call to a token that somebody else chose. Nobody can come back in: all that could
     # move money here is locked, and refused while the market is closing.
-    if not self._hand_over(reward_token, rewarded.to_validators):
+    if not self._hand_over(stakes, rewarded.to_validators):
         rewarded.to_validators = 0
     refund: uint256 = self._close_reward(epoch, last, rewarded)
     lost: uint256 = self._close_emission(epoch, last, emitted)
     self._end_sponsorships(epoch + 1, last)
-    self._reward_pools(epoch, reward_token, pools, rewarded)
+    # `Stakes` has the sums; it splits each pool's part among its members, and logs it.
+    if rewarded.to_validators != 0:
+        extcall Stakes(stakes).reward(epoch, reward_token, pools, reward_amounts)
     if emitted.to_validators != 0:
-        self._push(stake_token, self.stakes, emitted.to_validators)
-        self._reward_pools(epoch, stake_token, pools, emitted)
+        self._push(stake_token, stakes, emitted.to_validators)
+        extcall Stakes(stakes).reward(epoch, stake_token, pools, stake_amounts)
     if lost != 0:
         extcall Burnable(stake_token).burn(lost)
     return rewarded.to_miners, rewarded.to_validators, refund
@@ -721,7 +723,7 @@ def _close_emission(epoch: uint256, last: bool, paid: Pot) -> uint256:
 
 
 @internal
-def _hand_over(token: address, amount: uint256) -> bool:
+def _hand_over(stakes: address, amount: uint256) -> bool:
     """
     @dev Sends the validators' part to `Stakes`; says whether the token took it.
     """
@@ -730,23 +732,13 @@ def _hand_over(token: address, amount: uint256) -> bool:
     success: bool = False
     response: Bytes[32] = b""
     success, response = raw_call(
-        token,
-        abi_encode(self.stakes, amount, method_id=method_id("transfer(address,uint256)")),
+        reward_token,
+        abi_encode(stakes, amount, method_id=method_id("transfer(address,uint256)")),
         max_outsize=32,
         gas=TRANSFER_GAS,
         revert_on_failure=False,
     )
     return success and (len(response) == 0 or convert(response, uint256) != 0)
-
-
-@internal
-def _reward_pools(epoch: uint256, token: address, pools: DynArray[uint256, 64], paid: Pot):
-    """
-    @dev `Stakes` has the sum, splits each pool's part among its members, and logs it.
-    """
-    if paid.to_validators == 0:
-        return
-    extcall Stakes(self.stakes).reward(epoch, token, pools, paid.amounts)
 
 
 @internal
