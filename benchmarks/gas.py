@@ -487,7 +487,7 @@ def build_page(sizes: list[Size], audited: list[Size], others: Others, eth_usd: 
         "",
         "## Closing an epoch",
         "",
-        "All transactions of one closing together. In an audited market, which a new one is, a part of what each validator earns is written down until its audit.",
+        "All transactions of one closing together. In an audited market, which a new one is, a part of what each validator earns is written down until its audit, which comes in time.",
         "",
         f"| market | closing | gas | {prices} |",
         "|---|---|---:|---:|---:|---:|",

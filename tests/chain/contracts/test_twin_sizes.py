@@ -253,6 +253,7 @@ def test_twins_agree_at_drawn_sizes(town: Town, case: Case) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7_200)
 @given(case=draw_case(area=MOST_SEATS * MOST_COLUMNS // PAGE))
 @settings(max_examples=150, deadline=None, suppress_health_check=anything)
 def test_twins_agree_at_every_size(town: Town, case: Case) -> None:
