@@ -55,7 +55,9 @@ def build_app(
 
     """
     if not token:
-        raise UsageError("An agent without a token would work for anybody. Give it one, such as secrets.token_urlsafe().")
+        raise UsageError(
+            "An agent without a token would work for anybody. Give it one, such as secrets.token_urlsafe()."
+        )
     card = AgentCard(
         name=name,
         description=description,
