@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -68,7 +69,10 @@ async def main() -> None:
     print("| goal | model | met | did | calls | seconds | why not |\n| --- | --- | --- | --- | --- | --- | --- |")
     for goal in asked.goals:
         for model in asked.models:
-            rows = [await measure(goal, model, asked.seconds) for _ in range(asked.runs)]
+            rows = []
+            for number in range(1, asked.runs + 1):
+                rows.append(await measure(goal, model, asked.seconds))
+                print(goal, model, number, *rows[-1], file=sys.stderr, flush=True)
             did = Counter(row[1] for row in rows if row[0])
             why = Counter(" ".join(row[4].split())[:90] for row in rows if not row[0])
             cells = (

@@ -90,7 +90,7 @@ class Analyst:
             )
             sentence = " ".join(str((found or {}).get("sentence", "")).split())
             plain = sentence.isprintable() and not set(sentence) & set("[]`|<>#")
-            if plain and 4 <= len(sentence.split()) <= 30 and not finding_faults(sentence, dict(fact)):
+            if plain and 4 <= len(sentence.split()) <= 30 and not finding_faults(sentence, fact):
                 return f"- {sentence.rstrip('.')}. [{fact['id']}]"
         return None
 

@@ -84,22 +84,19 @@ def show(value: float) -> str:
 
 def facts_of(table: Table) -> list[dict[str, object]]:
     """All facts, the plain ones first."""
-    found: list[tuple[list[str], str, str]] = [([], "the number of rows", show(table.count))]
+    found: list[tuple[list[str], str, str, str]] = [([], "", "the number of rows", show(table.count))]
     for name in table.numbers:
         values = table.filled(name)
-        found.append(([name], f"the mean of {name}", show(statistics.fmean(values))))
-        found.append(([name], f"the smallest {name}", show(min(values))))
-        found.append(([name], f"the largest {name}", show(max(values))))
-        found.append(([name], f"the median of {name}", show(statistics.median(values))))
+        found.append(([name], "", f"the mean of {name}", show(statistics.fmean(values))))
+        found.append(([name], "", f"the smallest {name}", show(min(values))))
+        found.append(([name], "", f"the largest {name}", show(max(values))))
+        found.append(([name], "", f"the median of {name}", show(statistics.median(values))))
     for group in table.groups:
         label, count = Counter(cell for cell in table.cells[group] if cell).most_common(1)[0]
-        found.append(([group], f"rows whose {group} is {label}, the most frequent {group}", show(count)))
+        text = f"rows whose {group} is {label}, the most frequent {group}"
+        found.append(([group], label, text, show(count)))
         for name in table.numbers:
-            means = {label: statistics.fmean(values) for label, values in table.by_group(group, name).items()}
-            top = max(sorted(means), key=means.__getitem__)
-            low = min(sorted(means), key=means.__getitem__)
-            found.append(([group, name], f"the mean {name} of {group} {top}, the highest of all", show(means[top])))
-            found.append(([group, name], f"the mean {name} of {group} {low}, the lowest of all", show(means[low])))
+            found += _extremes(group, name, table.by_group(group, name))
     for one, other in combinations(table.numbers, 2):
         pairs = [
             (a, b)
@@ -108,10 +105,22 @@ def facts_of(table: Table) -> list[dict[str, object]]:
         ]
         if len(pairs) > 2 and len({a for a, _ in pairs}) > 1 and len({b for _, b in pairs}) > 1:
             value = statistics.correlation([a for a, _ in pairs], [b for _, b in pairs])
-            found.append(([one, other], f"the correlation of {one} and {other}", show(value)))
+            found.append(([one, other], "", f"the correlation of {one} and {other}", show(value)))
     return [
-        {"id": f"F{number}", "columns": columns, "text": text, "value": value}
-        for number, (columns, text, value) in enumerate(found[:MAX_FACTS], 1)
+        {"id": f"F{number}", "columns": columns, "label": label, "text": text, "value": value}
+        for number, (columns, label, text, value) in enumerate(found[:MAX_FACTS], 1)
+    ]
+
+
+def _extremes(group: str, name: str, values: dict[str, list[float]]) -> list[tuple[list[str], str, str, str]]:
+    """The groups with the highest and the lowest mean; none where all groups are alike."""
+    means = {label: statistics.fmean(numbers) for label, numbers in values.items()}
+    top, low = max(sorted(means), key=means.__getitem__), min(sorted(means), key=means.__getitem__)
+    if show(means[top]) == show(means[low]):
+        return []
+    return [
+        ([group, name], label, f"the mean {name} of {group} {label}, the {word} of all", show(means[label]))
+        for label, word in ((top, "highest"), (low, "lowest"))
     ]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 try:
@@ -21,7 +22,7 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def finding_faults(words: str, fact: dict[str, object]) -> list[str]:
+def finding_faults(words: str, fact: Mapping[str, object]) -> list[str]:
     """What is wrong with a sentence about a fact."""
     value, columns, text = str(fact["value"]), fact["columns"], str(fact["text"])
     assert isinstance(columns, list)
@@ -34,9 +35,9 @@ def finding_faults(words: str, fact: dict[str, object]) -> list[str]:
         faults.append(f"it does not say {value}")
     spoken = _plain(words)
     faults += [f"it does not name {column!r}" for column in columns if _plain(str(column)) not in spoken]
-    label = re.search(r" (?:of|is) (\S+), the (highest|lowest|most)", text)
-    if label and _plain(label[1]) not in spoken:
-        faults.append(f"it does not name {label[1]!r}")
+    label = str(fact["label"])
+    if _plain(label) not in spoken:
+        faults.append(f"it does not name {label!r}")
     other = {"highest": "lowest", "lowest": "highest", "largest": "smallest", "smallest": "largest"}
     faults += [
         f"it says {other[word]!r}, and the fact says {word!r}"
