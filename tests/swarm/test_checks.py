@@ -33,6 +33,7 @@ def test_where_all_groups_are_alike_none_is_the_highest() -> None:
 FACT = {
     "id": "F9",
     "columns": ["region", "units"],
+    "label": "north",
     "text": "the mean units of region north, the highest of all",
     "value": "6",
 }
