@@ -22,12 +22,15 @@ from tercet.swarm.model import GatewayModel
 from tercet.swarm.state import fold
 from tercet.swarm.steps import run_scope, step
 
+SLOTS = 100
+"""Calls in flight at once, at most."""
+
 
 async def ours() -> None:
     """The engine as a run has it: journal, desk with budgets and receipts, durable steps, claims."""
     with collected_seldom(), tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.db") as journal:
         upstream = HttpUpstream(f"{swarm_measure.URL}", prices={"gpt-4o-mini": Price(per_request=10)})
-        async with Desk(journal, upstream, slots=swarm_measure.AGENTS) as desk:
+        async with Desk(journal, upstream, slots=min(swarm_measure.AGENTS, SLOTS)) as desk:
             desk.budgets.open("run", Budget(credit=10**12))
             claims = Claims(journal)
 

@@ -110,7 +110,9 @@ def compare(arguments: argparse.Namespace, url: str) -> dict[str, Report]:
     for _ in range(arguments.rounds):
         for name, command in list(starts.items()):
             try:
-                seen.setdefault(name, []).append(run_once(command, url, arguments.agents))
+                report = run_once(command, url, arguments.agents)
+                seen.setdefault(name, []).append(report)
+                sys.stderr.write(f"{name}: {report['cpu_ms_per_step']:.2f} ms a step\n")
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 print(f"left out: {name} does not run here: {error}")
                 del starts[name]
