@@ -2,6 +2,7 @@
 
     python benchmarks/swarm_goals.py --runs 5 --models smol small large --seconds 900
 
+Each run draws its samples by another seed; the first answer to a question is drawn at temperature 0, so runs share it.
 A run that is over `--seconds` counts as failed. Prints a Markdown table; `did` names what made the fix or the report.
 """
 
@@ -41,12 +42,12 @@ class Yes:
         return "benchmark"
 
 
-async def measure(goal: str, model: str, seconds: float) -> tuple[bool, str, int, float, str]:
+async def measure(goal: str, model: str, seconds: float, seed: int) -> tuple[bool, str, int, float, str]:
     """(met, what did it, calls, seconds, why not)."""
     with tempfile.TemporaryDirectory(prefix="tercet-goal-") as name:
         mine = Path(name) / "mine"
         shutil.copytree(EXAMPLES / goal, mine)
-        config = RunConfig(GOALS[goal], 10**6, dir=str(mine), model=model, gateway=f"local {model}")
+        config = RunConfig(GOALS[goal], 10**6, dir=str(mine), model=model, gateway=f"local {model}", seed=10_000 * seed)
         kernel = Kernel(Path(name) / "run", config, LocalUpstream(model), Yes())
         began = time.monotonic()
         timer = asyncio.get_running_loop().call_later(seconds, kernel.interrupt)
@@ -71,7 +72,7 @@ async def main() -> None:
         for model in asked.models:
             rows = []
             for number in range(1, asked.runs + 1):
-                rows.append(await measure(goal, model, asked.seconds))
+                rows.append(await measure(goal, model, asked.seconds, number))
                 print(goal, model, number, *rows[-1], file=sys.stderr, flush=True)
             did = Counter(row[1] for row in rows if row[0])
             why = Counter(" ".join(row[4].split())[:90] for row in rows if not row[0])

@@ -136,7 +136,7 @@ def command(
     words, chosen = choose_thinking(state.settings, model=model, gateway=gateway, key_file=key_file, script=scripted)
     config = RunConfig(
         goal, units, dir=place, agents=agents, model=chosen.get("model", ""), gateway=words, plan=file, hidden=unseen,
-        lend=lend, upstream=chosen,
+        lend=lend, seed=secrets.randbelow(2**31), upstream=chosen,
     )  # fmt: skip
     folder = _new_folder(state)
     say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")

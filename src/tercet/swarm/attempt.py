@@ -62,6 +62,7 @@ class Shop:
     claims: Claims
     guard: Guard
     inbox: Inbox
+    seed: int = 0
     merging: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -91,6 +92,7 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
             ask_lead=shop.ask_lead,
             guard=shop.guard,
             inbox=shop.inbox,
+            seed=shop.seed,
             lent=shop.lent,
             failure="" if task.done.hidden else failure,
         )

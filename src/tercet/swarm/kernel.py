@@ -84,6 +84,8 @@ class RunConfig:
     """Folder that only done-tests see, absolute; empty takes the folder `hidden` beside the plan's file, if there is one."""
     lend: Sequence[str] = ()
     """Installed Python distributions that the sandbox can import."""
+    seed: int = 0
+    """Of samples that are drawn by chance: the same goal begun again draws others."""
     upstream: Mapping[str, str] = field(default_factory=dict)
     """What whoever resumes needs to open the same models again. No secrets: names of files that hold them."""
 
@@ -295,6 +297,7 @@ class Kernel:
             claims=claims,
             guard=Guard(claims),
             inbox=inbox,
+            seed=self.config.seed,
         )
 
     async def _work(self, shop: Shop, team: Team, steering: Steering, plan: Plan) -> None:

@@ -111,6 +111,8 @@ class Workbench:
     """What holds back acts that rest on what nobody checked."""
     inbox: Inbox
     """Who waits for the person."""
+    seed: int = 0
+    """Of the run; added to the seed of each sample."""
     lent: Mapping[str, Path] = field(default_factory=dict)
     failure: str = ""
     """Why the attempt before failed; empty for a hidden done-test."""
@@ -224,7 +226,7 @@ class Workbench:
             messages=[dict(message) for message in messages],
             max_tokens=max_tokens,
             temperature=temperature,
-            seed=seed,
+            seed=(self.seed + seed) % 2**31,
             schema=schema,
         )
 
