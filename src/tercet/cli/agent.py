@@ -81,7 +81,6 @@ def show(state: State, name: str, folder: str | None, as_json: bool) -> None:
     examples=(
         "tercet agent add mini-swe-agent",
         "tercet agent add https://agents.example.org/ --as helper --token-file token",
-        "tercet agent add https://tools.example.org/mcp --mcp --as search --allow find",
     ),
 )
 @click.argument("what", metavar="NAME|URL|COMMAND")

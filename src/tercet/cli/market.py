@@ -62,8 +62,7 @@ command.add_command(accept)
     "create",
     examples=(
         "tercet market create inference",
-        "tercet market create echo --name echo-2 --commit 120 --params rules.toml --dry-run",
-        "tercet market create echo --pays-in credit --income 500",
+        "tercet market create echo --name echo-2 --pays-in credit --income 500 --params rules.toml --dry-run",
     ),
 )
 @click.argument("subnet")
