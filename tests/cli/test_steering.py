@@ -110,6 +110,9 @@ def grow(folder: Path, node: str = "run") -> bool:
 def test_a_run_is_looked_at(inside: Inside, folder: Path) -> None:
     """Runs, agents, the glance and the log, on a terminal and as JSON; a stranger's colours do not reach the screen."""
     with living(folder):
+        deadline = time.monotonic() + 20
+        while not list(read_events(folder / "journal.db", kinds=("call",))) and time.monotonic() < deadline:
+            time.sleep(0.02)
         runs = inside.run("ps", "--json").json["runs"]
         assert [(run["run"], run["state"], run["live"], run["working"]) for run in runs] == [(RUN, "running", True, 7)]
         assert "\x1b" not in inside.run("ps").out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["decode_json"]
+__all__ = ["MAX_DEPTH", "decode_json"]
 
 MAX_DEPTH = 64
 """Levels of nesting that a stranger's JSON may have."""

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic_ai.messages import ModelResponsePart, TextPart, ToolCallPart
 from pydantic_ai.tools import ToolDefinition
 
+from tercet.market.text import decode_json
 from tercet.swarm.dialogue import tool_action
 
 __all__ = ["Choices"]
@@ -62,10 +63,7 @@ class Choices:
         """The parts that the text stands for; none where it stands for nothing, so that the engine asks again."""
         if not self.tools:
             return [TextPart(text)] if text.strip() else []
-        try:
-            chosen = json.loads(text)
-        except (ValueError, RecursionError):
-            return []
+        chosen = decode_json(text)
         if not isinstance(chosen, dict):
             return []
         names = {tool.name for tool in self.tools}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tercet.errors import AttemptError, PlanError
+from tercet.market.text import decode_json
 from tercet.swarm.gateway import Call, Desk
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import SPAN, Plan, Task, crews_of
@@ -179,10 +179,7 @@ class Team:
                 schema=schema,
             )
             reply = await ask_patiently(desk, call)
-            try:
-                found = json.loads(reply.text)
-            except ValueError:
-                return None
+            found = decode_json(reply.text)
             known = isinstance(found, dict) and found.get("known") is True
             return str(found.get("answer", "")) if known else None
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tercet.errors import DamagedJournalError, JournalError
+from tercet.market.text import decode_json
 
 __all__ = ["GENESIS", "MOST_BYTES", "Event", "event_hash", "read_events", "verify_journal"]
 
@@ -149,10 +150,7 @@ def _rows(db: sqlite3.Connection, path: Path, after: int, kinds: Sequence[str]) 
 def event_of(row: Row) -> Event:
     """An event from its row. What was changed to be no JSON object reads as `{"damaged": text}`."""
     seq, time_ms, kind, actor, task, scope, number, text, digest = row
-    try:
-        body = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        body = None
+    body = decode_json(text) if isinstance(text, str) else None
     if not isinstance(body, dict):
         body = {"damaged": str(text)}
     return Event(seq, time_ms, kind, actor, task, body, scope, number, digest if isinstance(digest, bytes) else b"")

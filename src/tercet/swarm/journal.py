@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tercet.errors import JournalError, RunLockedError
+from tercet.market.text import MAX_DEPTH
 from tercet.swarm.events import (
     COLUMNS,
     GENESIS,
@@ -292,6 +293,7 @@ def _answer(waiting: Sequence[_Waiting], failure: JournalError | None) -> None:
 def _freeze(body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The body as the text that is hashed, and as it will be read back; later changes to it are not seen."""
     try:
+        _validate_depth(body)
         text = encode(dict(body))
         frozen: Mapping[str, Any] = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
@@ -304,6 +306,23 @@ def _freeze(body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
             " write its sha256."
         )
     return text, frozen
+
+
+def _validate_depth(body: object) -> None:
+    """Refuse what nests deeper than can be read back: Python's encoder recurses in C, as far as the process allows it."""
+    level: list[object] = [body]
+    for _ in range(MAX_DEPTH):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                inner += value.values()
+            elif isinstance(value, (list, tuple)):
+                inner += value
+        if not inner:
+            return
+        level = inner
+    if any(isinstance(value, (Mapping, list, tuple)) for value in level):
+        raise ValueError(f"it nests deeper than {MAX_DEPTH} levels")
 
 
 def _check_names(kind: str, actor: str, task: str, scope: str | None, number: int | None) -> None:

@@ -5,13 +5,13 @@ A model writes no money and no deadlines: the planner divides the budget, and ke
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tercet.errors import AttemptError, PlanError
+from tercet.market.text import decode_json
 from tercet.swarm.gateway import Call, Desk
 from tercet.swarm.plan import SPAN, Plan, Task, parse_plan
 from tercet.swarm.recipes import find_recipe
@@ -174,9 +174,8 @@ class Planner:
             return str((await ask_patiently(desk, call)).text)
 
         try:
-            return {"goal": self.goal, **json.loads(await step("plan", do, key=call.digest))}
-        except (ValueError, TypeError, RecursionError):
-            return {}
+            found = decode_json(str(await step("plan", do, key=call.digest)))
+            return {"goal": self.goal, **found} if isinstance(found, dict) else {}
         except AttemptError as error:
             raise PlanError(f"No plan was made. {error}") from error
 
@@ -193,11 +192,12 @@ def load_plan(path: Path) -> Any:
             raw = file.read(_MOST_BYTES + 1)
         if len(raw) > _MOST_BYTES:
             raise PlanError(f"The plan {str(path)!r} is larger than {_MOST_BYTES >> 20} MiB.")
-        return json.loads(raw)
     except OSError as error:
         raise PlanError(f"The plan {str(path)!r} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise PlanError(f"The plan {str(path)!r} is no JSON: {error}.") from error
+    found = decode_json(raw)
+    if found is None:
+        raise PlanError(f"The plan {str(path)!r} is no JSON, or is nested too deep.")
+    return found
 
 
 def divide(raw: Any, budget: int) -> Any:

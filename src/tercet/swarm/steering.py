@@ -98,6 +98,7 @@ class Steering:
     ) -> dict[str, Any]:
         """Raise limits of `node`, and wake who waits for them."""
         self._desk.budgets.add(_path(node), credit=credit, tokens=tokens, seconds=seconds, attention=attention)
+        await self._journal.flush()
         return self._standing(node)
 
     async def budget_set(
@@ -119,6 +120,7 @@ class Steering:
                 now.attention if attention is None else attention,
             ),
         )
+        await self._journal.flush()
         return self._standing(node)
 
     def _standing(self, node: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tercet.errors import AttemptError, ThinkingError, UsageError
+from tercet.market.text import decode_json
 from tercet.subnets.kit import Limits, Sandbox
 from tercet.swarm.gateway import Call, Desk
 from tercet.swarm.guard import Guard
@@ -249,10 +250,7 @@ class Workbench:
     ) -> Mapping[str, Any] | None:
         """An answer that has to fit a schema; None when it is no JSON object all the same."""
         thought = await self.think(messages, max_tokens=max_tokens, temperature=temperature, seed=seed, schema=schema)
-        try:
-            found = json.loads(thought.text)
-        except (ValueError, RecursionError):
-            return None
+        found = decode_json(thought.text)
         return found if isinstance(found, dict) else None
 
 
