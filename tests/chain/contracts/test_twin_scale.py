@@ -55,7 +55,8 @@ def spread_row(style: str, vid: int, columns: int, chance: random.Random) -> lis
     elif style == "own":
         row[vid % columns] = FULL
     elif style == "halves":
-        row[1 % columns], row[columns - 1] = row[1 % columns] + FULL // 2, row[columns - 1] + FULL - FULL // 2
+        row[1 % columns] += FULL // 2
+        row[columns - 1] += FULL - FULL // 2
         if vid % 2:
             row.reverse()
     elif style == "steps":

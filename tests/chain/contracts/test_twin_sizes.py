@@ -88,6 +88,8 @@ EDGE_ROWS = ("ties", "one miner", "step at kappa", "ones", "top")
 
 def draw_row(style: str, vid: int, columns: int, chance: random.Random) -> list[int]:
     """One validator's row; sums to the whole. The camps of a "step at kappa" are those of `spread`."""
+    if columns == 1:  # nobody but the unspent column
+        return [FULL]
     row = [0] * columns
     last = columns - 1
     if style == "ties":  # two values, each many times
