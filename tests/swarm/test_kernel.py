@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted
@@ -133,3 +136,21 @@ async def test_a_shipped_model_thinks_for_a_run(tmp_path: Path) -> None:
     assert (tmp_path / "run-1" / "work" / "sea.txt").read_text().strip()
     assert outcome.state.spent().completion > 0
     assert "local smol" in (tmp_path / "run-1" / "report.md").read_text()
+
+
+async def test_a_second_attempt_has_again_what_the_search_found_in_the_first(tmp_path: Path) -> None:
+    """One bug is the search's, one the model's, who needs two attempts; a failed attempt leaves nothing, and loses nothing."""
+    mine = tmp_path / "mine"
+    shutil.copytree(Path(__file__).parents[2] / "examples" / "swarm" / "repair", mine)
+    good = "def average_length(words):\n    return sum(map(len, words)) / len(words) if words else 0"
+
+    def play(call: Call) -> Mapping[str, Any] | str:
+        if call.task == "repair":
+            return f"```python\n{good}\n```" if call.seed is not None and call.seed >= 2000 else "I cannot."
+        return {"sentence": "it gives what its description promises"}
+
+    config = RunConfig("Make the failing tests pass", CREDIT, dir=str(mine), gateway="scripted")
+    outcome = await Kernel(tmp_path / "run-1", config, ScriptedUpstream(play), Yes()).run()
+    assert (outcome.status, outcome.why) == ("done", "")
+    assert outcome.state.tasks["repair"].attempt == 2
+    assert outcome.state.artefacts["wordkit.py"].by == "search and model scripted"

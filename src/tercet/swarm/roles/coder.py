@@ -40,8 +40,7 @@ class Coder:
             if await self._good(bench, problem):
                 _write(bench, problem)
                 return Made(" and ".join(dict.fromkeys(ways)) or "nothing to do")
-            # What a search does not find it does not find the second time either.
-            if strategy != "sample" and (bench.attempt == 1 or number):
+            if strategy != "sample":
                 after = await _searched(bench, problem, await problem.run(problem.files), number)
                 if after:
                     problem, ways = replace(problem, files=after), [*ways, "search"]
@@ -106,7 +105,10 @@ async def _searched(bench: Workbench, problem: Problem, report: Report, number: 
 
     async def do() -> str:
         found = await Search().improve(problem, seconds)
-        return problem.diff(found) if found else await Search().solve(problem, seconds)
+        if found:
+            return problem.diff(found)
+        # Two edits at once are many: what a first attempt did not find that way, a second does not find either.
+        return await Search().solve(problem, seconds) if bench.attempt == 1 else ""
 
     diff = str(await bench.step("search", do, key=str(number)))
     after = apply_diff(problem.files, diff, protected=problem.tests) if diff else None
