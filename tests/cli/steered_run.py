@@ -71,6 +71,7 @@ async def main(folder: Path, agents: int, foreign: int) -> None:
             async with serve_control(folder, steering.handlers()), serve_face(desk, tokens) as url:
                 working = [asyncio.create_task(work(desk, node)) for node in nodes[:agents]]
                 working += [asyncio.create_task(work_elsewhere(url, token)) for token in tokens]
+                await journal.flush()  # a test may kill this process at once, and then reads what it had begun
                 print("ready", flush=True)
                 await asyncio.to_thread(sys.stdin.read)
                 for task in working:
