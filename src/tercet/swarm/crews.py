@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tercet.errors import AttemptError, PlanError
@@ -15,8 +15,6 @@ from tercet.swarm.state import RunState, node_of
 from tercet.swarm.workbench import Role, Workbench, ask_patiently
 
 __all__ = ["Agent", "Team", "shape_team"]
-
-_UNKNOWN = "Nobody knows. Decide by yourself, and keep to the task."
 
 
 @dataclass(slots=True)
@@ -188,8 +186,3 @@ class Team:
         except AttemptError:
             return None
         return None if answer is None else str(answer)
-
-
-def members_of(team: Sequence[Agent], crew: str) -> list[str]:
-    """Ids of a crew's agents."""
-    return [agent.id for agent in team if agent.crew == crew]

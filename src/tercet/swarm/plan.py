@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -61,14 +60,6 @@ class Plan(_Strict):
 
     goal: str = Field(min_length=1, max_length=20_000)
     tasks: Sequence[Task] = Field(min_length=1, max_length=500)
-
-
-@dataclass(frozen=True, slots=True)
-class CrewShape:
-    """A crew as a plan asks for it."""
-
-    name: str
-    tasks: Sequence[str] = field(default_factory=tuple)
 
 
 def parse_plan(raw: Any, *, budget: int) -> Plan:

@@ -1,0 +1,110 @@
+"""Attempts at one task, until it is done, has failed for good, or its time is up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tercet.errors import AttemptError, DivergedError, EndedError, JournalError, OutOfBudgetError, TercetError
+from tercet.swarm.attempt import Shop, attempt
+from tercet.swarm.capabilities import Capabilities
+from tercet.swarm.crews import Agent
+from tercet.swarm.journal import Journal
+from tercet.swarm.plan import Task
+from tercet.swarm.stops import no_progress
+
+__all__ = ["failures_of", "give_up", "pursue"]
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+
+
+async def pursue(shop: Shop, task: Task, agent: Agent, number: int, failures: list[str], *, begun: bool) -> None:
+    """Try until it is done, or has failed for good; failures are written down, not raised.
+
+    Args:
+        shop: of the run.
+        task: what is to be done.
+        agent: who does it.
+        number: of the first attempt.
+        failures: why the attempts before failed; it grows.
+        begun: that attempt is in the journal already, and goes on.
+
+    Raises:
+        EndedError: the agent was killed; somebody else may take the task.
+        OutOfBudgetError: the money is out.
+        JournalError: nothing can be written down any more.
+
+    """
+    deadline = _Deadline(task.seconds, lambda: shop.desk.is_held(agent.node))
+    while True:
+        if not begun:
+            body = {"attempt": number, "agent": agent.id, "capabilities": _capabilities(task)}
+            await shop.journal.append("task.started", body, actor=agent.id, task=task.id)
+        begun = False
+        try:
+            made = await deadline.run(attempt(shop, task, number, agent, failures[-1] if failures else ""))
+        except (OutOfBudgetError, JournalError) as error:
+            if not isinstance(error, DivergedError):
+                raise
+            why, final = str(error), False
+        except EndedError:
+            raise  # the work loop gives the task to whoever is left
+        except TercetError as error:
+            why, final = str(error), isinstance(error, AttemptError) and error.final
+        else:
+            log.info("swarm.task.done task=%s by=%r", task.id, made.by)
+            return
+        failures.append(why)
+        final = final or number >= int(task.options.get("attempts", _ATTEMPTS)) or no_progress(failures)
+        await give_up(shop.journal, task, number, why, final=final)
+        if final:
+            return
+        number += 1
+
+
+async def give_up(journal: Journal, task: Task, number: int, why: str, *, final: bool) -> None:
+    """Write down that an attempt failed; final means that there will be no other."""
+    body = {"attempt": number, "why": why[:2000], "final": final}
+    await journal.append("task.failed", body, task=task.id)
+
+
+def failures_of(journal: Journal) -> dict[str, list[str]]:
+    """Why each task's attempts failed so far."""
+    found: dict[str, list[str]] = {}
+    for event in journal.events(kinds=("task.failed",)):
+        found.setdefault(event.task, []).append(str(event.body.get("why", "")))
+    return found
+
+
+def _capabilities(task: Task) -> dict[str, Any]:
+    """What the task lets its agent touch: files by its patterns, programs in the sandbox alone, and nothing else."""
+    return Capabilities(read=tuple(task.inputs) or ("**",), write=tuple(task.outputs)).as_json() | {"sandbox": True}
+
+
+class _Deadline:
+    """Runs work until a task's time is up; time in which its agent is held does not count."""
+
+    def __init__(self, seconds: float, held: Callable[[], bool]) -> None:
+        self._left, self._held, self._seconds = seconds, held, seconds
+
+    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do it, or raise `AttemptError` when the time is up."""
+        future = asyncio.ensure_future(work)
+        try:
+            while not future.done():
+                began, held = time.monotonic(), self._held()
+                await asyncio.wait([future], timeout=1.0 if held else min(1.0, max(0.0, self._left)))
+                if not held:
+                    self._left -= time.monotonic() - began
+                if self._left <= 0 and not future.done():
+                    raise AttemptError(f"Its {self._seconds:g} seconds are over.", final=True)
+            return await future
+        finally:
+            if not future.done():
+                future.cancel()
+                await asyncio.wait([future])

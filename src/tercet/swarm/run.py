@@ -1,0 +1,66 @@
+"""A run in this process: what the parts of the kernel share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tercet.swarm.config import Person, RunConfig, Status
+from tercet.swarm.gateway import Desk
+from tercet.swarm.journal import Journal
+from tercet.swarm.state import Folding, RunState
+from tercet.swarm.workbench import Role
+from tercet.swarm.workspace import Workspace
+
+__all__ = ["Ending", "Run"]
+
+
+class Ending:
+    """Whether the run is to end, how and why. The first who says so is heard."""
+
+    def __init__(self) -> None:
+        self.status: Status | None = None
+        """None while nobody has said so."""
+        self.why = ""
+        self.changed = asyncio.Event()
+        """Set when there is something for the run to look at."""
+
+    def say(self, status: Status, why: str) -> None:
+        """End the run like this."""
+        if self.status is None:
+            self.status, self.why = status, why
+        self.changed.set()
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One run, open for work."""
+
+    folder: Path
+    config: RunConfig
+    journal: Journal
+    desk: Desk
+    workspace: Workspace
+    person: Person
+    roles: Mapping[str, Role]
+    ending: Ending
+    _folding: Folding = field(default_factory=Folding)
+
+    @property
+    def model(self) -> str:
+        """Which model thinks where nobody names one."""
+        return self.config.model or next(iter(self.desk.upstream.models), "")
+
+    @property
+    def budget(self) -> int:
+        """Credit units that it may spend in all, what was added included."""
+        limit = self.desk.budgets.limit("run").credit
+        return self.config.budget if limit is None else limit
+
+    def now(self) -> RunState:
+        """The run as its journal has it; only what is new is read."""
+        for event in self.journal.events(after=self._folding.run.seq):
+            self._folding.take(event)
+        return self._folding.state()

@@ -1,0 +1,215 @@
+"""The work of a run: whoever is free begins a task that is ready, until all are done, one cannot be, or the run is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tercet.errors import EndedError, OutOfBudgetError
+from tercet.swarm.attempt import Shop
+from tercet.swarm.crews import Agent, Team
+from tercet.swarm.plan import Plan, Task
+from tercet.swarm.planning import Planning
+from tercet.swarm.pursuit import failures_of, give_up, pursue
+from tercet.swarm.run import Run
+from tercet.swarm.state import RunState
+from tercet.swarm.steering import Steering
+
+__all__ = ["Work"]
+
+
+@dataclass(slots=True)
+class _Going:
+    """A task that is worked on."""
+
+    agent: Agent
+    task: Task
+    future: asyncio.Task[None]
+
+
+class Work:
+    """Starts tasks, watches them, gives them up; asks for another plan when one has failed for good."""
+
+    def __init__(self, run: Run, shop: Shop, team: Team) -> None:
+        self._run, self._shop, self._team = run, shop, team
+        self._ending = run.ending
+        self._tasks: dict[str, Task] = {}
+        self._going: dict[str, _Going] = {}
+        self._failures = failures_of(run.journal)
+
+    async def do(self, plan: Plan, planning: Planning, steering: Steering) -> None:
+        """Until all tasks are done, one cannot be done, or somebody ends the run."""
+        async with self._formed(plan, steering):
+            while True:
+                await self._drain()
+                failed = self._failed(self._run.now())
+                if self._ending.status is not None or failed is None:
+                    return
+                task, why = failed
+                planned = await planning.again(plan, task, why)
+                if planned is None:
+                    self._ending.say("failed", f"Task {task.id!r} ({task.title}) could not be done: {why}")
+                    return
+                plan = planned.plan
+                await self._take(plan)
+
+    @contextlib.asynccontextmanager
+    async def _formed(self, plan: Plan, steering: Steering) -> AsyncIterator[None]:
+        """The team is there, listens to what the person says of each agent, and stops at the end."""
+        await self._take(plan)
+        taken = [
+            take
+            for agent in self._team.agents.values()
+            for take in (
+                steering.on("kill", agent.node, self._killer(agent)),
+                steering.on("pause", agent.node, self._teller(agent, "paused")),
+                steering.on("resume", agent.node, self._teller(agent, "")),
+            )
+        ]
+        try:
+            yield
+        finally:
+            for take in taken:
+                take()
+            for going in self._going.values():
+                going.future.cancel()
+            await asyncio.gather(*(going.future for going in self._going.values()), return_exceptions=True)
+            self._going.clear()
+
+    async def _take(self, plan: Plan) -> None:
+        self._tasks = {task.id: task for task in plan.tasks}
+        await self._team.form(plan, self._run.config.agents, self._run.now())
+
+    # the loop
+
+    async def _drain(self) -> None:
+        """Let agents work until all is done, a task has failed for good, or the run is ended."""
+        while True:
+            self._ending.changed.clear()
+            await self._fail_hopeless()
+            state = self._run.now()
+            stuck = self._failed(state) is not None
+            if self._ending.status is None and not stuck:
+                self._start_ready(state)
+            if self._is_over(state, stuck=stuck):
+                return
+            changed = asyncio.ensure_future(self._ending.changed.wait())
+            waiting = [going.future for going in self._going.values()]
+            done, _ = await asyncio.wait([*waiting, changed], return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            for going in [going for going in self._going.values() if going.future in done]:
+                del self._going[going.task.id]
+                self._team.release(going.agent)
+                self._look_at(going)
+
+    def _is_over(self, state: RunState, *, stuck: bool) -> bool:
+        """Whether to stop letting agents work."""
+        if self._ending.status is not None:
+            # What others do with the money they have is worth having; a stop or a pause waits for nobody.
+            return self._ending.status != "out_of_budget" or not self._going
+        if stuck:
+            # A new plan builds on what comes of the rest; where there will be none, the rest is not worth its money.
+            return not self._going or not state.run.planned_by.startswith("model")
+        if all(state.tasks[name].state == "done" for name in self._tasks):
+            return True
+        desk = self._run.desk
+        held = desk.is_held("run") or any(desk.is_held(agent.node) for agent in self._team.agents.values())
+        if not self._going and not held:
+            self._ending.say("failed", "nobody is left who could do the rest")
+            return True
+        return False
+
+    async def _fail_hopeless(self) -> None:
+        """Tasks whose agents were all killed."""
+        state = self._run.now()
+        for task in self._tasks.values():
+            view = state.tasks[task.id]
+            if view.state in {"pending", "running"} and task.id not in self._going and self._team.hopeless(task):
+                why = f"every {task.role} of crew {task.crew} was killed"
+                await give_up(self._run.journal, task, view.attempt, why, final=True)
+
+    def _failed(self, state: RunState) -> tuple[Task, str] | None:
+        """A task that has failed for good, if there is one."""
+        views = (state.tasks[name] for name in self._tasks)
+        return next(((self._tasks[view.id], view.why) for view in views if view.state == "failed"), None)
+
+    def _look_at(self, going: _Going) -> None:
+        """What became of a task's work: errors that end the run are noted, others raise."""
+        if going.future.cancelled():
+            return
+        error = going.future.exception()
+        if isinstance(error, OutOfBudgetError):
+            self._ending.say("out_of_budget", str(error))
+        elif isinstance(error, EndedError) and error.node == "run":
+            self._ending.say("stopped", error.why)
+        elif error is not None and not isinstance(error, EndedError):
+            raise error
+
+    # starting
+
+    def _start_ready(self, state: RunState) -> None:
+        for task in self._tasks.values():
+            if len(self._going) >= self._run.config.agents or self._run.desk.is_held("run"):
+                return
+            view = state.tasks[task.id]
+            ready = view.state in {"pending", "running"} and all(
+                state.tasks[need].state == "done" for need in task.needs
+            )
+            if not ready or task.id in self._going:
+                continue
+            agent = self._team.agents.get(view.agent) if view.state == "running" else None
+            agent = agent if agent is not None and not agent.task and not agent.killed else self._team.free(task)
+            if agent is not None and not self._run.desk.is_held(agent.node):
+                self._start(task, agent, state)
+
+    def _start(self, task: Task, agent: Agent, state: RunState) -> None:
+        view = state.tasks[task.id]
+        self._team.take(agent, task)
+        self._allow(agent, task, state)
+        number = view.attempt if view.state == "running" and agent.id == view.agent else view.attempt + 1
+        begun = view.state == "running" and number == view.attempt
+        work = pursue(self._shop, task, agent, number, self._failures.setdefault(task.id, []), begun=begun)
+        self._going[task.id] = _Going(agent, task, asyncio.create_task(work, name=f"task {task.id}"))
+
+    def _allow(self, agent: Agent, task: Task, state: RunState) -> None:
+        """Give the agent what is left of the task's budget, or what no other task has a claim to, if that is more."""
+
+        def left(other: Task) -> int:
+            used = sum(call.charged for call in state.calls_of(task=other.id))
+            return max(0, other.budget - used)
+
+        budgets = self._run.desk.budgets
+        free = budgets.left("run").credit or 0
+        others = sum(
+            left(other) for other in self._tasks.values() if other is not task and state.tasks[other.id].state != "done"
+        )
+        share = max(left(task), free - others)
+        limit = budgets.spent(agent.node).credit + budgets.reserved(agent.node).credit + share
+        budgets.set(agent.node, replace(budgets.limit(agent.node), credit=limit))
+
+    # steering
+
+    def _killer(self, agent: Agent) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def kill() -> None:
+            if self._ending.status is not None:
+                return  # the whole run is stopped, and may be resumed with this agent in it
+            agent.killed = True
+            self._team.note(agent, "killed", "it was killed")
+            for going in list(self._going.values()):
+                if going.agent is agent:  # its programs in the sandbox end too; somebody else may take the task
+                    going.future.cancel()
+                    await asyncio.wait([going.future])
+            self._ending.changed.set()
+
+        return kill
+
+    def _teller(self, agent: Agent, state: str) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def tell() -> None:
+            if not agent.killed:
+                self._team.note(agent, state or ("working" if agent.task else "idle"))
+            self._ending.changed.set()
+
+        return tell
