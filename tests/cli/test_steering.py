@@ -280,9 +280,15 @@ def test_a_run_that_was_killed_and_then_out_of_budget_goes_on_with_more(shell: A
     broke = shell.run("resume", name, seconds=120)
     assert (broke.code, "tercet budget add" in broke.err) == (3, True), broke.err
     assert "out_of_budget" in shell.run("ps", "--all").out
+    assert shell.run("budget", "set", f"{name}/repair/writer-1", "--credit", "0.25", "--yes").code == 0
     done = shell.run("budget", "add", name, "--tokens", "50000", "--yes", seconds=120)
     assert done.code == 0, done.err
     assert "taken off the total" in (shop / "CHANGELOG.md").read_text().lower()
+    rows = {row["name"]: row for row in shell.run("budget", "show", name, "--json").json["nodes"]}
+    writer = rows[f"{name}/repair/writer-1"]
+    assert writer["credit"] == "250000", "the limit is mine, whatever its task was allowed"
+    assert int(writer["allowed"]) > 250_000
+    assert writer["left"] == "250000"
     again = shell.run("pause", name)
     assert (again.code, "has ended: done" in again.err) == (3, True)
 

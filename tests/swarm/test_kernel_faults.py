@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tercet.errors import GoalError, PlanError, RefusedError, RunLockedError
 from tercet.market import Price
 from tercet.swarm.control import request
 from tercet.swarm.events import read_events, verify_journal
-from tercet.swarm.gateway import Call, ScriptedUpstream
+from tercet.swarm.gateway import Budgets, Call, ScriptedUpstream
 from tercet.swarm.journal import Journal
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
 from tercet.swarm.plan import Plan
@@ -182,9 +183,12 @@ class Slow:
         return say_yes(call)
 
 
-async def start(tmp_path: Path, model: Slow, *tasks: Mapping[str, Any]) -> tuple[Kernel, asyncio.Task[Outcome]]:
+async def start(
+    tmp_path: Path, model: Slow, *tasks: Mapping[str, Any], price: Price | None = None
+) -> tuple[Kernel, asyncio.Task[Outcome]]:
     """A run in which an agent thinks."""
-    kernel = Kernel(tmp_path / "run", config_of(write_plan(tmp_path, *tasks)), ScriptedUpstream(model), Yes())
+    upstream = ScriptedUpstream(model, price=price)
+    kernel = Kernel(tmp_path / "run", config_of(write_plan(tmp_path, *tasks)), upstream, Yes())
     running = asyncio.create_task(kernel.run())
     await asyncio.wait_for(model.asked.wait(), 60)
     return kernel, running
@@ -213,6 +217,32 @@ async def test_a_killed_agents_task_goes_to_somebody_else(tmp_path: Path) -> Non
     assert outcome.status == "done"
     assert outcome.state.agents[victim.split("/")[-1]].state == "killed"
     assert outcome.state.tasks["a"].agent != victim.split("/")[-1]
+
+
+async def test_a_limit_that_the_person_set_on_an_agent_outlives_its_tasks_and_a_resume(tmp_path: Path) -> None:
+    """It is no task's allowance: the next task begins under the same limit, and what was added to a task stays added."""
+    model, price, node = Slow(), Price(per_request=100), "run/crew/writer-1"
+    tasks = note_task("a", "a.txt", budget=300), note_task("b", "b.txt", needs=["a"], budget=300)
+    _, running = await start(tmp_path, model, *tasks, price=price)
+    await request(tmp_path / "run", "budget_set", node=node, credit=150)
+    model.go.set()
+    outcome = await asyncio.wait_for(running, 60)
+    assert (outcome.status, f"budget of {node!r} is out" in outcome.why) == ("out_of_budget", True)
+    assert outcome.state.tasks["a"].state == "done"
+    budgets = Budgets()
+    with Journal(tmp_path / "run" / "journal.db") as journal:
+        budgets.replay(journal.events())
+        assert budgets.limit(node).credit == 150
+        allowed = budgets.allowance(node)
+        assert allowed is not None
+        assert (allowed.task, allowed.credit >= 400) == ("b", True), "100 were spent, and 300 are b's own"
+        journal.note("budget.added", {"node": node, "credit": 60})
+    again = await resume(tmp_path / "run", lambda _: scripted(price), Yes())
+    assert again.status == "done"
+    budgets = Budgets()
+    budgets.replay(read_events(tmp_path / "run" / "journal.db"))
+    assert budgets.limit(node).credit == 210
+    assert budgets.allowance(node) == replace(allowed, credit=allowed.credit + 60)
 
 
 async def test_when_everybody_is_killed_the_goal_fails_and_says_so(tmp_path: Path) -> None:

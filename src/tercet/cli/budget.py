@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served, request
 from tercet.swarm.gateway import Budgets
 from tercet.swarm.gateway.answers import lost_calls
-from tercet.swarm.gateway.budgets import Budget
+from tercet.swarm.gateway.budgets import BUDGET_KINDS, Budget
 from tercet.swarm.journal import Event, Journal, read_events
 
 __all__ = ["command"]
@@ -34,6 +35,7 @@ def command() -> None:
     schema={
         "nodes[].name": "RUN, RUN/crew or RUN/crew/agent",
         "nodes[].credit": "limit in credit units, as text; null: none of its own",
+        "nodes[].allowed": "credit units in all that its task lets it spend, as text; null: no task; the smaller binds",
         "nodes[].spent": "credit units spent, as text",
         "nodes[].reserved": "credit units held by calls in flight, as text",
         "nodes[].left": "credit units that it may still spend, limits above it counted, as text; null: no limit",
@@ -54,11 +56,11 @@ def show(state: State, target: str, as_json: bool) -> None:
         print_json({"nodes": rows})
         return
     table = [
-        [row["name"], _money(row["credit"]), _money(row["spent"]), _money(row["reserved"]), _money(row["left"]),
+        [row["name"], _money(row["credit"]), _money(row["allowed"]), _money(row["spent"]), _money(row["reserved"]), _money(row["left"]),
          row["tokens"] or "", row["tokens_spent"], row["seconds"] or "", f"{row['seconds_spent']:.1f}"]
         for row in rows
     ]  # fmt: skip
-    columns = ["node", "limit", "spent", "reserved", "left", "tokens", "used", "seconds", "used"]
+    columns = ["node", "limit", "for its task", "spent", "reserved", "left", "tokens", "used", "seconds", "used"]
     print_table(columns, table, "Nothing has a limit, and nothing was spent.")
 
 
@@ -67,7 +69,7 @@ def show(state: State, target: str, as_json: bool) -> None:
     examples=("tercet budget add fair-otter 2", "tercet budget add fair-otter/repair 0.5 --no-resume --yes"),
     schema={
         "target": "what may spend more",
-        "credit": "its limit now, in credit units, as text",
+        "credit": "what it may spend in all now, in credit units, as text",
         "resumed": "whether the run was taken up by this command",
     },
 )
@@ -91,17 +93,14 @@ def add(
     live = asyncio.run(is_served(found.folder))
     if not live:
         validate_open(found)
-    limit = _budgets(_events(found)).limit(found.node)
-    _must_raise_something(found, limit, units, tokens, seconds)
+    budgets = _budgets(_events(found))
+    bound = _bound(budgets, found.node)
+    _must_raise_something(found, replace(budgets.limit(found.node), credit=bound), units, tokens, seconds)
     going_on = not live and not no_resume
     more = [f"{Amount(units, CREDIT)}"] if units else []
     more += [f"{tokens} tokens"] if tokens else []
     more += [f"{seconds:g} s"] if seconds else []
-    total = (
-        ""
-        if limit.credit is None or not units
-        else f": it may then spend {Amount(limit.credit + units, CREDIT)} in all"
-    )
+    total = "" if bound is None or not units else f": it may then spend {Amount(bound + units, CREDIT)} in all"
     what = f"add {', '.join(more)} to {found.name}{total}{', and go on with the run' if going_on else ''}"
     if not confirm(what, yes=yes, dry_run=dry_run):
         return 0
@@ -112,7 +111,7 @@ def add(
         assert resume is not None
         return int(context.invoke(resume, target=str(found.folder), as_json=as_json))
     if as_json:
-        now = None if limit.credit is None else str(limit.credit + units)
+        now = None if bound is None else str(bound + units)
         print_json({"target": found.name, "credit": now, "resumed": False})
     elif not live:
         say(f"Added. Nobody works on the run: tercet resume {found.folder.name}")
@@ -189,9 +188,14 @@ def _must_raise_something(found: Target, limit: Budget, units: int, tokens: int,
             )
 
 
+def _bound(budgets: Budgets, node: str) -> int | None:
+    """Credit units that a node may spend in all: by its limit, or by its task's allowance where that is less."""
+    allowance, limit = budgets.allowance(node), budgets.limit(node).credit
+    return min((units for units in (limit, allowance.credit if allowance else None) if units is not None), default=None)
+
+
 def _events(found: Target) -> list[Event]:
-    kinds = ("budget.set", "budget.added", "call", "call.opened")
-    return list(read_events(found.folder / "journal.db", kinds=kinds))
+    return list(read_events(found.folder / "journal.db", kinds=(*BUDGET_KINDS, "call.opened")))
 
 
 def _budgets(events: Sequence[Event]) -> Budgets:
@@ -218,11 +222,13 @@ def _row(found: Target, budgets: Budgets, node: str, reserved: int, held: Sequen
     left = [
         above - budgets.spent(path).credit - sum(units for each, units in held if is_below(each, path))
         for path in ("/".join(parts[: i + 1]) for i in range(len(parts)))
-        if (above := budgets.limit(path).credit) is not None
+        if (above := _bound(budgets, path)) is not None
     ]
+    allowance = budgets.allowance(node)
     return {
         "name": found.folder.name + node.removeprefix("run"),
         "credit": None if limit.credit is None else str(limit.credit),
+        "allowed": None if allowance is None else str(allowance.credit),
         "spent": str(spent.credit),
         "reserved": str(reserved),
         "left": str(max(0, min(left))) if left else None,

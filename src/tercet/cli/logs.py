@@ -141,6 +141,7 @@ def _words(*names: str) -> Callable[[Mapping[str, Any]], str]:
 _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "call": _call,
     "budget.set": _budget,
+    "budget.allowed": _budget,
     "budget.added": _budget,
     "run.started": _words("goal", "model"),
     "run.planned": lambda body: f"{len(body.get('plan', {}).get('tasks', ()))} tasks, by {body.get('by', '')}",

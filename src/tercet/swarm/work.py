@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tercet.errors import EndedError, OutOfBudgetError
 from tercet.swarm.attempt import Shop
 from tercet.swarm.crews import Agent, Team
+from tercet.swarm.gateway import Allowance
 from tercet.swarm.plan import Plan, Task
 from tercet.swarm.planning import Planning
 from tercet.swarm.pursuit import failures_of, give_up, pursue
@@ -175,7 +176,7 @@ class Work:
         self._going[task.id] = _Going(agent, task, asyncio.create_task(work, name=f"task {task.id}"))
 
     def _allow(self, agent: Agent, task: Task, state: RunState) -> None:
-        """Give the agent what is left of the task's budget, or what no other task has a claim to, if that is more."""
+        """Let the agent spend what is left of the task's budget, or what no other task has a claim to, if that is more."""
 
         def left(other: Task) -> int:
             used = sum(call.charged for call in state.calls_of(task=other.id))
@@ -187,8 +188,11 @@ class Work:
             left(other) for other in self._tasks.values() if other is not task and state.tasks[other.id].state != "done"
         )
         share = max(left(task), free - others)
-        limit = budgets.spent(agent.node).credit + budgets.reserved(agent.node).credit + share
-        budgets.set(agent.node, replace(budgets.limit(agent.node), credit=limit))
+        credit = budgets.spent(agent.node).credit + budgets.reserved(agent.node).credit + share
+        before = budgets.allowance(agent.node)
+        if before is not None and before.task == task.id:  # what was added to it since stays added
+            credit = max(credit, before.credit)
+        budgets.allow(agent.node, Allowance(credit, task.id))
 
     # steering
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from tercet.errors import OutOfBudgetError, UsageError
-from tercet.swarm.gateway import Budget, Budgets, Reservation, Spent
+from tercet.swarm.gateway import Allowance, Budget, Budgets, Reservation, Spent
 from tercet.swarm.journal import Journal
 
 NODES = ["run", "run/a", "run/b", "run/a/x", "run/a/y", "run/b/z"]
@@ -52,10 +52,21 @@ class Ledger(RuleBasedStateMachine):
             with pytest.raises(UsageError, match="already"):
                 self.budgets.set(node, wanted)
 
+    @rule(node=nodes, more=st.integers(0, 50))
+    def allow(self, node: str, more: int) -> None:
+        before = self.budgets.limit(node)
+        used = self.budgets.spent(node).credit + self.budgets.reserved(node).credit
+        self.budgets.allow(node, Allowance(used + more, "task"))
+        left = self.budgets.left(node).credit
+        assert left is not None
+        assert left <= more
+        assert self.budgets.limit(node) == before
+
     @rule(node=nodes, more=amounts)
     def add(self, node: str, more: Spent) -> None:
-        before = self.budgets.limit(node)
+        before, allowed = self.budgets.limit(node), self.budgets.allowance(node)
         self.budgets.add(node, credit=more.credit, tokens=more.tokens, seconds=more.seconds)
+        assert self.budgets.allowance(node) == (allowed and Allowance(allowed.credit + more.credit, "task"))
         for old, grown, new in zip(parts(before), parts(more), parts(self.budgets.limit(node)), strict=True):
             assert new == (None if old is None else old + (grown or 0))
 
@@ -105,6 +116,8 @@ class Ledger(RuleBasedStateMachine):
                 strict=True,
             ):
                 assert limit is None or (spent or 0) + (held or 0) <= limit
+            allowed, used = self.budgets.allowance(node), self.budgets.spent(node).credit
+            assert allowed is None or used + self.budgets.reserved(node).credit <= allowed.credit
 
 
 TestLedger = Ledger.TestCase
@@ -133,17 +146,21 @@ def test_a_seller_that_charges_more_than_it_quoted_is_booked_in_full() -> None:
 
 
 async def test_limits_and_spending_come_back_from_the_journal(tmp_path: Path) -> None:
-    """Limits, additions and receipts build the same budgets; an open reservation cost nothing; first limits stay."""
+    """Limits, allowances, additions and receipts build the same budgets; an open reservation cost nothing; first limits stay."""
     with Journal(tmp_path / "journal.db") as journal:
         budgets = Budgets(journal.note)
         budgets.open("run", Budget(credit=10, seconds=2.5, attention=6))
         budgets.add("run", credit=5, attention=1)
+        budgets.allow("run/a/x", Allowance(9, "fix"))
+        budgets.add("run/a/x", credit=1)
         budgets.reserve("run/a/x", Spent(credit=9))
         await journal.append("call", {"agent": "run/a/x", "charged": 3, "prompt": 4, "completion": 5, "seconds": 0.25})
         again = Budgets()
         again.replay(journal.events())
     assert again.spent("run") == again.spent("run/a/x") == Spent(3, 9, 0.25)
     assert again.left("run/b/y") == Budget(credit=12, seconds=2.25, attention=7)
+    assert (again.limit("run/a/x"), again.allowance("run/a/x")) == (Budget(), Allowance(10, "fix"))
+    assert again.left("run/a/x").credit == 7
     again.open("run", Budget(credit=10))
     assert again.limit("run") == Budget(credit=15, seconds=2.5, attention=7)
 

@@ -3,7 +3,7 @@
 It meters, budgets, queues, holds and stops every agent there, whatever its framework, and writes a receipt of each call.
 """
 
-from tercet.swarm.gateway.budgets import Budget, Budgets, Reservation, Spent
+from tercet.swarm.gateway.budgets import Allowance, Budget, Budgets, Reservation, Spent
 from tercet.swarm.gateway.call import Call, Completion, Prices, Reply, Upstream
 from tercet.swarm.gateway.desk import Desk
 from tercet.swarm.gateway.face import new_token, serve_face
@@ -12,6 +12,7 @@ from tercet.swarm.gateway.local import LocalUpstream
 from tercet.swarm.gateway.scripted import Script, ScriptedUpstream, load_script
 
 __all__ = [
+    "Allowance",
     "Budget",
     "Budgets",
     "Call",

@@ -7,15 +7,15 @@ spends more than any of them has left. Pure book-keeping in whole units; `replay
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tercet.errors import OutOfBudgetError, UsageError
 from tercet.swarm.journal import Event
 
-__all__ = ["BUDGET_KINDS", "Budget", "Budgets", "Reservation", "Spent", "path_of"]
+__all__ = ["BUDGET_KINDS", "Allowance", "Budget", "Budgets", "Reservation", "Spent", "path_of"]
 
-BUDGET_KINDS = ("budget.set", "budget.added", "call")
+BUDGET_KINDS = ("budget.set", "budget.allowed", "budget.added", "call")
 """Events that change a budget."""
 RESOURCES = ("credit", "tokens", "seconds")
 _MILLI = 1000
@@ -36,6 +36,15 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a node may spend in all while it works at a task. Its limit is the person's; the smaller of both binds."""
+
+    credit: int
+    """Units."""
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What was spent, reserved, or is asked for."""
 
@@ -53,17 +62,25 @@ class Reservation:
 
 
 class _Node:
-    __slots__ = ("attention", "limit", "reserved", "spent")
+    __slots__ = ("allowance", "attention", "limit", "reserved", "spent")
 
     def __init__(self) -> None:
+        self.allowance: Allowance | None = None
         self.attention: float | None = None
         self.limit: list[int | None] = [None] * len(RESOURCES)
         self.spent = [0] * len(RESOURCES)
         self.reserved = [0] * len(RESOURCES)
 
+    def bound(self, resource: int) -> int | None:
+        """The smaller of its limit and its allowance, where there is one."""
+        limit, allowance = self.limit[resource], self.allowance
+        if allowance is None or RESOURCES[resource] != "credit":
+            return limit
+        return allowance.credit if limit is None else min(limit, allowance.credit)
+
     def free(self, resource: int) -> int | None:
-        limit = self.limit[resource]
-        return None if limit is None else limit - self.spent[resource] - self.reserved[resource]
+        bound = self.bound(resource)
+        return None if bound is None else bound - self.spent[resource] - self.reserved[resource]
 
 
 class Budgets:
@@ -108,8 +125,14 @@ class Budgets:
         found.limit, found.attention = limits, budget.attention
         self._more()
 
+    def allow(self, node: str, allowance: Allowance) -> None:
+        """Give `node` what it may spend for a task, in place of what it had for another. Its limit stays."""
+        self._record("budget.allowed", {"node": node, "credit": allowance.credit, "task": allowance.task})
+        self._node(node).allowance = allowance
+        self._more()
+
     def add(self, node: str, *, credit: int = 0, tokens: int = 0, seconds: float = 0.0, attention: float = 0) -> None:
-        """Raise `node`'s limits; what has none keeps none. The nodes above still bind.
+        """Raise `node`'s limits, and its allowance; what has none keeps none. The nodes above still bind.
 
         Raises:
             UsageError: something is negative.
@@ -134,6 +157,10 @@ class Budgets:
         found = self._node(node)
         return _shown_limits(found.limit, found.attention)
 
+    def allowance(self, node: str) -> Allowance | None:
+        """What `node` may spend in all for the task it works at, or worked at last."""
+        return self._node(node).allowance
+
     def left(self, node: str) -> Budget:
         """What `node` may still reserve, its parents' limits counted; None where nothing limits it."""
         above = [each.attention for each in self._above(node) if each.attention is not None]
@@ -142,8 +169,8 @@ class Budgets:
 
     def unspent(self, node: str) -> int | None:
         """Credit units that `node` and those above it have not spent, reserved or not; None where nothing limits it."""
-        limited = [(each.limit[0], each.spent[0]) for each in self._above(node)]
-        unspent = [limit - spent for limit, spent in limited if limit is not None]
+        bounded = [(each.bound(0), each.spent[0]) for each in self._above(node)]
+        unspent = [bound - spent for bound, spent in bounded if bound is not None]
         return max(0, min(unspent)) if unspent else None
 
     def spent(self, node: str) -> Spent:
@@ -207,6 +234,8 @@ class Budgets:
             if event.kind == "budget.set":
                 found, budget = self._node(event.body["node"]), Budget(**_read(event.body, "attention"))
                 found.limit, found.attention = _limits(budget), budget.attention
+            elif event.kind == "budget.allowed":
+                self._node(event.body["node"]).allowance = Allowance(event.body["credit"], event.body["task"])
             elif event.kind == "budget.added":
                 self._add(event.body["node"], Spent(**_read(event.body)), event.body.get("attention") or 0)
             elif event.kind == "call":
@@ -220,6 +249,8 @@ class Budgets:
         found.limit = [
             None if limit is None else limit + units for limit, units in zip(found.limit, _units(more), strict=True)
         ]
+        if found.allowance is not None:
+            found.allowance = replace(found.allowance, credit=found.allowance.credit + more.credit)
 
     def _node(self, path: str) -> _Node:
         for each in _paths(path):
