@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import re
-import select
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +17,9 @@ from tercet.cli.inbox.terminal import Pace, parse_keys
 from tercet.swarm.journal import read_events
 
 from .conftest import Shell
+from .terminals import Terminal, terminals, wait_for
 
 SCRIPT = Path(__file__).with_name("inbox_run.py")
-CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]")
 
 
 @dataclass
@@ -61,14 +56,6 @@ class Run:
         return sum(1 for _ in read_events(self.folder / "journal.db", kinds=kinds))
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
-    """Until it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def start(shell: Shell) -> Iterator[Callable[..., Run]]:
     """Starts runs in the shell's home."""
@@ -95,63 +82,11 @@ def start(shell: Shell) -> Iterator[Callable[..., Run]]:
             stream.close()
 
 
-@dataclass
-class Terminal:
-    """A person at an 80 x 24 terminal."""
-
-    master: int
-    process: subprocess.Popen[bytes]
-    seen: str = ""
-    chunks: list[tuple[float, str]] = field(default_factory=list)
-
-    def read(self) -> str:
-        """All that was drawn so far, without colours."""
-        while select.select([self.master], [], [], 0.02)[0]:
-            try:
-                data = os.read(self.master, 65536)
-            except OSError:
-                break
-            if not data:
-                break
-            self.chunks.append((time.monotonic(), data.decode(errors="replace")))
-            self.seen += data.decode(errors="replace")
-        return CONTROLS.sub("", self.seen)
-
-    def until(self, words: str, seconds: float = 20) -> str:
-        """Wait until these words stand on the screen; what came before is forgotten."""
-        wait_for(lambda: words in self.read(), f"{words!r} on the screen", seconds)
-        text = CONTROLS.sub("", self.seen)
-        self.seen = ""
-        return text
-
-    def press(self, keys: str) -> None:
-        """Type."""
-        self.seen = ""
-        os.write(self.master, keys.encode())
-
-
 @pytest.fixture
 def sit_down(shell: Shell) -> Iterator[Callable[..., Terminal]]:
     """Opens `tercet inbox` on a pty."""
-    sat: list[Terminal] = []
-
-    def sit(*arguments: str, term: str = "xterm") -> Terminal:
-        master, slave = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tercet.cli", "inbox", *arguments],
-            stdin=slave, stdout=slave, stderr=slave, cwd=shell.folder, start_new_session=True,
-            env={**shell.environment, "TERM": term, "COLUMNS": "80", "LINES": "24"},
-        )  # fmt: skip
-        os.close(slave)
-        sat.append(Terminal(master, process))
-        return sat[-1]
-
-    yield sit
-    for terminal in sat:
-        if terminal.process.poll() is None:
-            terminal.process.send_signal(signal.SIGKILL)
-        terminal.process.wait()
-        os.close(terminal.master)
+    with terminals(shell) as sit:
+        yield lambda *arguments: sit("inbox", *arguments)
 
 
 def test_one_key_answers_the_top_card(start: Callable[..., Run], sit_down: Callable[..., Terminal]) -> None:

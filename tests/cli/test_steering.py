@@ -19,6 +19,8 @@ from tercet.cli import frame
 from tercet.errors import JournalError
 from tercet.swarm.journal import read_events
 
+from .conftest import Outcome
+
 RUN = "fair-otter-1"
 
 
@@ -39,17 +41,6 @@ class Inside:
         self.capture.readouterr()
         code = frame.run([*words, "--no-color"])
         return Outcome(code, *self.capture.readouterr())
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @pytest.fixture

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 
 import click
 from rich.console import Console
 
 from tercet.cli.frame import State, TercetCommand, pass_state
+from tercet.cli.glance import Glance
 from tercet.cli.logs import Feed, tell
 from tercet.cli.output import say
 from tercet.cli.targets import find_target
-from tercet.cli.top import UPDATES_A_SECOND, Glance, watch
+from tercet.cli.terminal import can_draw
+from tercet.cli.top import UPDATES_A_SECOND, watch
 from tercet.errors import UnreachableError
 from tercet.swarm.control import is_served
 
@@ -24,7 +25,7 @@ __all__ = ["command"]
 @click.argument("run")
 @pass_state
 def command(state: State, run: str) -> int:
-    """Watch RUN until it ends; Ctrl-C leaves it working. Elsewhere than on a terminal, what happens comes as lines.
+    """Watch RUN until it ends; q or Ctrl-C leaves it working. Elsewhere than on a terminal, what happens comes as lines.
 
     The exit code is 0 when the run reached its goal, and 1 when it did not.
     """
@@ -36,14 +37,13 @@ def command(state: State, run: str) -> int:
         raise UnreachableError(
             f"No process works on {found.folder.name} now. tercet resume {found.folder.name} takes it up."
         )
-    try:
-        if sys.stdout.isatty():
-            glance = Glance(found.folder)
-            glance.read()
-            watch(glance, Console(no_color=not state.colour, highlight=False), ("Ctrl-C leaves it working.",))
-        else:
-            _lines(feed)
-    except KeyboardInterrupt:
+    if can_draw():
+        glance = Glance(found.folder)
+        glance.read()
+        ended = watch(glance, Console(no_color=not state.colour, highlight=False), "q leaves it working.")
+    else:
+        ended = _lines(feed)
+    if not ended:
         say(f"Left; {found.folder.name} goes on. Come back with: tercet attach {found.folder.name}")
         return 0
     status = Feed(found.folder, "run")
@@ -54,8 +54,13 @@ def command(state: State, run: str) -> int:
     return 0 if run_view.status == "done" else 1
 
 
-def _lines(feed: Feed) -> None:
-    while not feed.ended:
-        time.sleep(1 / UPDATES_A_SECOND)
-        for event in feed.read():
-            click.echo(tell(event))
+def _lines(feed: Feed) -> bool:
+    """What happens, until the run ends or the person leaves; whether it has ended."""
+    try:
+        while not feed.ended:
+            time.sleep(1 / UPDATES_A_SECOND)
+            for event in feed.read():
+                click.echo(tell(event))
+    except KeyboardInterrupt:
+        pass
+    return feed.ended

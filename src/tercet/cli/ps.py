@@ -140,7 +140,7 @@ def _money(units: str | None) -> str:
     return "" if units is None else str(Amount(int(units), CREDIT)).removesuffix(f" {CREDIT.symbol}")
 
 
-def printable(text: str, longest: int) -> str:
+def printable(text: str, longest: int = 1000) -> str:
     """A stranger's words on one line: no control characters, no more than `longest`."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     return line if len(line) <= longest else line[: longest - 3] + "..."

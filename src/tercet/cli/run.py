@@ -8,7 +8,7 @@ import json
 import secrets
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 
 from tercet.cli.frame import INTERRUPTED, State, TercetCommand, pass_state
-from tercet.cli.output import print_json, say
+from tercet.cli.output import is_terminal, print_json, say
 from tercet.cli.run_screen import CLASSES, Asker, plan_table, watching
 from tercet.cli.thinking import choose_thinking, open_thinking
 from tercet.errors import UsageError
@@ -145,15 +145,19 @@ def command(
 
     async def go() -> Outcome:
         async with watching(folder, _console(state), asker):
-            with _polite(kernel):
+            with _polite(kernel, asker):
                 return await kernel.run()
 
-    return _tell(asyncio.run(go()), as_json=as_json)
+    return _tell(_wait_for(go(), folder), as_json=as_json)
 
 
-def resume_run(state: State, folder: Path, *, yes: bool = True, as_json: bool = False) -> int:
-    """Go on with the run in a folder; the exit code of `tercet run`."""
-    asker = Asker(_console(state), CLASSES if yes else ())
+def resume_run(state: State, folder: Path, *, as_json: bool = False) -> int:
+    """Go on with the run in a folder; the exit code of `tercet run`.
+
+    A plan that nobody agreed to before is asked about where somebody can answer.
+    """
+    agreed = any(True for _ in read_events(folder / "journal.db", kinds=("run.approved",)))
+    asker = Asker(_console(state), CLASSES if agreed or not is_terminal() else ())
 
     def opened(config: RunConfig) -> Upstream:
         return open_thinking(config.upstream)
@@ -167,18 +171,28 @@ def resume_run(state: State, folder: Path, *, yes: bool = True, as_json: bool = 
                     opened,
                     asker,
                     roles=_roles(state),
-                    watch=lambda kernel: stack.enter_context(_polite(kernel)),
+                    watch=lambda kernel: stack.enter_context(_polite(kernel, asker)),
                 )
 
-    return _tell(asyncio.run(go()), as_json=as_json)
+    return _tell(_wait_for(go(), folder), as_json=as_json)
+
+
+def _wait_for(outcome: Coroutine[Any, Any, Outcome], folder: Path) -> Outcome:
+    try:
+        return asyncio.run(outcome)
+    except click.Abort:
+        say(f"\nLeft without an answer. It is asked again with: tercet resume {folder.name}")
+        raise
 
 
 @contextlib.contextmanager
-def _polite(kernel: Kernel) -> Iterator[None]:
-    """Ctrl-C pauses; a second one is as ever."""
+def _polite(kernel: Kernel, asker: Asker) -> Iterator[None]:
+    """Ctrl-C pauses, or leaves a question unanswered; a second one is as ever."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        if asker.leave():
+            return
         loop.remove_signal_handler(signal.SIGINT)
         say("Pausing ... (again to leave at once)")
         kernel.interrupt()

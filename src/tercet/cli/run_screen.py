@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+import click
+from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from tercet.cli.output import confirm, is_terminal
+from tercet.cli.glance import Glance
+from tercet.cli.inbox.words import crop, pack
+from tercet.cli.output import is_terminal
+from tercet.cli.ps import printable
+from tercet.cli.top import tell_head, tell_need
 from tercet.errors import JournalError, RefusedError
 from tercet.market import CREDIT, Amount
-from tercet.swarm.events import Event, read_events
+from tercet.swarm.events import Event
 from tercet.swarm.kernel import RunConfig
 from tercet.swarm.plan import Plan
 from tercet.swarm.state import Folding, RunState
@@ -25,22 +34,41 @@ __all__ = ["CLASSES", "Asker", "plan_table", "watching"]
 CLASSES = ("plan", "delivery")
 """What can be agreed to beforehand with `--yes-to`."""
 _EVERY = 0.25
-_STYLES = {"done": "green", "failed": "red", "running": "bold"}
+_STYLES = {"failed": "red", "running": ""}
+_ORDER = {"failed": 0, "running": 1, "pending": 2}
+_MOST_SHOWN = 10
+"""Tasks of a plan that are shown in full before the question."""
 
 
 class Asker:
     """Asks on the terminal, once: who agrees to the plan agrees to its files being written."""
 
-    def __init__(self, console: Console, yes_to: Collection[str]) -> None:
+    def __init__(self, console: Console, yes_to: Collection[str], *, agreed: bool = False) -> None:
         self._console, self._yes_to = console, yes_to
-        self._agreed = False
+        self._agreed = agreed
+        self._answer: asyncio.Future[str] | None = None
         self.pause: Callable[[], None] = lambda: None
         """Takes the live table away while there is a question."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether a question waits for its answer: nothing else is written then."""
+        return self._answer is not None
+
+    def leave(self) -> bool:
+        """The person leaves instead of answering, so whoever asks gets `click.Abort`; whether there was a question."""
+        if self._answer is None or self._answer.done():
+            return False
+        self._answer.set_exception(click.Abort())
+        return True
 
     async def approve(self, plan: Plan, by: str, config: RunConfig, *, again: bool) -> str:
         """Show the plan, and ask."""
         self.pause()
-        self._console.print(plan_table(plan, by))
+        if self._console.is_terminal and len(plan.tasks) > _MOST_SHOWN:
+            self._console.print(*tell_plan(plan, by, self._console.width), sep="\n", markup=False)
+        else:
+            self._console.print(plan_table(plan, by))
         most = Amount(config.budget, CREDIT)
         outputs = list(dict.fromkeys(path for task in plan.tasks for path in task.outputs))
         files = ", ".join(outputs[:6]) + (" ..." if len(outputs) > 6 else "")
@@ -49,7 +77,7 @@ class Asker:
         what = f"work at {len(plan.tasks)} tasks with {thinking}, spend at most {most}{where}"
         if "plan" in self._yes_to:
             return "--yes-to plan"
-        await asyncio.to_thread(_confirm, f"{'go on: ' if again else ''}{what}", "plan")
+        await self._confirm(f"{'go on: ' if again else ''}{what}", "plan")
         self._agreed = True
         return "person"
 
@@ -60,16 +88,44 @@ class Asker:
         if not self._agreed:
             self.pause()
             shown = ", ".join(paths[:8]) + (" ..." if len(paths) > 8 else "")
-            await asyncio.to_thread(_confirm, f"write {shown} into {directory}", "delivery")
+            await self._confirm(f"write {shown} into {directory}", "delivery")
         return "person"
 
+    async def _confirm(self, what: str, kind: str) -> None:
+        if not is_terminal():
+            raise RefusedError(
+                f"This would {what}, and nobody is there to agree. Say --yes-to {kind}, --yes, or --dry-run to look first."
+            )
+        loop = asyncio.get_running_loop()
+        descriptor = sys.stdin.fileno()
+        loop.add_reader(descriptor, lambda: self._hear(os.read(descriptor, 1024)))
+        try:
+            while True:
+                self._answer = loop.create_future()
+                click.echo(f"This will {what}. Go on? [y/N]: ", err=True, nl=False)
+                said = (await self._answer).strip().lower()
+                if said in {"y", "yes"}:
+                    return
+                if said in {"", "n", "no"}:
+                    raise RefusedError("Nothing was done, because you said no.")
+        finally:
+            self._answer = None
+            loop.remove_reader(descriptor)
 
-def _confirm(what: str, kind: str) -> None:
-    if not is_terminal():
-        raise RefusedError(
-            f"This would {what}, and nobody is there to agree. Say --yes-to {kind}, --yes, or --dry-run to look first."
-        )
-    confirm(what, yes=False, dry_run=False)
+    def _hear(self, line: bytes) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(line.decode(errors="replace") or "no")  # nothing is the end of the input
+
+
+def tell_plan(plan: Plan, by: str, width: int) -> list[str]:
+    """A long plan, a line for each task."""
+    named = max(len(task.id) for task in plan.tasks)
+    roles = max(len(task.role) for task in plan.tasks)
+    lines = [
+        f"{task.id:<{named}}  {task.role:<{roles}}  {Amount(task.budget, CREDIT)}  {task.title}" for task in plan.tasks
+    ]
+    head = f"Plan, made by {by}: {len(plan.tasks)} tasks. With --dry-run a plan that is known is shown in full."
+    return [crop(line, width) for line in (head, *lines)]
 
 
 def plan_table(plan: Plan, by: str) -> Table:
@@ -82,10 +138,10 @@ def plan_table(plan: Plan, by: str) -> Table:
     for task in plan.tasks:
         test = "a hidden test passes" if task.done.hidden else " ".join(task.done.command)
         table.add_row(
-            escape(f"{task.id}: {task.title}"),
+            Text(printable(f"{task.id}: {task.title}")),
             task.role,
             ", ".join(task.needs) or "-",
-            escape(test),
+            Text(printable(test)),
             str(Amount(task.budget, CREDIT)),
             f"{task.seconds:g} s",
         )
@@ -95,75 +151,84 @@ def plan_table(plan: Plan, by: str) -> Table:
 @contextlib.asynccontextmanager
 async def watching(folder: Path, console: Console, asker: Asker, after: int = 0) -> AsyncIterator[None]:
     """Tell what happens in a run while the block goes on: a live table on a terminal, lines elsewhere."""
-    screen = _Screen(console)
+    screen = _Screen(console, folder, after)
     asker.pause = screen.pause
-    watcher = asyncio.create_task(_watch(folder, screen, after))
+    watcher = asyncio.create_task(_watch(screen, asker))
     try:
         yield
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
-        screen.look(folder)
+        screen.look()
         screen.pause()
 
 
-async def _watch(folder: Path, screen: _Screen, after: int) -> None:
-    screen.said = after
+async def _watch(screen: _Screen, asker: Asker) -> None:
     while True:
-        screen.look(folder)
+        if not asker.asks:
+            screen.look()
         await asyncio.sleep(_EVERY)
 
 
 class _Screen:
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, folder: Path, after: int) -> None:
         self._console = console
-        self._folding = Folding()
-        self._seen = 0
-        self.said = 0
+        self._glance = Glance(folder)
+        self._said = after
         """Events up to here are old news: a resumed run's past."""
         self._live: Live | None = None
 
-    def look(self, folder: Path) -> None:
+    def look(self) -> None:
         """Take new events in, and show what changed."""
         try:
-            events = list(read_events(folder / "journal.db", self._seen))
+            events = self._glance.read()
         except JournalError:
             return  # it is being made
+        folding = self._glance.folding
         for event in events:
-            self._folding.take(event)
-            self._seen = event.seq
-            if event.seq > self.said and (line := _line(event, self._folding)):
-                self._console.print(f"[dim]{_seconds(event, self._folding):6.1f} s[/dim]  {escape(line)}")
-        if events and self._console.is_terminal and self._folding.run.approved_by:
-            self._draw(self._folding.state())
+            if event.seq > self._said and (line := _line(event, folding)):
+                when = f"{_seconds(event, folding):6.1f} s  "
+                self._console.print(Text(when, style="dim").append(printable(line), style="not dim"))
+        if events and self._console.is_terminal and not self._console.is_dumb_terminal and folding.run.approved_by:
+            self._draw()
 
     def pause(self) -> None:
-        """Take the table away."""
+        """Say what there is to say, and take the table away."""
+        self.look()
         if self._live is not None:
             self._live.stop()
             self._live = None
 
-    def _draw(self, state: RunState) -> None:
+    def _draw(self) -> None:
         if self._live is None:
-            self._live = Live(console=self._console, transient=True, refresh_per_second=4)
+            self._live = Live(console=self._console, transient=True, auto_refresh=False)
             self._live.start()
-        self._live.update(_tasks_table(state))
+        size = self._console.size
+        lines = tell_tasks(self._glance.folding.state(), self._glance.view(time.time()), size.width, size.height // 2)
+        self._live.update(Group(*lines), refresh=True)
 
 
-def _tasks_table(state: RunState) -> Table:
-    spent = Amount(state.spent().charged, CREDIT)
-    title = f"{state.run.state} · {spent} spent · {state.spent().calls} calls"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("task", "agent", "state", "attempt", "spent"):
-        table.add_column(column.upper(), justify="right" if column in {"attempt", "spent"} else "left")
-    for task in list(state.tasks.values())[:40]:
+def tell_tasks(state: RunState, view: Mapping[str, Any], width: int, height: int) -> list[Text]:
+    """What goes on, in at most `height` rows (4 at least) of `width` columns: money, who needs the person, tasks that are worked on, the next."""
+    tasks = sorted(
+        state.tasks.values(), key=lambda task: _ORDER.get(task.state, len(_ORDER))
+    )  # stable: the plan's order
+    lines = [Text(pack(tell_head(view), width)[0], style="bold")]
+    if view["asks"]:
+        lines += [Text(words, style=style) for words, style in tell_need(view)]
+    shown = [task for task in tasks if task.state != "done"]
+    room = max(1, height - len(lines))
+    cut = shown if len(shown) <= room else shown[: room - 1]
+    for task in cut:
         cost = sum(call.charged for call in state.calls_of(task=task.id))
-        style = _STYLES.get(task.state, "dim")
-        table.add_row(
-            escape(f"{task.id}: {task.title}"), task.agent or "-", f"[{style}]{task.state}[/]", str(task.attempt or "-"),
-            str(Amount(cost, CREDIT)),
-        )  # fmt: skip
-    return table
+        who = f"  {task.agent}, attempt {task.attempt}" if task.agent else ""
+        told = f"  {task.state:<8}{who}  {Amount(cost, CREDIT)}  {task.id}: {printable(task.title)}"
+        lines.append(Text(told, style=_STYLES.get(task.state, "dim")))
+    if len(cut) < len(shown):
+        lines.append(Text(f"  and {len(shown) - len(cut)} more", style="dim"))
+    for line in lines:
+        line.plain = crop(line.plain, width)
+    return lines
 
 
 def _seconds(event: Event, folding: Folding) -> float:
@@ -197,6 +262,14 @@ def _said_failed(event: Event, _: Folding) -> str:
     return f"{event.task}: attempt {event.body.get('attempt')} failed{' for good' if event.body.get('final') else ''}: {why}"
 
 
+def _said_ask(event: Event, _: Folding) -> str:
+    """Only what comes to the person; what a policy or a lead takes is in the journal."""
+    card = event.body.get("card", {})
+    if event.body.get("to") not in {"person", "canary"}:
+        return ""
+    return f"{str(card.get('agent', '')).removeprefix('run/')} asks you: {card.get('action', '')}"[:200]
+
+
 _LINES: Mapping[str, Callable[[Event, Folding], str]] = {
     "run.state": _said_state,
     "task.started": lambda event, _: (
@@ -207,6 +280,6 @@ _LINES: Mapping[str, Callable[[Event, Folding], str]] = {
     "task.replanned": lambda event, _: f"A new plan, because {event.task} failed",
     "artefact": _said_artefact,
     "guard.refused": lambda event, _: f"Refused {event.body.get('agent')}: {event.body.get('why')}",
-    "ask.raised": lambda _event, _: "Somebody has to decide something: tercet inbox",
+    "ask.raised": _said_ask,
     "control": lambda event, _: f"{event.body.get('verb')} {event.body.get('target')}, by {event.body.get('by')}",
 }

@@ -2,106 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.table import Table
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, Group
 from rich.text import Text
 
 from tercet.cli.frame import State, TercetCommand, pass_state
-from tercet.cli.inbox.reader import Reader
-from tercet.cli.inbox.words import tell_span
-from tercet.cli.output import print_json
+from tercet.cli.glance import Glance
+from tercet.cli.inbox.words import crop, pack, tell_span
+from tercet.cli.output import print_json, say
 from tercet.cli.ps import printable
 from tercet.cli.targets import find_target, newest_run
+from tercet.cli.terminal import can_draw, wait_for_key, whole_screen
 from tercet.market import CREDIT, Amount
-from tercet.swarm.journal import Event, read_events
-from tercet.swarm.state import Folding, RunState
 
-__all__ = ["Glance", "command"]
+__all__ = ["command", "tell_head", "tell_need", "watch"]
 
 UPDATES_A_SECOND = 4
-RATE_SECONDS = 60.0
-"""Calls are counted over this long."""
-_STATES = ("working", "waiting", "idle", "paused", "stuck", "killed", "done")
-
-
-class Glance:
-    """What `top` shows, followed through a run's journal."""
-
-    def __init__(self, folder: Path) -> None:
-        self.name = folder.name
-        self._path = folder / "journal.db"
-        self._folding = Folding()
-        self._inbox = Reader(folder.name)
-        self._calls: list[tuple[float, str]] = []
-
-    @property
-    def ended(self) -> bool:
-        """Whether the run has ended."""
-        return bool(self._folding.run.ended_ms)
-
-    def read(self) -> bool:
-        """Take in what was written since; whether there was anything."""
-        before = self._folding.run.seq
-        for event in read_events(self._path, before):
-            self._take(event)
-        return self._folding.run.seq > before
-
-    def _take(self, event: Event) -> None:
-        self._folding.take(event)
-        self._inbox.apply(event)
-        if event.kind == "call":
-            self._calls.append((event.time_ms / 1000, str(event.body.get("agent", "run"))))
-
-    def view(self, now: float) -> dict[str, Any]:
-        """The numbers, as `--json` prints them; O(crews), whatever the number of agents."""
-        state = self._folding.state()
-        self._calls = [(at, node) for at, node in self._calls if at > now - RATE_SECONDS]
-        limit = state.budgets.get("run")
-        queue = self._inbox.queue(now).items
-        ended = state.run.ended_ms / 1000 or now
-        return {
-            "run": self.name,
-            "state": state.run.state,
-            "why": state.run.why,
-            "goal": state.run.goal,
-            "seconds": round(max(0.0, ended - state.run.started_ms / 1000), 1) if state.run.started_ms else 0.0,
-            "spent": str(state.spent().charged),
-            "limit": None if limit is None or limit.credit is None else str(limit.credit),
-            "tokens": state.spent().prompt + state.spent().completion,
-            "calls_a_minute": len(self._calls),
-            "asks": len(queue),
-            "first": None if not queue else {"id": queue[0].id, "node": queue[0].node, "action": queue[0].top.action},
-            "crews": [self._crew(state, crew) for crew in sorted(_crews(state))],
-        }
-
-    def _crew(self, state: RunState, crew: str) -> dict[str, Any]:
-        node = f"run/{crew}"
-        agents = [agent for agent in state.agents.values() if agent.crew == crew]
-        tasks = [task for task in state.tasks.values() if task.crew == crew]
-        states = {name: sum(agent.state == name for agent in agents) for name in _STATES}
-        return {
-            "crew": crew,
-            "agents": len(agents),
-            "states": {name: count for name, count in states.items() if count},
-            "tasks": len(tasks),
-            "done": sum(task.state == "done" for task in tasks),
-            "failed": sum(task.state == "failed" for task in tasks),
-            "spent": str(state.spent(node).charged),
-            "tokens": state.spent(node).prompt + state.spent(node).completion,
-            "calls_a_minute": sum(each.startswith(f"{node}/") or each == node for _, each in self._calls),
-        }
-
-
-def _crews(state: RunState) -> set[str]:
-    return {*state.crews, *(agent.crew for agent in state.agents.values() if agent.crew)}
+_GAP = 2
 
 
 @click.command(
@@ -119,9 +42,11 @@ def _crews(state: RunState) -> set[str]:
         "tokens": "of questions and answers",
         "calls_a_minute": "calls of models in the last minute",
         "asks": "decisions before you",
+        "held": "decisions that wait behind them, over quota",
         "first": "the decision to take first: id, node, action; null: none",
         "crews[].crew": "name",
         "crews[].agents": "how many",
+        "crews[].asks": "decisions that it waits for, before you or held back",
         "crews[].states": "how many agents are in which state",
         "crews[].tasks": "how many",
         "crews[].done": "of these",
@@ -136,7 +61,7 @@ def _crews(state: RunState) -> set[str]:
 def command(state: State, run: str | None, *, as_json: bool) -> None:
     """RUN (default: the newest) at one look: who needs you first, then a row for each crew.
 
-    Live on a terminal, at most four times a second, until the run ends or you press Ctrl-C; elsewhere it prints once.
+    Live on a terminal, at most four times a second, until the run ends or you press q or Ctrl-C; elsewhere it prints once.
     """
     home = state.settings.home
     found = newest_run(home) if run is None else find_target(home, run)
@@ -145,52 +70,119 @@ def command(state: State, run: str | None, *, as_json: bool) -> None:
     console = Console(no_color=not state.colour, highlight=False)
     if as_json:
         print_json(glance.view(time.time()))
-    elif sys.stdout.isatty():
-        watch(glance, console)
-    else:
-        console.print(draw(glance.view(time.time())))
+    elif not can_draw():
+        console.print(Group(*draw(glance.view(time.time()), console.width)))
+    elif not watch(glance, console, "q leaves; the run goes on."):
+        say(f"Left; {glance.name} goes on.")
 
 
-def watch(glance: Glance, console: Console, below: Sequence[str] = ()) -> None:
-    """Show it until the run ends or the person leaves."""
-    with Live(draw(glance.view(time.time()), below), console=console, auto_refresh=False) as live:
-        while not glance.ended:
-            time.sleep(1 / UPDATES_A_SECOND)
-            glance.read()
-            live.update(draw(glance.view(time.time()), below), refresh=True)
+def watch(glance: Glance, console: Console, below: str) -> bool:
+    """Show it until the run ends or the person leaves; the last look stays on the screen. Whether the run has ended."""
+    drawn: object = None
+    try:
+        with whole_screen(console) as live:
+            while True:
+                size = console.size
+                lines = draw(glance.view(time.time()), size.width, size.height, below)
+                if drawn != (size, lines):  # a still picture is not drawn again
+                    live.update(Group(*lines), refresh=True)
+                    drawn = size, lines
+                if glance.ended or wait_for_key(1 / UPDATES_A_SECOND).startswith(("q", "Q")):
+                    break
+                glance.read()
+    except KeyboardInterrupt:
+        pass  # as q
+    console.print(Group(*draw(glance.view(time.time()), console.width)))
+    return glance.ended
 
 
-def draw(view: dict[str, Any], below: Sequence[str] = ()) -> RenderableType:
-    """The screen: a head, who needs you, the crews."""
-    limit = "" if view["limit"] is None else f" of {_money(view['limit'])}"
-    head = Text(f"{view['run']}  {view['state']}", style="bold")
-    head.append(f"  {tell_span(view['seconds'])}  spent {_money(view['spent'])}{limit}", style="")
-    head.append(f"  {view['tokens']} tokens  {view['calls_a_minute']} calls/min")
-    first = view["first"]
-    if first is None:
-        need = Text("Nobody needs you.", style="dim")
-    else:
-        who = printable(first["node"].removeprefix("run/"), 40)
-        need = Text(f"{view['asks']} need you. First: {who}: {printable(first['action'], 80)}", style="yellow")
-        need.append(f"  (tercet inbox show {view['run']})", style="dim")
-    parts: list[RenderableType] = [head, Text(printable(view["goal"], 100), style="dim"), need]
+def draw(view: Mapping[str, Any], width: int, height: int = 0, below: str = "") -> list[Text]:
+    """The screen, a line each, none wider than `width`, at most `height` of them (0: all): a head, who needs you, crews."""
+    lines = [_line(row, "bold") for row in pack(tell_head(view), width)]
+    lines.append(_line(printable(view["goal"], 400), "dim"))
+    lines += [_line(words, style) for words, style in tell_need(view)]
     if view["why"]:
-        parts.append(Text(printable(view["why"], 120), style="red"))
-    return Group(*parts, _table(view["crews"]), *(Text(line, style="dim") for line in below))
+        lines.append(_line(printable(view["why"], 400), "red"))
+    rows = list(_rows(view["crews"], width))
+    room = height - len(lines) - bool(below) if height else len(rows)
+    if len(rows) > room:
+        rows = [*rows[: max(0, room - 1)], _line(f"and {len(rows) - max(1, room) + 1} more crews", "dim")]
+    lines += rows
+    lines += [_line(below, "dim")] if below else []
+    for line in lines:
+        line.plain = crop(line.plain, width)
+    return lines[:height] if height else lines
 
 
-def _table(crews: Sequence[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("crew", "agents", "now", "tasks", "spent", "tokens", "calls/min"):
-        table.add_column(name.upper(), justify="left" if name in ("crew", "now") else "right")
-    for crew in crews:
-        now = ", ".join(f"{count} {state}" for state, count in crew["states"].items())
-        failed = f", {crew['failed']} failed" if crew["failed"] else ""
-        table.add_row(
-            Text(printable(crew["crew"], 32)), str(crew["agents"]), now, f"{crew['done']}/{crew['tasks']}{failed}",
-            _money(crew["spent"]), str(crew["tokens"]), str(crew["calls_a_minute"]),
-        )  # fmt: skip
-    return table
+def tell_head(view: Mapping[str, Any]) -> list[str]:
+    """The run, its state, its time, what is done and its money, each with its unit."""
+    done, tasks = (sum(crew[name] for crew in view["crews"]) for name in ("done", "tasks"))
+    limit = "" if view["limit"] is None else f" of {_money(view['limit'])}"
+    return [
+        view["run"], view["state"], tell_span(view["seconds"]), f"{done}/{tasks} tasks",
+        f"{_money(view['spent'])}{limit} credit", f"{view['tokens']} tokens", f"{view['calls_a_minute']} calls/min",
+    ]  # fmt: skip
+
+
+def tell_need(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who needs the person, and what to type; each line with its style."""
+    first = view["first"]
+    held = f", {view['held']} held back" if view["held"] else ""
+    if first is None:
+        yield f"Nobody needs you{held}.", "dim"
+        return
+    needs = "1 decision needs you" if view["asks"] == 1 else f"{view['asks']} decisions need you"
+    yield f"{needs}{held}: tercet inbox {view['run']}", "bold yellow"
+    yield f"  {printable(first['node'].removeprefix('run/'), 40)}: {printable(first['action'], 400)}", "yellow"
+
+
+def _line(words: str, style: str = "") -> Text:
+    return Text(words, style=style, no_wrap=True, overflow="ellipsis")
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    name: str
+    cells: Sequence[str]
+    right: bool = True
+
+    @property
+    def width(self) -> int:
+        return max(cell_len(text) for text in (self.name, *self.cells))
+
+    def texts(self, width: int) -> Iterator[str]:
+        for text in (self.name, *self.cells):
+            pad = " " * (width - cell_len(text))
+            yield pad + text if self.right else set_cell_size(text, width)
+
+
+def _rows(crews: Sequence[Mapping[str, Any]], width: int) -> Iterator[Text]:
+    """A header and a line for each crew; on a narrow screen without the columns that matter least."""
+    left = [
+        _Column("CREW", [printable(crew["crew"], 24) for crew in crews], right=False),
+        _Column("AGENTS", [str(crew["agents"]) for crew in crews]),
+        _Column("NEED YOU", [str(crew["asks"] or "-") for crew in crews]),
+        _Column("TASKS", [_tasks(crew) for crew in crews]),
+        _Column("CREDIT", [_money(crew["spent"]) for crew in crews]),
+        _Column("CALLS/MIN", [str(crew["calls_a_minute"]) for crew in crews]),
+        _Column("TOKENS", [str(crew["tokens"]) for crew in crews]),
+    ]
+    now = _Column("NOW", [_now(crew) for crew in crews], right=False)
+    while len(left) > 3 and sum(column.width + _GAP for column in left) + now.width > width:
+        left.pop()
+    cells = [list(column.texts(column.width)) for column in left]
+    cells.insert(3, list(now.texts(now.width)))
+    for number, row in enumerate(zip(*cells, strict=True)):
+        yield _line((" " * _GAP).join(row).rstrip(), "" if number else "bold")
+
+
+def _now(crew: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in crew["states"].items())
+
+
+def _tasks(crew: Mapping[str, Any]) -> str:
+    failed = f", {crew['failed']} failed" if crew["failed"] else ""
+    return f"{crew['done']}/{crew['tasks']} done{failed}"
 
 
 def _money(units: str) -> str:

@@ -74,3 +74,13 @@ def test_nothing_happened() -> None:
         "next deadline": "none",
         "claims overturned": "none",
     }
+
+
+def test_a_new_limit_of_the_run_is_the_one_that_counts() -> None:
+    """Set and raised; a crew's own limit is not the run's."""
+    since = Since()
+    told(
+        since, ("run.started", {"goal": "g", "budget": 4_000_000}), ("budget.set", {"node": "run", "credit": 2_000_000})
+    )
+    told(since, ("budget.set", {"node": "run/c", "credit": 1}), ("budget.added", {"node": "run", "credit": 500_000}))
+    assert facts(since)["spent"] == "0 credit of 2.5 credit (0 %)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sys
 import time
@@ -19,6 +18,7 @@ from tercet.cli.inbox.screen import Screen
 from tercet.cli.inbox.terminal import Send, show_lines, show_screen
 from tercet.cli.inbox.words import item_json, tell_policy
 from tercet.cli.output import print_json, print_table, say
+from tercet.cli.terminal import can_draw
 from tercet.errors import RefusedError, UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served, request
@@ -90,8 +90,10 @@ def show(state: State, run: str, as_json: bool) -> None:
         )
         return
     screen, send = Screen(reader), _sender(folder)
-    able = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    asyncio.run(show_screen(screen, send, colour=state.colour) if able else show_lines(screen, send))
+    if sys.stdin.isatty() and can_draw():
+        asyncio.run(show_screen(screen, send, colour=state.colour))
+    else:
+        show_lines(screen, send)
 
 
 @command.command(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from tercet.cli.inbox.reader import Reader
-from tercet.cli.inbox.words import tell_card, tell_policy, tell_row, tell_span
+from tercet.cli.inbox.words import crop, fold, pack, tell_card, tell_policy, tell_row, tell_span
 from tercet.market import CREDIT, Amount
 from tercet.swarm.inbox import Item, Queue
 from tercet.swarm.inbox.queue import open_container
@@ -27,8 +27,10 @@ FRESH_SECONDS = 0.3
 POLICY_SECONDS = 4 * 3600.0
 POLICY_CALLS, POLICY_TIMES = 50, 10
 """A policy by one key lets through so many calls like the dearest on the card, or so many times all on it."""
-KEYS = "y yes  n no  a yes, and for this class  p pause who asks  c its crew  s everything  r resume  k kill"
-MORE = "↓ next  ↑ back  enter open  esc close  o policies  d digest  q quit"
+KEYS = (
+    "y yes", "n no", "a yes, and for this class", "p pause who asks", "c its crew", "s everything", "r resume",
+    "k kill", "↓ next", "↑ back", "enter open", "esc close", "o policies", "d digest", "q quit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +75,22 @@ class Screen:
         return queue.items
 
     def draw(self, now: float, width: int = 80, height: int = 24) -> Sequence[Line]:
-        """The lines, at most `height`; remembers what was drawn, for the next key."""
+        """The lines, at most `height` of them, none wider than `width` columns; remembers what was drawn, for the next key.
+
+        Nothing of the card before the person is cut off: who says yes has read to what. The rest gives way to it.
+        """
         queue = self.reader.queue(now)
         items = self._items(queue)
         item = next((one for one in items if one.id == self.chosen), items[0] if items else None)
         if (item.id if item else "") != (self._drawn.id if self._drawn else ""):
             self._since, self._kill = now, ""
         self._drawn, self._seen, self.chosen = item, self.reader.state.seq, item.id if item else ""
-        body = list(self._policies(now) if self.policies else self._body(queue, items, item, now, width))
-        foot = [(self.said, "green"), (KEYS, "dim"), (MORE, "dim")]
-        lines = [self._head(queue, now), ("", ""), *body][: height - len(foot)]
-        return [(words[:width], style) for words, style in [*lines, *foot]]
+        body = self._policies(now) if self.policies else self._body(queue, items, item, now, width)
+        foot = [(row, "dim") for row in pack(KEYS, width)]
+        told = [self._head(queue, now), (self.said, "green"), *body]
+        lines = [(row, style) for words, style in told[2:] for row in fold(words, width)]
+        top = [(crop(words, width), style) for words, style in told[:2]]
+        return [*top, *lines[: max(0, height - len(top) - len(foot))], *foot]
 
     def press(self, key: str, now: float) -> Act | None:
         """What a key does; moving about does nothing to the run.
@@ -194,9 +201,10 @@ class Screen:
         hour = sum(at > now - 3600 for at, _ in reader.state.showings[-64:])
         spent, budget = Amount(reader.since.spent, CREDIT), Amount(reader.since.budget, CREDIT)
         held = f", {len(queue.held)} held back" if queue.held else ""
-        waits = f"{len(queue.items)} for you{held} · {hour} of {reader.decisions} this hour"
+        waits = f"{len(queue.items)} for you{held} · {hour} of {reader.decisions} decisions this hour"
         end = f" · {reader.ended}" if reader.ended else ""
-        return f"{reader.run} · {waits} · {spent} of {budget}{end}", "reverse"
+        money = f"{spent} of {budget}".replace(f" {CREDIT.symbol}", "", 1)
+        return f"{reader.run} · {waits} · {money}{end}", "reverse"
 
     def _body(self, queue: Queue, items: Sequence[Item], item: Item | None, now: float, width: int) -> Iterator[Line]:
         if item is None:
@@ -212,7 +220,7 @@ class Screen:
         if self.digest and not self.opened:
             yield "", ""
             for line in self.reader.since.lines(now):
-                yield line, "cyan"
+                yield crop(line, width), "cyan"
         if queue.flood:
             yield "A flood: more than 10 new decisions in 10 minutes.", "yellow"
 

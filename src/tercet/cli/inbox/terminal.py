@@ -6,11 +6,8 @@ import asyncio
 import os
 import re
 import sys
-import termios
 import time
-import tty
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -19,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from tercet.cli.inbox.screen import Act, Screen
+from tercet.cli.terminal import whole_screen
 from tercet.errors import TercetError
 
 __all__ = ["DRAWS_A_SECOND", "Pace", "Send", "parse_keys", "perform", "show_lines", "show_screen"]
@@ -89,7 +87,7 @@ async def show_screen(screen: Screen, send: Send, *, colour: bool, clock: Clock 
         for key in parse_keys(os.read(descriptor, 1024)) if not loop.is_closed() else ():
             keys.put_nowait(key)
 
-    with _keys_at_once(descriptor), Live(console=console, screen=True, auto_refresh=False) as live:
+    with whole_screen(console) as live:
         loop.add_reader(descriptor, read)
         try:
             await _work(screen, send, keys, live, clock)
@@ -123,13 +121,13 @@ def _render(lines: Any) -> Group:
     return Group(*(Text(words, style=style, no_wrap=True, overflow="crop") for words, style in lines))
 
 
-async def show_lines(screen: Screen, send: Send, *, clock: Clock = time.time) -> None:
+def show_lines(screen: Screen, send: Send, *, clock: Clock = time.time) -> None:
     """The same for a dumb terminal: the card, a question, one line for an answer, until the end of the input."""
     while True:
         screen.reader.poll()
         sys.stdout.write("\n".join(words for words, _ in screen.draw(clock())) + "\n> ")
         sys.stdout.flush()
-        line = await asyncio.to_thread(sys.stdin.readline)
+        line = sys.stdin.readline()  # not in a loop's thread: Ctrl-C has to end the waiting
         if not line:
             return
         word = line.strip()
@@ -137,15 +135,4 @@ async def show_lines(screen: Screen, send: Send, *, clock: Clock = time.time) ->
         if act is not None and act.verb == "quit":
             return
         if act is not None:
-            await perform(screen, act, send)
-
-
-@contextmanager
-def _keys_at_once(descriptor: int) -> Iterator[None]:
-    """Keys arrive as they are pressed, unseen; Ctrl-C still interrupts. The terminal is given back as it was."""
-    before = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+            asyncio.run(perform(screen, act, send))

@@ -1,15 +1,53 @@
-"""How cards read: the lines of a card, of the queue, of policies. Pure."""
+"""How cards read: the lines of a card, of the queue, of policies, and how they fit a screen. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rich.cells import cell_len, chop_cells, set_cell_size
+
 from tercet.market import CREDIT, Amount
 from tercet.swarm.inbox import Item, Policy
 from tercet.swarm.inbox.stamps import Proposal
 
-__all__ = ["item_json", "tell_card", "tell_policy", "tell_row", "tell_span"]
+__all__ = ["crop", "fold", "item_json", "pack", "tell_card", "tell_policy", "tell_row", "tell_span"]
+
+
+def crop(words: str, width: int) -> str:
+    """On one row of a screen `width` columns wide; what is cut off is marked. No control characters."""
+    line = _plain(words)
+    return line if cell_len(line) <= width else set_cell_size(line, width - 1) + "…"
+
+
+def fold(words: str, width: int) -> list[str]:
+    """All of it, on as many rows as it takes; later ones are indented as the first. No control characters."""
+    line = _plain(words)
+    if cell_len(line) <= width:
+        return [line]
+    indent = " " * min(len(line) - len(line.lstrip()), width // 2)
+    rows, row = [], indent
+    for word in line.split():
+        for piece in chop_cells(word, width - len(indent)):
+            if row.strip() and cell_len(row) + 1 + cell_len(piece) > width:
+                rows.append(row)
+                row = indent
+            row += f" {piece}" if row.strip() else piece
+    return [*rows, row]
+
+
+def pack(words: Sequence[str], width: int) -> list[str]:
+    """Words that stay whole, as many to a row as fit."""
+    rows = [""]
+    for word in words:
+        if rows[-1] and len(rows[-1]) + 2 + len(word) > width:
+            rows.append("")
+        rows[-1] += f"  {word}" if rows[-1] else word
+    return rows
+
+
+def _plain(words: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in words)
 
 
 def tell_span(seconds: float) -> str:
@@ -68,8 +106,8 @@ def tell_row(item: Item, now: float, width: int) -> str:
     words = item.top.action if not item.is_container else f"{item.shape}: {len(item.cards)} asks under {item.node}"
     many = f" x{len(item.cards)}" if len(item.cards) > 1 and not item.is_container else ""
     end = f"{many}  {item.top.kind}  {_credit(item.top.loss)}  {tell_span(item.deadline - now)}"
-    room = max(10, width - len(end) - 2)
-    return f"{words[: room - 1] + '…' if len(words) > room else words:<{room}}{end}"
+    room = max(10, width - cell_len(end))
+    return crop(set_cell_size(crop(words, room), room) + end, width)
 
 
 def tell_policy(policy: Policy, now: float) -> Sequence[str]:

@@ -91,6 +91,11 @@ def _added(it: Since, event: Event) -> None:
         it.budget += int(event.body.get("credit") or 0)
 
 
+def _limited(it: Since, event: Event) -> None:
+    if event.body.get("node") == "run" and event.body.get("credit") is not None:
+        it.budget = int(event.body["credit"])
+
+
 def _called(it: Since, event: Event) -> None:
     it.spent += int(event.body.get("charged", 0))
 
@@ -144,6 +149,7 @@ def _claim(it: Since, event: Event) -> None:
 _CHANGES: Mapping[str, Callable[[Since, Event], None]] = {
     "run.started": _started,
     "budget.added": _added,
+    "budget.set": _limited,
     "call": _called,
     "task.failed": _failed,
     "task.done": _task_over,

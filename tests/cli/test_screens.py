@@ -1,0 +1,198 @@
+"""Live screens as a person sees them: nothing wraps, scrolls or stays behind, and who needs the person is at the top."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from tercet.cli.inbox.reader import Reader
+from tercet.cli.inbox.screen import Screen
+from tercet.cli.inbox.words import crop, fold, pack
+from tercet.cli.run_screen import tell_plan, tell_tasks
+from tercet.cli.top import draw
+from tercet.swarm.inbox import build_card
+from tercet.swarm.journal import Event, Journal, read_events
+from tercet.swarm.plan import parse_plan
+from tercet.swarm.state import Folding
+
+from .conftest import Shell
+from .terminals import Terminal, terminals
+
+SIZES = [(80, 24), (120, 40), (60, 20), (40, 12)]
+RUN = "fair-otter-1"
+
+
+@pytest.fixture
+def sit(shell: Shell) -> Iterator[Callable[..., Terminal]]:
+    with terminals(shell) as opened:
+        yield opened
+
+
+def glance(**changed: Any) -> dict[str, Any]:
+    """A run of a hundred agents in seven crews."""
+    crew = {
+        "agents": 14, "asks": 0, "states": {"working": 9, "waiting": 3, "idle": 2}, "tasks": 20, "done": 7,
+        "failed": 1, "spent": "1034567", "tokens": 123_456, "calls_a_minute": 94,
+    }  # fmt: skip
+    crews = [{"crew": f"crew-{number}", **crew} for number in range(7)]
+    whole = {
+        "run": RUN, "state": "running", "why": "", "goal": "fix \x1b[31m\n\x07all of it " * 9, "seconds": 7300.0,
+        "spent": "7241969", "limit": "50000000", "tokens": 864_192, "calls_a_minute": 674, "asks": 3, "held": 2,
+        "first": {"id": "3f2a", "node": "run/docs/coder-50", "action": "publish \x9b2J " + "漢字 " * 60}, "crews": crews,
+    }  # fmt: skip
+    return {**whole, **changed}
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_glance_fits_its_screen_and_says_first_who_needs_you(width: int, height: int) -> None:
+    """A row for each line, with the command to type, units, and no stranger's control characters."""
+    lines = [line.plain for line in draw(glance(), width, height, "q leaves")]
+    assert len(lines) <= height
+    assert all(cell_len(line) <= width for line in lines)
+    need = lines.index(crop(f"3 decisions need you, 2 held back: tercet inbox {RUN}", width))
+    assert lines[need + 1].startswith("  docs/coder-50: publish ")
+    assert "7.241969 of 50 credit" in " ".join(lines[:need])
+    assert "".join(lines).isprintable()
+
+
+def test_a_narrow_screen_keeps_who_needs_you_and_drops_the_counters() -> None:
+    """All seven crews are there, with who waits in them."""
+    crews = [{**crew, "asks": number} for number, crew in enumerate(glance()["crews"])]
+    lines = [line.plain for line in draw(glance(crews=crews), 60, 20)]
+    head = next(number for number, line in enumerate(lines) if line.startswith("CREW"))
+    assert lines[head].split() == ["CREW", "AGENTS", "NEED", "YOU", "NOW"]
+    assert [line.split()[2] for line in lines[head + 1 :]] == ["-", "1", "2", "3", "4", "5", "6"]
+
+
+def test_nobody_needs_you() -> None:
+    assert "Nobody needs you." in [line.plain for line in draw(glance(asks=0, held=0, first=None), 80, 24)]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES[:3])
+def test_what_is_approved_is_on_the_screen_to_its_last_word(width: int, height: int) -> None:
+    """A long act that cannot be undone: its end, its loss and every key are there, on a narrow screen too."""
+    card = build_card(
+        action="publish " + "word " * 60 + "LAST", kind="publish", agent="run/docs/coder-50", tool="pub\x1b[2Jlish",
+        call={}, loss=9_000_000, reversible=False, deadline=10_000.0, evidence=["it says so " * 12 + "END"],
+    )  # fmt: skip
+    reader = Reader(RUN)
+    reader.apply(Event(1, 0, "ask.raised", "kernel", "", {"card": card.to_json(), "to": "person", "at": 1.0}))
+    lines = [words for words, _ in Screen(reader).draw(100.0, width, height)]
+    assert len(lines) <= height
+    assert all(cell_len(line) <= width for line in lines)
+    whole = " ".join(lines)
+    for words in ("LAST", "END", "9 credit lost", "CANNOT BE UNDONE", "y yes", "k kill", "q quit"):
+        assert words in whole
+    assert whole.isprintable()
+
+
+def test_words_are_cut_by_columns_not_by_letters() -> None:
+    """A wide letter takes two columns, a word that is longer than a row is broken, and keys stay whole."""
+    assert crop("漢字漢字", 5) == "漢字…"
+    assert fold("  漢字漢字 ab", 6) == ["  漢字", "  漢字", "  ab"]
+    assert fold("short", 80) == ["short"]
+    assert pack(["y yes", "n no", "q quit"], 12) == ["y yes  n no", "q quit"]
+
+
+def plan(tasks: int) -> Any:
+    raw = [
+        {"id": f"t-{number}", "title": f"Part {number} \x1b[2J" + "x" * 90, "role": "tester",
+         "done": {"command": ["true"]}, "budget": 10}
+        for number in range(tasks)
+    ]  # fmt: skip
+    return {"goal": "g", "tasks": raw}
+
+
+def test_the_table_of_a_run_shows_what_goes_on_not_what_is_done() -> None:
+    """Of forty tasks: the failed one, the running ones, the next; how many more there are; never more than its lines."""
+    folding = Folding()
+    told: list[tuple[str, str, Mapping[str, Any]]] = [
+        ("run.started", "", {"goal": "g", "budget": 1000}),
+        ("run.planned", "", {"plan": plan(40), "by": "file"}),
+    ]
+    told += [("task.started", f"t-{number}", {"attempt": 1, "agent": f"tester-{number}"}) for number in range(12)]
+    told += [("task.done", f"t-{number}", {"artefacts": []}) for number in range(8)]
+    told.append(("task.failed", "t-9", {"attempt": 1, "why": "no", "final": True}))
+    for seq, (kind, task, body) in enumerate(told, 1):
+        folding.take(Event(seq, seq, kind, "kernel", task, body))
+    lines = [line.plain for line in tell_tasks(folding.state(), glance(), 80, 10)]
+    assert len(lines) == 10
+    assert "tercet inbox" in lines[1]
+    ids = [line.split("  t-")[1].split(":")[0] for line in lines[3:-1]]
+    assert ids == ["9", "8", "10", "11", "12", "13"]
+    assert lines[-1] == "  and 26 more"
+
+
+def test_a_long_plan_is_a_line_for_each_task() -> None:
+    lines = tell_plan(parse_plan(plan(36), budget=1000), "file", 60)
+    assert len(lines) == 37
+    assert all(cell_len(line) <= 60 and line.isprintable() for line in lines)
+
+
+def write_script(folder: Path) -> None:
+    (folder / "script.json").write_text(json.dumps({"rules": [{"text": "x"}]}))
+    (folder / "plan.json").write_text(json.dumps(plan(2)))
+
+
+def test_ctrl_c_at_the_question_leaves_it_to_be_asked_again(shell: Shell, sit: Callable[..., Terminal]) -> None:
+    """At once, with nothing begun; the resume asks, and a no ends it."""
+    write_script(shell.folder)
+    terminal = sit("run", "Check it", "--plan", "plan.json", "--scripted", "script.json")
+    terminal.until("Go on? [y/N]")
+    terminal.press("\x03")
+    assert terminal.left() == 130
+    (folder,) = (shell.folder / "home" / "runs").iterdir()
+    assert f"tercet resume {folder.name}" in terminal.read()
+    assert terminal.is_as_before
+    assert not list(read_events(folder / "journal.db", kinds=("run.approved", "task.started", "run.ended")))
+    again = sit("resume", folder.name)
+    again.until("Go on? [y/N]")
+    again.press("n\n")
+    assert again.left() == 3
+    assert "you said no" in again.read()
+
+
+def waiting_run(shell: Shell) -> Path:
+    """A run in the shell's home that nobody works on."""
+    folder = shell.folder / "home" / "runs" / RUN
+    folder.mkdir(parents=True)
+    with Journal(folder / "journal.db") as journal:
+        journal.note("run.started", {"goal": "g", "budget": 1000})
+        journal.note("run.state", {"state": "running", "why": ""})
+    return folder
+
+
+@pytest.mark.parametrize("words", [("top", RUN), ("inbox", RUN)])
+def test_a_terminal_is_given_back_however_one_leaves(
+    shell: Shell, sit: Callable[..., Terminal], words: tuple[str, ...]
+) -> None:
+    """By q, by Ctrl-C and by SIGTERM: the cursor is seen, keys are echoed, the screen is the usual one."""
+    waiting_run(shell)
+    for leave, code in (("q", 0), ("\x03", 0 if words[0] == "top" else 130), ("", 128 + signal.SIGTERM)):
+        terminal = sit(*words)
+        terminal.until("q leaves" if words[0] == "top" else "q quit")
+        assert not terminal.is_as_before
+        if leave:
+            terminal.press(leave)
+        else:
+            terminal.process.terminate()
+        assert terminal.left() == code
+        assert terminal.is_as_before
+
+
+def test_a_dumb_terminal_is_left_by_ctrl_c_and_sees_the_glance_once(shell: Shell, sit: Callable[..., Terminal]) -> None:
+    waiting_run(shell)
+    terminal = sit("inbox", RUN, term="dumb")
+    terminal.until("> ")
+    terminal.press("\x03")
+    assert terminal.left() == 130
+    terminal = sit("top", RUN, term="dumb")
+    assert terminal.left() == 0
+    assert "Nobody needs you" in terminal.seen
+    assert "\x1b" not in terminal.seen
