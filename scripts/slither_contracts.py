@@ -4,6 +4,9 @@
     .cache/slither/bin/pip install slither-analyzer==0.11.6 vyper==0.4.3
     .cache/slither/bin/python scripts/slither_contracts.py [NAME ...]
 
+A run over all of them that leaves nothing open writes down in the page which sources it read; a test fails once they
+are others, so that the page is always about the contracts as they are.
+
 Slither reads Vyper 0.3.7: it knows neither modules nor `extcall`, and neither the compiler's newer output. So each
 contract is first made one module in the older form of the syntax tree: its modules are laid into it, `extcall`,
 `staticcall` and the types of loop variables are dropped, keywords become positions. Offsets point into a flat source
@@ -16,7 +19,9 @@ Slither is not one of the project's dependencies: nothing but this script needs 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import inspect
+import json
 import re
 import sys
 import tempfile
@@ -37,6 +42,8 @@ from vyper.ast.utils import ast_to_dict
 ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "src" / "tercet" / "chain" / "contracts"
 PAGE = ROOT / "docs" / "reference" / "static-analysis.md"
+READ = re.compile(r"(?<=read last: sources `)\w*(?=`)")
+"""In the page: `digest_sources` of the newest run that left nothing open."""
 DROPPED = {"ImportFrom", "Import", "InitializesDecl", "UsesDecl", "ExportsDecl", "ImplementsDecl"}
 NAMED = {"StructDef", "EventDef", "InterfaceDef", "FlagDef"}
 IERC20 = """
@@ -254,28 +261,40 @@ def answers() -> set[tuple[str, str]]:
     return {(check, contract.strip()) for check, contracts in rows for contract in contracts.split(",")}
 
 
+def digest_sources() -> str:
+    """Of all contracts' sources, as the shipped artifacts name them."""
+    artifacts = [json.loads(path.read_text()) for path in sorted((CONTRACTS / "artifacts").glob("*.json"))]
+    sources = "".join(f"{artifact['name']} {artifact['source_sha256']}\n" for artifact in artifacts)
+    return hashlib.sha256(sources.encode()).hexdigest()[:16]
+
+
 def main() -> int:
-    """Print every finding; exit 1 when one has no answer."""
+    """Print every finding; exit 1 when one has no answer, or an answer has no finding."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="contracts; all that are deployed when left out")
     options = parser.parse_args()
     names = options.names or sorted(path.stem for path in CONTRACTS.glob("[A-Z]*.vy"))
     teach()
     answered = answers()
-    open_ = set()
+    found: set[tuple[str, str]] = set()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             findings = analyse(name, Path(folder))
             counts = Counter(f"{finding['check']} ({finding['impact'].lower()})" for finding in findings)
             print(f"== {name}: {', '.join(f'{count} {check}' for check, count in counts.items()) or 'nothing'}")
             for finding in findings:
-                if (finding["check"], name) not in answered:
-                    open_.add((finding["check"], name))
+                found.add((finding["check"], name))
                 said = " ".join(re.sub(r"[\w./]*?(\w+\.vy)", r"\1", finding["description"]).split())
                 print(f"- {finding['impact']} {finding['check']}: {said}")
+    open_ = found - answered
     for check, name in sorted(open_):
         print(f"{check} in {name}: mend it, or answer it in docs/reference/static-analysis.md", file=sys.stderr)
-    return 1 if open_ else 0
+    gone = {(check, name) for check, name in answered - found if name in names}
+    for check, name in sorted(gone):
+        print(f"{check} in {name}: no such finding any more; take its answer off the page", file=sys.stderr)
+    if not (open_ or gone or options.names):
+        PAGE.write_text(READ.sub(digest_sources(), PAGE.read_text()))
+    return 1 if open_ or gone else 0
 
 
 if __name__ == "__main__":
