@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -130,15 +130,18 @@ def build(params: Params, validators: int, miners: int, stakes: str) -> Arena:
     return arena
 
 
-def vote(arena: Arena, scene: Scene) -> None:
-    """Everybody votes as the scene says, until the epoch can be closed."""
+def vote(arena: Arena, scene: Scene, draw: Callable[[str, int, int, random.Random], list[int]] = spread_row) -> None:
+    """Everybody votes as the scene says, until the epoch can be closed. `draw` makes a row of a style.
+
+    Who votes, reveals and measured when is drawn from the scene's seed.
+    """
     chance = random.Random(scene.seed)
     columns = arena.market.call("status")["columns"]
     generation = arena.as_of()
     rows, ages = {}, {}
     for vid in arena.validators:
         if chance.random() < scene.voters:
-            rows[vid] = spread_row(scene.rows[vid % len(scene.rows)], vid, columns, chance)
+            rows[vid] = draw(scene.rows[vid % len(scene.rows)], vid, columns, chance)
             ages[vid] = chance.choice([generation, generation // 2, 0]) if scene.old else generation
     for vid, row in rows.items():
         arena.commit(arena.validators[vid], row, ages[vid])

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from tests.chain.contracts.arena import CREDIT, SUPPLY, TCT, TIMELOCK, Arena, Member, Params, pick
 from tests.chain.contracts.test_market_twin import compare, compare_bonds
-from tests.chain.contracts.test_twin_scale import ROWS, Scene, rules, spread_row, spread_stakes
+from tests.chain.contracts.test_twin_scale import ROWS, Scene, rules, spread_row, spread_stakes, vote
 
 from tercet.market.epoch import FULL, PAGE, PRECISE, STAKE_UNIT
 
@@ -194,32 +194,13 @@ def play(town: Town, case: Case) -> None:
     arena = town.settle(case)
     event(f"{case.validators.bit_length()} bits of seats, {(case.columns - 1).bit_length()} of miners")
     for scene in case.scenes:
-        vote(arena, scene)
+        vote(arena, scene, draw_row)
         outcome, receipts = arena.close(scene.pages_at_once, pay_apart=scene.pay_apart)
         compare(arena, outcome, receipts)
         compare_held(arena, [log for receipt in receipts for log in receipt.logs])
         if scene is case.scenes[1]:
             compare_bonds(arena, outcome)  # by a view that is slow; the first epoch's are in the second's
         move_miners(arena, case.moves, random.Random(scene.seed))
-
-
-def vote(arena: Arena, scene: Scene) -> None:
-    """Who votes, reveals and measured when is drawn from the scene's seed."""
-    chance = random.Random(scene.seed)
-    columns = arena.market.call("status")["columns"]
-    generation = arena.as_of()
-    rows, ages = {}, {}
-    for vid in arena.validators:
-        if chance.random() < scene.voters:
-            rows[vid] = draw_row(scene.rows[vid % len(scene.rows)], vid, columns, chance)
-            ages[vid] = chance.choice([generation, generation // 2, 0]) if scene.old else generation
-    for vid, row in rows.items():
-        arena.commit(arena.validators[vid], row, ages[vid])
-    arena.ledger.now += arena.params.commit_seconds
-    for vid, row in rows.items():
-        if chance.random() < scene.reveals:
-            arena.reveal(arena.validators[vid], row, ages[vid])
-    arena.ledger.now += arena.params.reveal_seconds
 
 
 def move_miners(arena: Arena, moves: int, chance: random.Random) -> None:
