@@ -165,3 +165,24 @@ def test_an_owner_may_weigh_itself_on_the_sparse_path_only(document: dict[str, A
     assert not replay(document, case).mismatches
     case["variants"] = ["dense"]
     assert replay(document, case).mismatches
+
+
+@pytest.mark.parametrize(
+    "said", [{"validators": list(range(64))}, {"validators": "0..63 step 1"}, {"weight_row_server": "65535 on itself"}]
+)
+def test_the_two_classes_of_a_compact_step_can_be_said_in_other_words(
+    document: dict[str, Any], said: dict[str, Any]
+) -> None:
+    """A server that weighs itself changes nothing: that weight never counts."""
+    case = copy.deepcopy(next(case for case in document["cases"] if case["name"].startswith("graph512")))
+    case["steps"][0]["inputs"]["compact"].update(said)
+    report = replay(document, case)
+    assert report.asserted == report.matched > 1_000
+
+
+@pytest.mark.parametrize("words", ["65535 on nobody", "all on itself", ""])
+def test_a_row_in_unknown_words_is_refused(document: dict[str, Any], words: str) -> None:
+    case = copy.deepcopy(next(case for case in document["cases"] if case["name"].startswith("graph512")))
+    case["steps"][0]["inputs"]["compact"]["weight_row_server"] = words
+    with pytest.raises(ReplayError, match="Known: 'none'"):
+        replay(document, case)

@@ -270,15 +270,17 @@ def _expand(inputs: Mapping[str, Any], count: int, where: str) -> dict[str, Any]
     permit = {"validators only": (True, False), "none": (False, False), "all": (True, True)}
     targets = {"every server": servers, "every validator": validators, "everyone": list(range(count))}
 
-    def row(words: str) -> list[list[int]]:
+    def row(words: str, own: int) -> list[list[int]]:
         if words == "none":
             return []
-        match = re.fullmatch(r"(\d+) on (every server|every validator|everyone)", words)
+        match = re.fullmatch(r"(\d+) on (every server|every validator|everyone|itself)", words)
         if match is None:
-            raise ReplayError(f"{where}: compact row {words!r} is unknown. Known: 'none', '65535 on every server'.")
-        return [[uid, int(match[1])] for uid in targets[match[2]]]
+            known = "'none', '65535 on every server', '65535 on itself'"
+            raise ReplayError(f"{where}: compact row {words!r} is unknown. Known: {known}.")
+        return [[uid, int(match[1])] for uid in targets.get(match[2], [own])]
 
-    rows = by_class(row(compact["weight_row_validator"]), row(compact["weight_row_server"]))
+    words = by_class(compact["weight_row_validator"], compact["weight_row_server"])
+    rows = [row(words[uid], uid) for uid in range(count)]
     return {
         "stake": by_class(compact["stake_validator"], compact["stake_server"]),
         "weights": {str(uid): rows[uid] for uid in range(count) if rows[uid]},
