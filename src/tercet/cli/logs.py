@@ -156,5 +156,7 @@ _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "task.failed": _words("why"),
     "artefact": _words("path", "bytes", "agent"),
     "control": _words("verb", "target", "by"),
+    "memory.recalled": lambda body: ", ".join(map(str, body.get("claims", ()))),
+    "memory.missing": _words("why"),
     "tool": _words("tool", "ok", "seconds", "detail"),
 }

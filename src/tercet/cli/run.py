@@ -28,6 +28,7 @@ from tercet.swarm.hidden import load_hidden
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
 from tercet.swarm.planner import Planner
 from tercet.swarm.roles import ROLES
+from tercet.swarm.run_memory import OFF
 from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
 
@@ -96,6 +97,12 @@ _SECOND = ("badger", "crane", "falcon", "heron", "ibex", "kestrel", "lynx", "mar
 @click.option("--scripted", default="", metavar="FILE", help="A script plays the model, for tests and tours.")
 @click.option("--lend", multiple=True, metavar="PACKAGE", help="An installed Python package the sandbox may import.")
 @click.option(
+    "--memory",
+    default="",
+    metavar="WHERE",
+    help="Of the agents' shared memory: a Chroma server's URL, a folder, or off.",
+)
+@click.option(
     "--yes-to", multiple=True, type=click.Choice(CLASSES), help="Agree beforehand; may be said more than once."
 )
 @click.option("--yes", is_flag=True, help="Agree to everything beforehand.")
@@ -115,6 +122,7 @@ def command(
     key_file: str,
     scripted: str,
     lend: tuple[str, ...],
+    memory: str,
     yes_to: tuple[str, ...],
     yes: bool,
     dry_run: bool,
@@ -136,7 +144,7 @@ def command(
     words, chosen = choose_thinking(state.settings, model=model, gateway=gateway, key_file=key_file, script=scripted)
     config = RunConfig(
         goal, units, dir=place, agents=agents, model=chosen.get("model", ""), gateway=words, plan=file, hidden=unseen,
-        lend=lend, seed=secrets.randbelow(2**31), upstream=chosen,
+        lend=lend, memory=_memory_place(memory), seed=secrets.randbelow(2**31), upstream=chosen,
     )  # fmt: skip
     folder = _new_folder(state)
     say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")
@@ -212,6 +220,10 @@ def _hidden_folder(chosen: str | None) -> str:
         raise UsageError(f"{chosen!r} is no folder. --hidden takes a folder of tests: docs/how-to/hide-tests.md.")
     load_hidden(folder)
     return str(folder)
+
+
+def _memory_place(chosen: str) -> str:
+    return chosen if chosen in {"", OFF} or "://" in chosen else str(Path(chosen).expanduser().absolute())
 
 
 def _show_plan(state: State, config: RunConfig) -> int:

@@ -280,6 +280,7 @@ _LINES: Mapping[str, Callable[[Event, Folding], str]] = {
     "task.replanned": lambda event, _: f"A new plan, because {event.task} failed",
     "artefact": _said_artefact,
     "guard.refused": lambda event, _: f"Refused {event.body.get('agent')}: {event.body.get('why')}",
+    "memory.missing": lambda event, _: f"No shared memory, and the run goes on without: {event.body.get('why')}",
     "ask.raised": _said_ask,
     "control": lambda event, _: f"{event.body.get('verb')} {event.body.get('target')}, by {event.body.get('by')}",
 }

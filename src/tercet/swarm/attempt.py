@@ -27,6 +27,7 @@ from tercet.swarm.inbox import Inbox
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import DoneTest, Task
 from tercet.swarm.roles import find_role
+from tercet.swarm.run_memory import RunMemory
 from tercet.swarm.steps import run_scope
 from tercet.swarm.workbench import Made, Role, Workbench, plain_files, read_files
 from tercet.swarm.workspace import Change, Files, Workspace, changes
@@ -62,6 +63,7 @@ class Shop:
     claims: Claims
     guard: Guard
     inbox: Inbox
+    memory: RunMemory | None = None
     seed: int = 0
     merging: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -92,6 +94,7 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
             ask_lead=shop.ask_lead,
             guard=shop.guard,
             inbox=shop.inbox,
+            memory=shop.memory,
             seed=shop.seed,
             lent=shop.lent,
             failure="" if task.done.hidden else failure,

@@ -38,6 +38,8 @@ class RunConfig:
     """Installed Python distributions that the sandbox can import."""
     seed: int = 0
     """Of samples that are drawn by chance: the same goal begun again draws others."""
+    memory: str = ""
+    """Where the agents' shared memory is: address of a Chroma server, a folder, or `off`; empty for the run's folder."""
     upstream: Mapping[str, str] = field(default_factory=dict)
     """What whoever resumes needs to open the same models again. No secrets: names of files that hold them."""
 

@@ -18,7 +18,7 @@ from tercet.errors import AgentError, AttemptError, OutOfBudgetError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.a2a import A2aWorker
 from tercet.swarm.agents import Added, Agents
-from tercet.swarm.claims import Claims, Origin
+from tercet.swarm.claims import Origin
 from tercet.swarm.gateway import serve_face
 from tercet.swarm.journal import Journal
 from tercet.swarm.mcp import Address, as_toolset, open_tools
@@ -119,7 +119,7 @@ class _Listener:
     """Writes down what a worker says, as the external claims that it all is; its lead answers its questions."""
 
     def __init__(self, bench: Workbench, journal: Journal) -> None:
-        self._bench, self._journal, self._claims = bench, journal, Claims(journal)
+        self._bench, self._journal, self._claims = bench, journal, bench.guard.claims
 
     async def hear(self, saying: Saying) -> str:
         """See `Say`."""

@@ -31,6 +31,7 @@ from tercet.swarm.journal import Journal
 from tercet.swarm.planning import Planning
 from tercet.swarm.roles import ROLES
 from tercet.swarm.run import Ending, Run
+from tercet.swarm.run_memory import RunMemory
 from tercet.swarm.sandboxes import find_sandbox
 from tercet.swarm.state import fold
 from tercet.swarm.steering import Steering
@@ -115,9 +116,11 @@ class Kernel:
         planned = await planning.agreed()
         sandbox = await asyncio.to_thread(find_sandbox, planned.plan, self.config.lend)
         team = Team(run.journal, run.model, self._roles)
-        shop = _open_shop(run, sandbox, team, inbox)
-        await run.journal.append("run.state", {"state": "running", "why": ""})
-        await Work(run, shop, team).do(planned.plan, planning, steering)
+        guard = Guard(Claims(run.journal))
+        async with RunMemory(self.config.memory or self.folder / "memory", guard) as memory:
+            shop = _open_shop(run, sandbox, team, inbox, guard, memory)
+            await run.journal.append("run.state", {"state": "running", "why": ""})
+            await Work(run, shop, team).do(planned.plan, planning, steering)
         await run_acceptance_test(run, shop)
         status, why = self._ending.status or "done", self._ending.why
         delivery = None
@@ -154,10 +157,9 @@ class Kernel:
             store.lay_out(store.take(source), self.folder / "hidden")
 
 
-def _open_shop(run: Run, sandbox: Sandbox, team: Team, inbox: Inbox) -> Shop:
+def _open_shop(run: Run, sandbox: Sandbox, team: Team, inbox: Inbox, guard: Guard, memory: RunMemory) -> Shop:
     original, hidden = run.folder / "original", run.folder / "hidden"
     run.workspace.store.lay_out(run.workspace.original, original)
-    claims = Claims(run.journal)
 
     async def ask_lead(bench: Workbench, question: str) -> str:
         return await team.ask_lead(run.desk, bench, question) or "Nobody knows. Decide by yourself, within the task."
@@ -174,9 +176,10 @@ def _open_shop(run: Run, sandbox: Sandbox, team: Team, inbox: Inbox) -> Shop:
         hidden={HIDDEN: hidden} if hidden.is_dir() else {},
         tests=load_hidden(hidden),
         ask_lead=ask_lead,
-        claims=claims,
-        guard=Guard(claims),
+        claims=guard.claims,
+        guard=guard,
         inbox=inbox,
+        memory=memory,
         seed=run.config.seed,
     )
 

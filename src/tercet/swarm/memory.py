@@ -30,6 +30,8 @@ _MOST_AT_ONCE = 128
 _GATHER_SECONDS = 0.02
 _LONGEST_QUESTION = 2000
 _MOST_FOUND = 20
+_OPPOSITE = 2.0
+"""The largest cosine distance there is."""
 _SERVER_SECONDS = 30.0
 _ANY_STATE = (State.UNVERIFIED, State.BY_TOOL, State.BY_OTHER)
 
@@ -128,7 +130,9 @@ class Memory:
         body = {"claim": claim.id, "agent": agent, "shared": shared, "state": self.claims.known[claim.id].state.value}
         await self.claims.journal.append("memory.put", body, actor=agent)
 
-    async def recall(self, question: str, *, agent: str, most: int = 5, states: Sequence[str] = ()) -> Sequence[Claim]:
+    async def recall(
+        self, question: str, *, agent: str, most: int = 5, states: Sequence[str] = (), within: float = _OPPOSITE
+    ) -> Sequence[Claim]:
         """The nearest of what `agent` and all remember, the nearest first.
 
         Nothing that was found false, and of what others shared nothing that has lost its ground since.
@@ -138,6 +142,7 @@ class Memory:
             agent: whose.
             most: how many, up to 20.
             states: only claims of these states; any but refuted when empty.
+            within: the cosine distance that none of them exceeds, 0 to 2.
 
         Raises:
             RecallError: it cannot be read.
@@ -152,7 +157,7 @@ class Memory:
             functools.partial(self._collection.query, query_embeddings=vector.tolist(), n_results=2 * most, where=where)
         )
         claims: dict[str, Claim] = {}
-        for text, meta in _rows(found):
+        for text, meta in _rows(found, within):
             claim = await self._believed(text, meta)
             if claim is not None and claim.state.value in wanted and self._stands(claim, agent, meta):
                 claims.setdefault(claim.id, claim)
@@ -232,13 +237,14 @@ class Memory:
             raise RecallError(f"The memory could not be used: {str(error)[:300]}.") from error
 
 
-def _rows(found: Any) -> Sequence[tuple[str, Mapping[str, Any]]]:
+def _rows(found: Any, within: float) -> Sequence[tuple[str, Mapping[str, Any]]]:
     """What a query found, from a server that may be anybody's."""
     try:
-        rows = list(zip(found["documents"][0], found["metadatas"][0], strict=True))
+        rows = list(zip(found["documents"][0], found["metadatas"][0], found["distances"][0], strict=True))
+        near = [(text, meta) for text, meta, distance in rows if float(distance) <= within]
     except (TypeError, KeyError, IndexError, ValueError) as error:
         raise RecallError("The memory's server answered something else than memories. Check its address.") from error
-    return [(text, meta) for text, meta in rows if isinstance(text, str) and isinstance(meta, Mapping)]
+    return [(text, meta) for text, meta in near if isinstance(text, str) and isinstance(meta, Mapping)]
 
 
 def _meta(claim: Claim, scope: str) -> dict[str, Any]:

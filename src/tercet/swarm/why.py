@@ -182,16 +182,16 @@ class _Answer:
         task = self.state.tasks.get(made.task, TaskView(made.task))
         calls = [self.state.calls[name] for name in made.receipts if name in self.state.calls]
         agent = made.agent.rpartition("/")[2]
-        claims = self._claims_of(made, agent)
+        claims, recalled = self._claims_of(made, agent), self._recalled(made, agent)
         how = f", found by {made.by}" if made.by else ""
         top = Line(
             f"{plain(made.path)}: {made.bytes} bytes, sha256 {made.sha256[:16]}, made by {plain(agent)}{how}.",
             [
                 self._person(), self._task(task), self._agent(agent, calls), self._cost(calls),
-                self._beliefs(claims), self._acts(agent, made.task),
+                self._beliefs(claims), *self._memory(recalled), self._acts(agent, made.task),
             ],
         )  # fmt: skip
-        checks = [self.chain, self._on_disk(made), self._tested(task), self._believed(claims)]
+        checks = [self.chain, self._on_disk(made), self._tested(task), self._believed([*claims, *recalled])]
         return Explanation(self.run.name, "artefact", made.path, [top], checks, calls)
 
     def _explain_calls(self, target: str, calls: Sequence[CallView], kind: Kind) -> Explanation:
@@ -299,6 +299,22 @@ class _Answer:
         ]
         rest = [Line(f"And {len(claims) - _MOST} more.")] if len(claims) > _MOST else []
         return Line(f"It rests on {len(claims)} claims:", [*lines, *rest])
+
+    def _recalled(self, made: ArtefactView, agent: str) -> list[Claim]:
+        """What the shared memory put into its agent's prompts."""
+        names = dict.fromkeys(
+            name
+            for event in self.events
+            if event.kind == "memory.recalled" and event.task == made.task and event.actor == agent
+            for name in event.body.get("claims", ())
+        )
+        return [self.claims[name] for name in names if name in self.claims]
+
+    def _memory(self, recalled: Sequence[Claim]) -> list[Line]:
+        if not recalled:
+            return []
+        lines = [Line(claim_words(claim), [Line(check_words(check)) for check in claim.checks]) for claim in recalled]
+        return [Line(f"Its prompts held {len(recalled)} claims of the shared memory:", lines[:_MOST])]
 
     def _acts(self, agent: str, task: str) -> Line:
         passed = [e for e in self.events if e.kind == "guard.passed" and e.actor == agent and e.task == task]

@@ -22,6 +22,7 @@ from tercet.swarm.guard import Guard
 from tercet.swarm.inbox import Inbox
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import Task
+from tercet.swarm.run_memory import RunMemory, known_words
 from tercet.swarm.steps import step
 from tercet.swarm.stops import Loops
 from tercet.swarm.workspace import FileMark, Files, Store, changes
@@ -112,6 +113,8 @@ class Workbench:
     """What holds back acts that rest on what nobody checked."""
     inbox: Inbox
     """Who waits for the person."""
+    memory: RunMemory | None = None
+    """What all agents of the run share; None for none."""
     seed: int = 0
     """Of the run; added to the seed of each sample."""
     lent: Mapping[str, Path] = field(default_factory=dict)
@@ -198,6 +201,29 @@ class Workbench:
     def journal(self) -> Journal:
         """Of the run."""
         return self.guard.claims.journal
+
+    # what is known
+
+    async def recall(self) -> str:
+        """What the run has found to hold about this task, as a paragraph for a prompt; mostly empty. A step."""
+        if self.memory is None:
+            return ""
+        memory, question = self.memory, f"{self.task.title}\n{self.task.detail}".strip()
+
+        async def do() -> list[dict[str, str]]:
+            found = await memory.relevant(question, agent=self.agent, task=self.task.id)
+            return [{"id": claim.id, "text": claim.text} for claim in found]
+
+        return known_words(await self.step("recall", do, key=question))
+
+    async def claim_checked(self, text: str, *, tool: str, evidence: str, sources: Sequence[str] = ()) -> None:
+        """Write down what the agent says and what a program of ours, that did the work again, found true."""
+        claims = self.guard.claims
+        claim = await claims.make(
+            text, author=self.agent, sources=sources, model=self.model if self.receipts else "", task=self.task.id
+        )
+        if not claim.holds:
+            await claims.check_by_tool(claim.id, ok=True, by="kernel", tool=tool, evidence=evidence, task=self.task.id)
 
     # thinking
 

@@ -6,6 +6,7 @@ number, and the names of the columns; so a model can be clumsy, but it cannot ma
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -47,7 +48,9 @@ class Analyst:
     async def _report(self, bench: Workbench, data: str, summary: Mapping[str, Any]) -> Made:
         path = next(name for name in bench.task.outputs if name.endswith(".md"))
         folder = str(PurePosixPath(path).parent / "plots")
-        plots = await _choose(bench, "plots", [(plot["id"], plot["title"]) for plot in summary["plots"]], _PLOTS)
+        known = await bench.recall()
+        named = [(plot["id"], plot["title"]) for plot in summary["plots"]]
+        plots = await _choose(bench, "plots", named, _PLOTS, known)
         ran = await bench.run([*_PYTHON, f"{CHECKS}/chart.py", data, folder, *plots], seconds=120, memory=2 << 30)
         if not ran.ok:
             raise AttemptError(f"The plots could not be drawn: {ran.output[-300:]}")
@@ -55,13 +58,14 @@ class Analyst:
         # What joins columns says more than what is in one, and small models choose from the top of a list.
         ranked = sorted((fact for fact in facts if fact["columns"]), key=lambda fact: -len(fact["columns"]))
         offered = [(fact["id"], f"{fact['text']}: {fact['value']}") for fact in ranked]
-        chosen = await _choose(bench, "facts", offered, _WANTED)
+        chosen = await _choose(bench, "facts", offered, _WANTED, known)
         findings = [
             found for fact in facts if fact["id"] in chosen if (found := await self._finding(bench, fact)) is not None
         ]
         if len(findings) < FINDINGS:
             raise AttemptError(f"Only {len(findings)} of {len(chosen)} findings said what the data says.")
         bench.write(path, _page(bench, data, summary, plots, findings))
+        await _vouch(bench, data, path, findings)
         return Made(f"model {bench.model}".strip(), f"{len(findings)} findings, {len(plots)} plots")
 
     async def _finding(self, bench: Workbench, fact: Mapping[str, Any]) -> str | None:
@@ -102,7 +106,20 @@ async def _compute(bench: Workbench, data: str, path: str) -> Made:
     return Made("program", f"facts of {data}")
 
 
-async def _choose(bench: Workbench, what: str, offered: Sequence[tuple[str, str]], most: int) -> list[str]:
+async def _vouch(bench: Workbench, data: str, path: str, findings: Sequence[str]) -> None:
+    """Have every finding derived anew from the data, and make each a claim that others may rest on."""
+    command = [*_PYTHON, f"{CHECKS}/report.py", data, path]
+    ran = await bench.run(command)
+    if not ran.ok:
+        raise AttemptError(f"The report does not say what the data says: {ran.output[-300:]}")
+    source = f"{data}@sha256:{bench.before[data].sha256}"
+    evidence = hashlib.sha256(json.dumps([command, source, bench.read(path), ran.output]).encode()).hexdigest()
+    for finding in findings:
+        words = finding.removeprefix("- ").rpartition(" [")[0]
+        await bench.claim_checked(f"{data}: {words}", tool=" ".join(command), evidence=evidence, sources=[source])
+
+
+async def _choose(bench: Workbench, what: str, offered: Sequence[tuple[str, str]], most: int, known: str) -> list[str]:
     """Ids that the model picks for the goal. Its answer can hold nothing else."""
     offered = offered[:_SHOWN]
     ids = [name for name, _ in offered]
@@ -114,7 +131,8 @@ async def _choose(bench: Workbench, what: str, offered: Sequence[tuple[str, str]
         "additionalProperties": False,
     }
     listed = "\n".join(f"{name}: {words}" for name, words in offered)
-    asked = f"Goal: {bench.goal}\n\n{what.capitalize()}:\n{listed}\n\nChoose the {count} {what} that serve the goal best, all different."
+    told = [f"Goal: {bench.goal}", *([known] if known else []), f"{what.capitalize()}:\n{listed}"]
+    asked = "\n\n".join([*told, f"Choose the {count} {what} that serve the goal best, all different."])
     messages = [{"role": "user", "content": asked}]
     for sample in range(3):
         found = await bench.think_json(

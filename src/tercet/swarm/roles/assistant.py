@@ -77,6 +77,7 @@ class _Tools(Toolbox):
             bench.guard,
             sandbox=bench.sandbox,
             approver=InboxApprover(bench.inbox, bench.node),
+            memory=bench.memory if bench.memory is not None and bench.memory.available else None,
             task=bench.task.id,
             model=bench.model,
         )

@@ -30,7 +30,7 @@ class Author:
     async def work(self, bench: Workbench) -> Made:
         """Ask for the files, and write them."""
         found = await bench.think_json(
-            _messages(bench),
+            _messages(bench, await bench.recall()),
             files_schema(bench.task.outputs),
             max_tokens=int(bench.task.options.get("tokens", _TOKENS)),
             temperature=0.0 if bench.attempt == 1 else 0.8,
@@ -72,7 +72,7 @@ def _files(found: Mapping[str, Any] | None) -> dict[str, str]:
     return files
 
 
-def _messages(bench: Workbench) -> list[dict[str, str]]:
+def _messages(bench: Workbench, known: str) -> list[dict[str, str]]:
     task, left, shown = bench.task, _SHOWN, list[str]()
     for path in bench.before:
         text = bench.read(path)[:_SHOWN_FILE]
@@ -85,6 +85,8 @@ def _messages(bench: Workbench) -> list[dict[str, str]]:
         f"Files that you claim: {', '.join(task.outputs)}",
         "Files there are:\n" + "\n".join(shown) if shown else "There are no files yet that you need.",
     ]
+    if known:
+        said.append(known)
     if bench.failure:
         said.append(f"An earlier try was not good: {bench.failure[:800]}\nWrite the files afresh.")
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": "\n\n".join(said)}]

@@ -61,7 +61,7 @@ class Coder:
 
     async def _sampled(self, bench: Workbench, problem: Problem, number: int) -> dict[str, str] | None:
         """The first rewrite that helps."""
-        sampler = Sampler(_Thinking(bench))
+        sampler = Sampler(_Thinking(bench, await bench.recall()))
         report = await problem.run(problem.files, trace=True)
         functions = suspicious_functions(problem.files, report)[:_FUNCTIONS]
         samples = int(bench.task.options.get("samples", _SAMPLES)) if functions else 0
@@ -137,8 +137,9 @@ def _write(bench: Workbench, problem: Problem) -> None:
 class _Thinking:
     """The coding subnet's `Chat` over the workbench, so that every sample is a receipted step."""
 
-    def __init__(self, bench: Workbench) -> None:
-        self._bench = bench
+    def __init__(self, bench: Workbench, known: str) -> None:
+        """`known` goes before each question: the question stays the last thing that a small model reads."""
+        self._bench, self._known = bench, known
 
     async def open(self) -> None:
         """The desk is open already."""
@@ -150,5 +151,6 @@ class _Thinking:
         self, messages: Sequence[Mapping[str, str]], *, max_tokens: int, temperature: float, seed: int
     ) -> str:
         """One completion."""
-        thought = await self._bench.think(messages, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        asked = [*messages[:-1], {**messages[-1], "content": f"{self._known}\n\n{messages[-1]['content']}".lstrip()}]
+        thought = await self._bench.think(asked, max_tokens=max_tokens, temperature=temperature, seed=seed)
         return thought.text

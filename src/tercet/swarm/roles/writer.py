@@ -48,7 +48,8 @@ class Writer:
         changed = changed_functions(before, after)
         if not changed:
             raise AttemptError("No Python function was changed, so there is nothing to tell.", final=True)
-        entries = [await self._entry(bench, place, name, before, after) for place, name in changed]
+        known = await bench.recall()
+        entries = [await self._entry(bench, place, name, before, after, known) for place, name in changed]
         old = bench.read(path)
         new = insert_entries(old, entries)
         wrong = faults(old, new, [name.rpartition(".")[2] for _, name in changed])
@@ -58,7 +59,13 @@ class Writer:
         return Made(f"model {bench.model}".strip(), f"{len(entries)} entries")
 
     async def _entry(
-        self, bench: Workbench, path: str, name: str, before: Mapping[str, str], after: Mapping[str, str]
+        self,
+        bench: Workbench,
+        path: str,
+        name: str,
+        before: Mapping[str, str],
+        after: Mapping[str, str],
+        known: str,
     ) -> str:
         """`- Fix NAME: what was wrong.`"""
         short = name.rpartition(".")[2]
@@ -71,7 +78,7 @@ class Writer:
             },
             {
                 "role": "user",
-                "content": f"The function `{short}` was fixed:\n\n{diff[:1500]}\n\nSay in at most 12 words what `{short}` does "
+                "content": f"The function `{short}` was fixed:\n\n{diff[:1500]}\n\n{_before(known)}Say in at most 12 words what `{short}` does "
                 "right now that it did wrong before. No code.",
             },
         ]
@@ -89,7 +96,8 @@ class Writer:
         """A short text in plain paragraphs, from the task's words and its input files."""
         sources = "\n\n".join(f"{name}:\n{bench.read(name)[:1500]}" for name in list(bench.before)[:6])
         words = int(bench.task.options.get("words", 120))
-        asked = f"{bench.task.title}\n{bench.task.detail}\n\n{sources}\n\nWrite at most {words} words."
+        known = _before(await bench.recall())
+        asked = f"{bench.task.title}\n{bench.task.detail}\n\n{sources}\n\n{known}Write at most {words} words."
         if bench.failure:
             asked += f"\n\nAn earlier text was refused: {bench.failure[:300]}"
         messages = [
@@ -183,6 +191,11 @@ async def _best(
     if score <= 0:
         raise AttemptError(f"None of {len(scored)} samples was a plain sentence that fits.")
     return sentence
+
+
+def _before(known: str) -> str:
+    """What is known, as a paragraph before the last one."""
+    return f"{known}\n\n" if known else ""
 
 
 def _seed(bench: Workbench, sample: int) -> int:
