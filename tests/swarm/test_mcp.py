@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -16,17 +17,24 @@ from aiohttp import web
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.server.mcpserver import MCPServer
+from tests.swarm.small_goals import CREDIT, Yes
 
 from tercet.errors import AgentError, CapabilityError, ToolError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.agents import Added, Agents
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
-from tercet.swarm.foreign import open_toolsets
+from tercet.swarm.control import request
+from tercet.swarm.events import read_events
+from tercet.swarm.foreign import hosts_of, open_toolsets
+from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
 from tercet.swarm.guard import Guard
 from tercet.swarm.journal import Journal
+from tercet.swarm.kernel import Kernel, RunConfig
 from tercet.swarm.mcp import Address, GatewayDoor, build_server, list_tools, open_tools
+from tercet.swarm.roles import ROLES, Assistant
 from tercet.swarm.tools import Toolbox
+from tercet.swarm.why import explain, render
 
 SERVER = """
 import json, os, socket, sys
@@ -122,10 +130,9 @@ async def test_only_allowed_tools_reach_an_agent_and_each_call_is_guarded(
         )
     )
     with Journal(tmp_path / "journal.db") as journal:
-        async with open_toolsets(agents, sandbox, box_of(tmp_path, journal, Capabilities())) as toolsets:
-            assert toolsets == []
+        assert hosts_of(agents, ["echoes"]) == ("sandbox",)
         box = box_of(tmp_path, journal, Capabilities(hosts=("sandbox",)))
-        async with open_toolsets(agents, sandbox, box) as toolsets:
+        async with open_toolsets(agents, ["echoes/echo"], sandbox, box) as toolsets:
             assert [list(each.tools) for each in toolsets] == [["echoes_echo"]]
             call = toolsets[0].tools["echoes_echo"].function_schema.function
             assert await call(None, text="spend it all") == "spend it all"
@@ -148,14 +155,116 @@ async def test_what_is_raised_while_tools_are_open_stays_what_it_is(here: Addres
             raise KeyError("mine")
 
 
-async def test_a_server_that_is_gone_is_left_out(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A run goes on without its tools."""
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("gone", "cannot be used"),
+        ("gone/y", "Nobody allowed the tool 'y' of 'gone'. Allowed: x"),
+        ("helper", "is an agent and no server of tools"),
+        ("nobody", "There is no agent 'nobody' here"),
+    ],
+)
+async def test_a_server_that_a_task_cannot_have_is_told(sandbox: Sandbox, tmp_path: Path, named: str, why: str) -> None:
+    """Down, not allowed, no server, or never added: the task asked for it, so it is not left out in silence."""
     agents = Agents(tmp_path / "agents")
     agents.put(Added(name="gone", kind="mcp", url="http://127.0.0.1:9/mcp", tools={"x": "local"}, added_ms=1))
+    agents.put(Added(name="helper", kind="a2a", url="http://127.0.0.1:9/", added_ms=1))
     with Journal(tmp_path / "journal.db") as journal:
         box = box_of(tmp_path, journal, Capabilities(hosts=("127.0.0.1",)))
-        async with open_toolsets(agents, sandbox, box) as toolsets:
-            assert toolsets == []
+        with pytest.raises(AgentError, match=why):
+            async with open_toolsets(agents, [named], sandbox, box):
+                pass
+
+
+def run_of(
+    tmp_path: Path, here: Address, reach: str, turns: list[tuple[str, dict[str, Any]]], **options: Any
+) -> Kernel:
+    """A run whose assistant takes these turns, with the tool `echo` of a server in the sandbox."""
+    agents = Agents(tmp_path / "agents")
+    agents.put(
+        Added.model_validate(
+            {
+                "name": "echoes",
+                "kind": "mcp",
+                "command": here.command,
+                "files": str(here.files),
+                "tools": {"echo": reach},
+                "added_ms": 1,
+            }
+        )
+    )
+    task = {
+        "id": "say", "title": "Say it", "role": "assistant", "outputs": ["said.txt"], "seconds": 60,
+        "done": {"command": ["grep", "-q", "hi", "said.txt"]}, "options": {"tools": ["echoes"], "attempts": 1, **options},
+    }  # fmt: skip
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"goal": "say it", "tasks": [task]}))
+
+    def play(call: Call) -> Completion:
+        done = sum(message["role"] == "tool" for message in call.messages)
+        if done == len(turns):
+            return Completion(text="Said.")
+        name, arguments = turns[done]
+        function = {"name": name, "arguments": json.dumps(arguments)}
+        return Completion(
+            tool_calls=({"id": f"t{done}", "type": "function", "function": function},), finish="tool_calls"
+        )
+
+    config = RunConfig("say it", CREDIT, plan=str(plan), gateway="scripted")
+    roles = {**ROLES, "assistant": Assistant(agents)}
+    return Kernel(tmp_path / "run", config, ScriptedUpstream(play), Yes(), roles=roles)
+
+
+def bodies(tmp_path: Path, kind: str) -> list[Any]:
+    """Of a run's events."""
+    return [event.body for event in read_events(tmp_path / "run" / "journal.db", kinds=(kind,))]
+
+
+WRITE = ("write_file", {"path": "said.txt", "text": "hi"})
+
+
+async def test_an_assistant_uses_a_tool_that_its_task_names(here: Address, tmp_path: Path) -> None:
+    """A real server, as a program in the sandbox; what it says is a claim of nobody's, the plan says that it may."""
+    outcome = await run_of(tmp_path, here, "local", [("echoes_echo", {"text": "hi"}), WRITE]).run()
+    assert (outcome.status, outcome.why) == ("done", "")
+    assert [(body["tool"], body["ok"]) for body in bodies(tmp_path, "tool")] == [
+        ("echoes_echo", True),
+        ("write_file", True),
+    ]
+    (said,) = [body for body in bodies(tmp_path, "claim.made") if body["author"] == "file sandbox/echoes_echo"]
+    assert said["origin"] == "external"
+    assert [body["capabilities"]["tools"] for body in bodies(tmp_path, "task.started")] == [["echoes"]]
+    told = list(render(explain(tmp_path / "run", "said.txt")))
+    assert any("tools ['echoes']" in line for line in told), told
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+async def test_what_a_tool_does_outside_waits_for_the_person(here: Address, tmp_path: Path, answer: str) -> None:
+    """The inbox has a card for the exact call; a no is the tool's answer, and the agent goes on without."""
+    kernel = run_of(tmp_path, here, "irreversible", [("echoes_echo", {"text": "hi"}), WRITE])
+    running = asyncio.create_task(kernel.run())
+    journal = tmp_path / "run" / "journal.db"
+    while not (journal.exists() and bodies(tmp_path, "ask.raised")):  # noqa: ASYNC110 - another thread's file
+        await asyncio.sleep(0.05)
+    (card,) = [body["card"] for body in bodies(tmp_path, "ask.raised")]
+    assert "echoes_echo" in card["action"]
+    assert not bodies(tmp_path, "guard.passed")
+    await request(tmp_path / "run", "answer", card=card["id"], choice=answer, dwell=60)
+    outcome = await running
+    assert (outcome.status, outcome.why) == ("done", "")
+    assert [body["by"] for body in bodies(tmp_path, "guard.passed")] == (["person"] if answer == "yes" else [])
+    assert bodies(tmp_path, "tool")[0]["ok"] is (answer == "yes")
+
+
+async def test_a_tool_that_was_not_named_is_not_there(here: Address, tmp_path: Path) -> None:
+    """Whatever the person allowed: another task's tools are none of this one's."""
+    outcome = await run_of(tmp_path, here, "local", [("echoes_echo", {"text": "hi"})], tools=[]).run()
+    assert outcome.status == "failed"
+    assert not bodies(tmp_path, "tool")
+    assert not any(body["origin"] == "external" for body in bodies(tmp_path, "claim.made"))
+    (tmp_path / "other").mkdir()
+    outcome = await run_of(tmp_path / "other", here, "local", [], tools=["echoes/look"]).run()
+    assert "Nobody allowed the tool 'look'" in outcome.why
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from tercet.swarm.gateway import Upstream
 from tercet.swarm.hidden import load_hidden
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
 from tercet.swarm.planner import Planner
-from tercet.swarm.roles import ROLES
+from tercet.swarm.roles import ROLES, Assistant
 from tercet.swarm.run_memory import OFF
 from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
@@ -251,7 +251,7 @@ def _roles(state: State) -> Mapping[str, Role]:
         return ROLES
     from tercet.swarm.foreign import foreign_roles  # noqa: PLC0415 - seconds to import, and few have such agents
 
-    return {**foreign_roles(agents), **ROLES}
+    return {**foreign_roles(agents), **ROLES, "assistant": Assistant(agents)}
 
 
 def _new_folder(state: State) -> Path:

@@ -26,7 +26,7 @@ from tercet.errors import JournalError, RefusedError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.events import Event
 from tercet.swarm.kernel import RunConfig
-from tercet.swarm.plan import Plan
+from tercet.swarm.plan import Plan, Task
 from tercet.swarm.state import Folding, RunState
 
 __all__ = ["CLASSES", "Asker", "plan_table", "watching"]
@@ -138,7 +138,7 @@ def plan_table(plan: Plan, by: str) -> Table:
     for task in plan.tasks:
         test = "a hidden test passes" if task.done.hidden else " ".join(task.done.command)
         table.add_row(
-            Text(printable(f"{task.id}: {task.title}")),
+            Text(printable(f"{task.id}: {task.title}{_reach(task)}")),
             task.role,
             ", ".join(task.needs) or "-",
             Text(printable(test)),
@@ -146,6 +146,12 @@ def plan_table(plan: Plan, by: str) -> Table:
             f"{task.seconds:g} s",
         )
     return table
+
+
+def _reach(task: Task) -> str:
+    """What of the world outside its sandbox the task's agent may use: the person agrees to it with the plan."""
+    named = task.options.get("tools")
+    return f" (tools of {', '.join(map(str, named))})" if isinstance(named, list) and named else ""
 
 
 @contextlib.asynccontextmanager

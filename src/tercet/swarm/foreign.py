@@ -28,7 +28,7 @@ from tercet.swarm.tools import Toolbox
 from tercet.swarm.workbench import Made, Workbench, plain_files, read_files
 from tercet.swarm.workers import SPECIALISTS, Fetch, Saying, Specialist, SpecialistWorker, Worker
 
-__all__ = ["ForeignRole", "address_of", "foreign_roles", "open_toolsets", "open_worker"]
+__all__ = ["ForeignRole", "address_of", "foreign_roles", "hosts_of", "open_toolsets", "open_worker"]
 
 log = logging.getLogger(__name__)
 
@@ -177,21 +177,59 @@ def address_of(agents: Agents, added: Added) -> Address:
     )
 
 
-@contextlib.asynccontextmanager
-async def open_toolsets(agents: Agents, sandbox: Sandbox, box: Toolbox) -> AsyncIterator[list[FunctionToolset[Any]]]:
-    """The allowed tools of all servers that the agent of `box` may reach; open while they are used.
+def hosts_of(agents: Agents, named: Sequence[str]) -> Sequence[str]:
+    """The hosts that a task's servers of tools are on: what its agent's capabilities have to name.
 
-    A server here is reached as host `sandbox`. One that cannot be used is left out, and the log says so.
+    Raises:
+        AgentMissingError: one of them was not added.
+        AgentError: it is no server of tools.
+
+    """
+    return tuple(dict.fromkeys(address_of(agents, added).host for added, _ in _servers(agents, named)))
+
+
+@contextlib.asynccontextmanager
+async def open_toolsets(
+    agents: Agents, named: Sequence[str], sandbox: Sandbox, box: Toolbox
+) -> AsyncIterator[list[FunctionToolset[Any]]]:
+    """The tools that a task names, for the agent of `box`; open while they are used.
+
+    Args:
+        agents: the ones that were added.
+        named: `SERVER` for all of its tools that the person allowed, `SERVER/TOOL` for one.
+        sandbox: where a server runs that is a command. It is reached as host `sandbox`.
+        box: of the agent; each call goes through it.
+
+    Raises:
+        AgentMissingError: a server was not added.
+        AgentError: it cannot be used, or the person allowed no such tool.
+
     """
     async with contextlib.AsyncExitStack() as stack:
         found = []
-        for added in agents.all():
-            address = address_of(agents, added)
-            if added.kind != "mcp" or not added.tools or not box.caps.may_reach(address.host):
-                continue
-            try:
-                tools = await stack.enter_async_context(open_tools(address, sandbox))
-                found.append(await as_toolset(added.name, tools, added.tools, box))
-            except AgentError as error:
-                log.warning("foreign.tools_missing server=%s why=%r", added.name, str(error))
+        for added, allowed in _servers(agents, named):
+            tools = await stack.enter_async_context(open_tools(address_of(agents, added), sandbox))
+            found.append(await as_toolset(added.name, tools, allowed, box))
         yield found
+
+
+def _servers(
+    agents: Agents, named: Sequence[str]
+) -> list[tuple[Added, Mapping[str, Literal["local", "irreversible"]]]]:
+    """Each server once, with those of its tools that the task names and the person allowed."""
+    wanted: dict[str, set[str]] = {}
+    for each in named:
+        server, _, tool = each.partition("/")
+        wanted.setdefault(server, set()).add(tool)
+    found: list[tuple[Added, Mapping[str, Literal["local", "irreversible"]]]] = []
+    for server, tools in wanted.items():
+        added = agents.find(server)
+        if added.kind != "mcp":
+            raise AgentError(f"{server!r} is an agent and no server of tools. Give it a task by its role.")
+        if refused := sorted(tools - {"", *added.tools}):
+            raise AgentError(
+                f"Nobody allowed the tool {refused[0]!r} of {server!r}. Allowed: {', '.join(sorted(added.tools)) or 'none'}."
+                f" Add the server again with --allow {refused[0]}."
+            )
+        found.append((added, {name: reach for name, reach in added.tools.items() if name in tools or "" in tools}))
+    return found

@@ -82,8 +82,9 @@ def failures_of(journal: Journal) -> dict[str, list[str]]:
 
 
 def _capabilities(task: Task) -> dict[str, Any]:
-    """What the task lets its agent touch: files by its patterns, programs in the sandbox alone, and nothing else."""
-    return Capabilities(read=tuple(task.inputs) or ("**",), write=tuple(task.outputs)).as_json() | {"sandbox": True}
+    """What the task lets its agent touch: files by its patterns, programs in the sandbox, and the tools that it names."""
+    given = Capabilities(read=tuple(task.inputs) or ("**",), write=tuple(task.outputs)).as_json() | {"sandbox": True}
+    return given | ({"tools": task.options["tools"]} if task.options.get("tools") else {})
 
 
 class _Deadline:

@@ -6,11 +6,13 @@ attempt goes on where it was. What it may touch is what its task names; what it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from tercet.errors import AttemptError
+from tercet.errors import AgentError, AttemptError
+from tercet.swarm.agents import Agents
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.inbox import InboxApprover
 from tercet.swarm.tools import Toolbox
@@ -28,9 +30,14 @@ _SYSTEM = (
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """Options of its tasks: `requests` (to the model, at most), `commands`, `tools` (calls, schema)."""
+    """Options of its tasks: `requests` (to the model, at most), `commands`, `calling` (calls, schema), `tools`.
 
-    kind: Literal["model"] = "model"
+    `tools` names servers of tools (MCP) that the person added, each as `SERVER` or `SERVER/TOOL`.
+    """
+
+    agents: Agents | None = None
+    """What the person added; None for nothing."""
+    kind: Literal["model"] = field(default="model", init=False)
 
     async def work(self, bench: Workbench) -> Made:
         """Let the agent work."""
@@ -43,27 +50,50 @@ class Assistant:
         from tercet.swarm.toolset import as_toolset  # noqa: PLC0415
 
         task, options = bench.task, bench.task.options
-        tools: Literal["calls", "schema"] = "schema" if options.get("tools") == "schema" else "calls"
-        agent: Agent[None, str] = Agent(
-            GatewayModel(bench.desk, bench.node, task.id, bench.model, tools=tools),
-            name=bench.agent,
-            instructions=_SYSTEM,
-            toolsets=[as_toolset(_toolbox(bench))],
-            capabilities=[JournalDurability()],
-        )
+        calling: Literal["calls", "schema"] = "schema" if options.get("calling") == "schema" else "calls"
+        async with self._tools(bench) as (box, others):
+            agent: Agent[None, str] = Agent(
+                GatewayModel(bench.desk, bench.node, task.id, bench.model, tools=calling),
+                name=bench.agent,
+                instructions=_SYSTEM,
+                toolsets=[as_toolset(box), *others],
+                capabilities=[JournalDurability()],
+            )
 
-        @agent.tool_plain
-        async def ask_lead(question: str) -> str:
-            """Ask your crew's lead what the task leaves open."""
-            return await bench.ask_lead(bench, question)
+            @agent.tool_plain
+            async def ask_lead(question: str) -> str:
+                """Ask your crew's lead what the task leaves open."""
+                return await bench.ask_lead(bench, question)
 
-        limits = UsageLimits(request_limit=int(options.get("requests", _REQUESTS)))
-        try:
-            result = await agent.run(_asked(bench), usage_limits=limits)
-        except AgentRunError as error:
-            raise AttemptError(f"The agent came to no end: {error}") from error
+            limits = UsageLimits(request_limit=int(options.get("requests", _REQUESTS)))
+            try:
+                result = await agent.run(_asked(bench), usage_limits=limits)
+            except AgentRunError as error:
+                raise AttemptError(f"The agent came to no end: {error}") from error
         bench.receipts += [call for call in _calls(bench) if call not in bench.receipts]
         return Made(f"model {bench.model}".strip(), result.output[:300])
+
+    @contextlib.asynccontextmanager
+    async def _tools(self, bench: Workbench) -> AsyncIterator[tuple[Toolbox, Sequence[Any]]]:
+        """Its own tools, and those of the servers that its task names."""
+        named = _named(bench)
+        if not named:
+            yield _toolbox(bench), ()
+            return
+        if self.agents is None:
+            raise AttemptError(f"Nobody added {named[0]!r}: tercet agent add COMMAND --mcp --as NAME.", final=True)
+        from tercet.swarm.foreign import hosts_of, open_toolsets  # noqa: PLC0415 - seconds to import, and few use it
+
+        try:
+            box = _toolbox(bench, hosts_of(self.agents, named))
+        except AgentError as error:
+            raise AttemptError(str(error), final=True) from error
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                opened = await stack.enter_async_context(open_toolsets(self.agents, named, bench.sandbox, box))
+            except AgentError as error:
+                raise AttemptError(str(error)) from error
+            yield box, opened
 
 
 class _Tools(Toolbox):
@@ -102,14 +132,30 @@ class _Tools(Toolbox):
         await self._bench.note_action("read_file", [path, start])
         return await super().read_file(path, start)
 
+    async def outside(
+        self, tool: str, arguments: Mapping[str, Any], do: Callable[[], Awaitable[str]], **how: Any
+    ) -> str:
+        """Use somebody else's tool."""
+        await self._bench.note_action(tool, arguments)
+        return await super().outside(tool, arguments, do, **how)
 
-def _toolbox(bench: Workbench) -> Toolbox:
+
+def _named(bench: Workbench) -> Sequence[str]:
+    """The servers of tools that its task names."""
+    named = bench.task.options.get("tools", [])
+    if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
+        raise AttemptError(f"A task's tools are a list of names, not {named!r}.", final=True)
+    return named
+
+
+def _toolbox(bench: Workbench, hosts: Sequence[str] = ()) -> Toolbox:
     """What its task lets it touch, and no more."""
     task = bench.task
     caps = Capabilities(
         read=tuple(task.inputs) or ("**",),
         write=tuple(task.outputs),
         commands=tuple(task.options.get("commands", _COMMANDS)),
+        hosts=tuple(hosts),
     )
     return _Tools(bench, caps)
 
