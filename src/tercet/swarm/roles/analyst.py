@@ -139,9 +139,9 @@ async def _choose(bench: Workbench, what: str, offered: Sequence[tuple[str, str]
             messages, schema, max_tokens=60, temperature=0.7 if sample else 0.0, seed=1000 * bench.attempt + sample
         )
         picked = (found or {}).get("ids", [])
-        known = list(dict.fromkeys(name for name in picked if name in ids)) if isinstance(picked, list) else []
-        if len(known) >= min(2, count):
-            return known[:most]
+        fitting = list(dict.fromkeys(name for name in picked if name in ids)) if isinstance(picked, list) else []
+        if len(fitting) >= min(2, count):
+            return fitting[:most]
     raise AttemptError(f"The model did not choose among the {what}.")
 
 
