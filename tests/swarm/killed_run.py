@@ -16,6 +16,22 @@ from tests.swarm.small_goals import CREDIT, Yes, say_yes
 from tercet.swarm.gateway import Call, ScriptedUpstream
 from tercet.swarm.journal import Journal
 from tercet.swarm.kernel import Kernel, RunConfig, resume
+from tercet.swarm.plan import Plan
+
+MEND = {
+    "before": [
+        {
+            "id": "half",
+            "title": "Write two.txt",
+            "role": "writer",
+            "needs": [],
+            "outputs": ["two.txt"],
+            "done": {"command": ["test", "-s", "two.txt"]},
+        }
+    ],
+    "last": {"id": "rest", "title": "Write more.txt", "role": "writer", "outputs": ["more.txt"]},
+}
+"""A writer writes one file: in place of a task that wants two."""
 
 
 async def main(folder: Path, mine: Path, calls: Path, last: int) -> str:
@@ -24,7 +40,13 @@ async def main(folder: Path, mine: Path, calls: Path, last: int) -> str:
     def answer(call: Call) -> Mapping[str, Any] | str:
         with calls.open("a") as log:
             log.write(json.dumps([call.task, call.step, call.digest]) + "\n")
-        return say_yes(call)
+        return MEND if call.agent == "run" else say_yes(call)
+
+    class Noted(Yes):
+        async def approve(self, plan: Plan, by: str, config: RunConfig, *, again: bool) -> str:
+            with calls.with_suffix(".approved").open("a") as log:
+                log.write(f"{by}\n")
+            return await super().approve(plan, by, config, again=again)
 
     written = 0
     append, note = Journal.append, Journal.note
@@ -51,12 +73,12 @@ async def main(folder: Path, mine: Path, calls: Path, last: int) -> str:
     begun = (folder / "journal.db").exists() and (folder / "original.json").exists()
     if begun:
         try:
-            return (await resume(folder, lambda _config: upstream, Yes())).status
+            return (await resume(folder, lambda _config: upstream, Noted())).status
         except Exception as error:  # noqa: BLE001 - told to the test
             if "before it had begun" not in str(error):
                 return repr(error)
     config = RunConfig("Repair it and write the changelog", CREDIT, dir=str(mine), plan=str(mine.parent / "plan.json"))
-    return (await Kernel(folder, config, upstream, Yes()).run()).status
+    return (await Kernel(folder, config, upstream, Noted()).run()).status
 
 
 print(asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))))

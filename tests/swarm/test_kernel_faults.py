@@ -47,14 +47,17 @@ def config_of(plan: Path, **more: Any) -> RunConfig:
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_anywhere_goes_on_and_asks_no_question_twice(tmp_path: Path) -> None:
-    """Kill -9 after every few events; each thought is bought once, and the files are the same in the end."""
+    """Kill -9 at each turn of a run; each thought is bought once, the person is asked once about each plan, and the
+    files are there in the end, those of a task that was done in another way too.
+    """
     mine = tmp_path / "mine"
     build_repository(mine)
     (mine / "till.py").write_text((mine / "till.py").read_text().replace("+ discount", "- discount"))
     write_plan(
         tmp_path,
         note_task("one", "one.txt"),
-        note_task("two", "two.txt", needs=["one"]),
+        note_task("two", "two.txt", needs=["one"], options={"attempts": 1})
+        | {"outputs": ["two.txt", "more.txt"], "done": {"command": ["sh", "-c", "test -s two.txt -a -s more.txt"]}},
         {
             "id": "check",
             "title": "Test",
@@ -65,7 +68,7 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_asks_no_question_twice(tmp_pa
     )
     run, calls = tmp_path / "run", tmp_path / "calls"
     said, deaths = "", 0
-    for last in (1, 2, 4, 3, 5, 2, 6, 3, 4, 7, 1, 5, 3, 6, 9, 8, 0):
+    for last in (4, 2, 11, 6, 5, 8, 16, 2, 3, 3, 2, 2, 6, 0):
         done = subprocess.run(
             [sys.executable, "-m", "tests.swarm.killed_run", str(run), str(mine), str(calls), str(last)],
             cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
@@ -79,9 +82,13 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_asks_no_question_twice(tmp_pa
     asked = [json.loads(line) for line in calls.read_text().splitlines()]
     unrecorded = len(asked) - len({tuple(call) for call in asked})
     lost = sum(event.body["status"] == "lost" for event in read_events(run / "journal.db", kinds=("call",)))
-    assert unrecorded == lost, "only a thought whose receipt was not written is asked again"
+    assert unrecorded <= lost, "only a thought whose receipt was not written is asked again"
     assert (mine / "one.txt").exists()
     assert (mine / "two.txt").exists()
+    assert (mine / "more.txt").exists()
+    assert (tmp_path / "calls.approved").read_text() == "file\nfile; two anew by model scripted\n"
+    replanned = list(read_events(run / "journal.db", kinds=("task.replanned",)))
+    assert [event.task for event in replanned] == ["two"]
     verify_journal(run / "journal.db")
 
 

@@ -56,7 +56,7 @@ class Shop:
     lent: Mapping[str, Path]
     """What programs in the sandbox can read: our checks, the original files."""
     hidden: Mapping[str, Path]
-    """What only done-tests can read."""
+    """What only hidden done-tests can read: of the others' output agents are told."""
     tests: HiddenTests
     """What has to hold beside the plan's own done-tests."""
     ask_lead: Callable[[Workbench, str], Awaitable[str]]
@@ -206,7 +206,7 @@ async def run_done_test(shop: Shop, done: DoneTest, files: Mapping[str, Any]) ->
             done.command,
             folder,
             limits=limits,
-            readonly={**shop.lent, **shop.hidden},
+            readonly={**shop.lent, **(shop.hidden if done.hidden else {})},
             environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": "/w"},
             writable=False,
         )

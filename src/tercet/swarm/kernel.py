@@ -113,15 +113,16 @@ class Kernel:
 
     async def _through(self, run: Run, steering: Steering, inbox: Inbox) -> Outcome:
         planning = Planning(run)
-        planned = await planning.agreed()
-        sandbox = await asyncio.to_thread(find_sandbox, planned.plan, self.config.lend)
-        team = Team(run.journal, run.model, self._roles)
-        guard = Guard(Claims(run.journal))
-        async with RunMemory(self.config.memory or self.folder / "memory", guard) as memory:
-            shop = _open_shop(run, sandbox, team, inbox, guard, memory)
-            await run.journal.append("run.state", {"state": "running", "why": ""})
-            await Work(run, shop, team).do(planned.plan, planning, steering)
-        await run_acceptance_test(run, shop)
+        planned = await self._ending.unless(planning.agreed())
+        if planned is not None:
+            sandbox = await asyncio.to_thread(find_sandbox, planned.plan, self.config.lend)
+            team = Team(run.journal, run.model, self._roles)
+            guard = Guard(Claims(run.journal))
+            async with RunMemory(self.config.memory or self.folder / "memory", guard) as memory:
+                shop = _open_shop(run, sandbox, team, inbox, guard, memory)
+                await run.journal.append("run.state", {"state": "running", "why": ""})
+                await Work(run, shop, team, steering, planning).do(planned.plan)
+            await run_acceptance_test(run, shop)
         status, why = self._ending.status or "done", self._ending.why
         delivery = None
         if status == "paused":

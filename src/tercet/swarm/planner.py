@@ -13,28 +13,29 @@ from typing import Any
 from tercet.errors import AttemptError, PlanError
 from tercet.market.text import decode_json
 from tercet.swarm.gateway import Call, Desk
-from tercet.swarm.plan import SPAN, Plan, Task, parse_plan
+from tercet.swarm.mending import Failure, describe_failure, fresh_ids, mend_plan, mending_schema
+from tercet.swarm.plan import SPAN, Plan, parse_plan
+from tercet.swarm.proposals import ABOUT, describe_roles, judge_plan, plan_schema
 from tercet.swarm.recipes import find_recipe
 from tercet.swarm.steps import step
 from tercet.swarm.workbench import ask_patiently
 
-__all__ = ["Planned", "Planner", "divide", "load_plan", "plan_schema"]
+__all__ = ["Planned", "Planner", "divide", "load_plan"]
 
 _SAMPLES = 6
 _GOOD = 2
 """Plans that can be run are compared once there are this many."""
+_MENDS = 3
+"""Samples for one failed task; the first that can be run is taken."""
 _RESERVE = 10
 """One part in this many of the budget is no task's: re-planning, and what a task needs beyond its share."""
 _MOST_BYTES = 4 << 20
-_TRIVIAL = frozenset({"true", "echo", ":", "exit", "printf"})
-_ABOUT = {
-    "author": "writes the files that its task claims",
-    "assistant": "works with files and tools at anything",
-    "coder": "makes failing Python tests pass",
-    "writer": "writes one short text file",
-    "analyst": "analyses a CSV file",
-    "tester": "changes nothing; its done-test is the work",
-}
+_TESTS = (
+    "Each task has a done-test: a command that exits with 0 only when the task is done, such as python3 -m pytest -q or"
+    " test -s FILE."
+)
+_PLANNER = f"You plan work as tasks. {_TESTS}"
+_MENDER = f"You find other ways to do what has failed. {_TESTS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Planned:
 
     plan: Plan
     by: str
-    """file, `recipe NAME`, or `model NAME`."""
+    """file, `recipe NAME`, or `model NAME`; and behind it which tasks a model planned anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Planner:
             PlanError: none was found that can be run.
 
         """
-        return self.known(paths) or await self._ask(desk, paths, "")
+        return self.known(paths) or Planned(await self._ask(desk, "plan", paths, self.budget), self._by)
 
     def known(self, paths: Sequence[str]) -> Planned | None:
         """The plan of the file or of a recipe; None where a model has to make one.
@@ -85,27 +86,61 @@ class Planner:
         name, raw = recipe
         return Planned(self._checked(raw), f"recipe {name}")
 
-    async def again(
-        self, desk: Desk, paths: Sequence[str], old: Plan, failed: Task, why: str, done: Sequence[str]
-    ) -> Planned | None:
-        """Another plan after a task failed for good, in which what is done stays; None when a model was not asked for one."""
+    async def again(self, desk: Desk, failure: Failure) -> Planned:
+        """Another plan after a task failed for good, in which what is done stays. For a plan that a model made.
+
+        Raises:
+            PlanError: none was found that can be run.
+
+        """
+        failed, done = failure.task, failure.done
         told = (
-            f"\n\nAn earlier plan failed at task {failed.id!r} ({failed.title}): {why[:400]}\n"
+            f"\n\nAn earlier plan failed at task {failed.id!r} ({failed.title}): {failure.why[:400]}\n"
             f"Done already: {', '.join(done) or 'nothing'}. Plan what is left in another way, with new ids."
         )
-        planned = await self._ask(desk, paths, told)
-        kept = [task for task in old.tasks if task.id in done]
-        if {task.id for task in kept} & {task.id for task in planned.plan.tasks}:
-            return None
-        tasks = [task.model_dump(mode="json") for task in (*kept, *planned.plan.tasks)]
-        return Planned(parse_plan({"goal": self.goal, "tasks": tasks}, budget=self.budget), planned.by)
+        kept = [task for task in failure.plan.tasks if task.id in done]
+        rest = self.budget - sum(task.budget for task in kept)
+        found = await self._ask(desk, failure.name, failure.paths, rest, told)
+        ids = [task.id for task in found.tasks]
+        names = dict(zip(ids, fresh_ids(ids, failure.taken), strict=True))
+        new = [
+            {**task.model_dump(), "id": names[task.id], "needs": [names[need] for need in task.needs]}
+            for task in found.tasks
+        ]
+        tasks = [*(task.model_dump() for task in kept), *new]
+        return Planned(parse_plan({"goal": self.goal, "tasks": tasks}, budget=self.budget), self._by)
 
-    def _checked(self, raw: Any) -> Plan:
-        plan = parse_plan(divide(raw, self.budget), budget=self.budget)
+    async def mend(self, desk: Desk, failure: Failure, by: str) -> Planned:
+        """The plan with other tasks in place of one that failed for good. For a plan that a person or a recipe made.
+
+        Raises:
+            PlanError: no other way was found.
+
+        """
+        roles = [role for role in self.roles if role in ABOUT or role == failure.task.role]
+        fault = PlanError("")
+        asked, schema = describe_failure(failure, roles), mending_schema(roles)
+        for number in range(_MENDS):
+            found = await _sample(desk, self._call(f"{failure.name}/{number}", _MENDER, asked, schema, number))
+            try:
+                plan = mend_plan(failure, found, budget=self.budget, roles=roles, agents=self.agents)
+            except PlanError as error:
+                fault = error
+                continue
+            return Planned(plan, f"{by}; {failure.task.id} anew by {self._by}")
+        raise fault
+
+    def _checked(self, raw: Any, budget: int | None = None) -> Plan:
+        most = self.budget if budget is None else budget
+        plan = parse_plan(divide(raw, most), budget=most)
         unknown = sorted({task.role for task in plan.tasks} - set(self.roles))
         if unknown:
             raise PlanError(f"Nobody has the role {', '.join(unknown)}. Known: {', '.join(sorted(self.roles))}.")
         return plan
+
+    @property
+    def _by(self) -> str:
+        return f"model {self.model}".strip()
 
     @property
     def _most(self) -> int:
@@ -118,15 +153,17 @@ class Planner:
             return ""
         return f" inputs are files it reads. Put the tasks into at most {SPAN} crews by what they are about."
 
-    async def _ask(self, desk: Desk, paths: Sequence[str], more: str) -> Planned:
+    async def _ask(self, desk: Desk, name: str, paths: Sequence[str], budget: int, more: str = "") -> Plan:
         """Best of n: samples until two can be run, or none is left."""
         good: list[tuple[float, int, Plan]] = []
         faults: list[str] = []
-        roles = [role for role in self.roles if role in _ABOUT]
+        roles = [role for role in self.roles if role in ABOUT]
+        asked = self._question(paths, roles) + more
         for number in range(_SAMPLES):
-            raw = await self._sample(desk, paths, more, roles, number)
+            call = self._call(f"{name}/{number}", _PLANNER, asked, plan_schema(roles, self._most), number)
+            found = await _sample(desk, call)
             try:
-                plan = self._checked(raw)
+                plan = self._checked({"goal": self.goal, **found}, budget)
             except PlanError as error:
                 faults.append(str(error))
                 continue
@@ -142,42 +179,44 @@ class Planner:
                 f"No plan of {_SAMPLES} that {self.model or 'the model'} made can be run; the last fault: {faults[-1]} Give one"
                 " with --plan FILE, or a larger model with --model or --gateway."
             )
-        return Planned(max(good)[2], f"model {self.model}".strip())
+        return max(good)[2]
 
-    async def _sample(self, desk: Desk, paths: Sequence[str], more: str, roles: Sequence[str], number: int) -> Any:
+    def _question(self, paths: Sequence[str], roles: Sequence[str]) -> str:
         listed = "\n".join(sorted(paths)[:60]) or "(empty)"
-        known = "\n".join(f"- {role}: {_ABOUT[role]}" for role in roles)
-        messages = [
-            {
-                "role": "system",
-                "content": "You plan work as tasks. Each task has a done-test: a command that exits with 0 only when the task is "
-                "done, such as python3 -m pytest -q or test -s FILE.",
-            },
-            {
-                "role": "user",
-                "content": f"Goal: {self.goal}\n\nFiles:\n{listed}\n\nRoles:\n{known}\n\nPlan 1 to {self._most} tasks. outputs are the "
-                f"files a task writes; needs are ids of tasks before it.{self._crews}{more}",
-            },
-        ]
-        call = Call(
+        return (
+            f"Goal: {self.goal}\n\nFiles:\n{listed}\n\nRoles:\n{describe_roles(roles)}\n\nPlan 1 to {self._most} tasks."
+            f" outputs are the files a task writes; needs are ids of tasks before it.{self._crews}"
+        )
+
+    def _call(self, step: str, system: str, asked: str, schema: Mapping[str, Any], number: int) -> Call:
+        return Call(
             agent="run",
-            step=f"plan/{bool(more)}/{number}",
+            step=step,
             model=self.model,
-            messages=messages,
+            messages=[{"role": "system", "content": system}, {"role": "user", "content": asked}],
             max_tokens=max(900, 150 * self._most),
             temperature=0.7 if number else 0.0,
             seed=number,
-            schema=plan_schema(roles, self._most),
+            schema=schema,
         )
 
-        async def do() -> str:
-            return str((await ask_patiently(desk, call)).text)
 
-        try:
-            found = decode_json(str(await step("plan", do, key=call.digest)))
-            return {"goal": self.goal, **found} if isinstance(found, dict) else {}
-        except AttemptError as error:
-            raise PlanError(f"No plan was made. {error}") from error
+async def _sample(desk: Desk, call: Call) -> Mapping[str, Any]:
+    """What a model answers, as a step; empty where it is no JSON object.
+
+    Raises:
+        PlanError: there is no answer.
+
+    """
+
+    async def do() -> str:
+        return str((await ask_patiently(desk, call)).text)
+
+    try:
+        found = decode_json(str(await step("plan", do, key=call.digest)))
+    except AttemptError as error:
+        raise PlanError(f"No plan was made. {error}") from error
+    return found if isinstance(found, dict) else {}
 
 
 def load_plan(path: Path) -> Any:
@@ -209,45 +248,3 @@ def divide(raw: Any, budget: int) -> Any:
     open_tasks = len(tasks) - len(named)
     share = max(0, budget - budget // _RESERVE - sum(named)) // max(1, open_tasks)
     return {**raw, "tasks": [{"budget": share, **task} for task in tasks]}
-
-
-def judge_plan(plan: Plan) -> float:
-    """How good a plan is that can be run; 0 or less is refused: a done-test that tests nothing, no output at all."""
-    if any(task.done.command[0] in _TRIVIAL for task in plan.tasks) or not any(task.outputs for task in plan.tasks):
-        return 0.0
-    tested = sum(any("test" in word for word in task.done.command) for task in plan.tasks)
-    return 1.0 + tested / len(plan.tasks) - 0.05 * len(plan.tasks)
-
-
-def plan_schema(roles: Sequence[str], most: int = SPAN) -> dict[str, Any]:
-    """What a model may write: no money, known roles only; crews, inputs and details only where there are more tasks than a crew does."""
-    short = {"type": "string", "minLength": 1, "maxLength": 80}
-    names = {"type": "array", "items": {**short, "maxLength": 32}, "maxItems": 6}
-    done = {
-        "type": "object",
-        "properties": {"command": {"type": "array", "items": short, "minItems": 1, "maxItems": 8}},
-        "required": ["command"],
-        "additionalProperties": False,
-    }
-    identifier = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,20}$"}
-    large = {"crew": identifier, "inputs": {**names, "maxItems": 16}, "detail": {"type": "string", "maxLength": 600}}
-    task = {
-        "type": "object",
-        "properties": {
-            "id": identifier,
-            "title": short,
-            "role": {"enum": list(roles)},
-            "needs": names,
-            "outputs": names,
-            "done": done,
-            **(large if most > SPAN else {}),
-        },
-        "required": ["id", "title", "role", "needs", "outputs", "done"],
-        "additionalProperties": False,
-    }
-    return {
-        "type": "object",
-        "properties": {"tasks": {"type": "array", "items": task, "minItems": 1, "maxItems": most}},
-        "required": ["tasks"],
-        "additionalProperties": False,
-    }

@@ -6,13 +6,17 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
-from tercet.errors import OutOfBudgetError, PlanError
+from tercet.errors import AttemptError, EndedError, PlanError, RefusedError
+from tercet.swarm.deadline import Deadline
+from tercet.swarm.events import Event
+from tercet.swarm.mending import Failure
 from tercet.swarm.plan import Plan, Task, parse_plan
 from tercet.swarm.planner import Planned, Planner
 from tercet.swarm.run import Run
 from tercet.swarm.state import RunState
-from tercet.swarm.steps import run_scope
+from tercet.swarm.steps import run_scope, step
 
 __all__ = ["Planning"]
 
@@ -43,27 +47,67 @@ class Planning:
             await self._ask(planned, again=False)
         return planned
 
+    @property
+    def from_model(self) -> bool:
+        """Whether a model made the whole plan: then it plans anew all that is left, and what still goes on is waited for."""
+        return self._run.now().run.planned_by.startswith("model")
+
     async def again(self, plan: Plan, task: Task, why: str) -> Planned | None:
-        """Another plan, where a model made the first one; the person is asked again."""
-        run = self._run
-        state = run.now()
-        number = sum(1 for _ in run.journal.events(kinds=("task.replanned",)))
-        if number >= _REPLANS or not state.run.planned_by.startswith("model"):
+        """Another plan after a task has failed for good, to which the person agrees; None where there is none.
+
+        Of a model's plan all that is left is planned anew; of a person's or a recipe's the failed task alone. Killed in
+        the middle and done again, it asks neither the model nor the person a second time. The model has as long as the
+        task had.
+        """
+        run, number = self._run, self._replans()
+        if number >= _REPLANS or not run.model:
             return None
-        done = [name for name, view in state.tasks.items() if view.state == "done"]
         try:
             async with run_scope(run.journal, f"replan/{number}"):
-                planned = await self._planner().again(run.desk, list(run.workspace.files), plan, task, why, done)
-        except (PlanError, OutOfBudgetError) as error:
-            log.info("swarm.replan.failed why=%r", str(error))
+                failure = await self._failure(f"replan/{number}", plan, task, why)
+                by = run.now().run.planned_by
+                planner = self._planner()
+                mended = planner.again(run.desk, failure) if self.from_model else planner.mend(run.desk, failure, by)
+                planned = await Deadline(task.seconds, lambda: run.desk.is_held("run")).run(mended)
+            await self._ask(planned, again=True)
+        except EndedError:
+            raise
+        except (AttemptError, PlanError, RefusedError) as error:  # a spent budget is a refusal, too
+            log.info("swarm.replan.failed task=%s why=%r", task.id, str(error))
             return None
-        if planned is None:
-            return None
-        await self._ask(planned, again=True)
         body = {"why": why[:2000], "plan": planned.plan.model_dump(mode="json")}
-        await run.journal.append("task.replanned", body, task=task.id)
+        if not any(event.kind == "task.replanned" and event.body == body for event in self._since_planned()):
+            await run.journal.append("task.replanned", body, task=task.id)
         await self._write(planned)
         return planned
+
+    async def _failure(self, name: str, plan: Plan, task: Task, why: str) -> Failure:
+        """What is known of it now; a step, so that what others do meanwhile makes no other question of it after a kill."""
+        run = self._run
+
+        async def look() -> dict[str, Any]:
+            state = run.now()
+            used = sum(call.charged for call in state.calls_of(task=task.id))
+            return {
+                "paths": list(run.workspace.files),
+                "done": [name for name, view in state.tasks.items() if view.state == "done"],
+                "taken": sorted({each["id"] for event in run.journal.events(kinds=("run.planned",))
+                                 for each in event.body["plan"]["tasks"]}),
+                "left": max(0, task.budget - used),
+            }  # fmt: skip
+
+        return Failure(name=name, plan=plan, task=task, why=why, **await step("failure", look, key=task.id))
+
+    def _replans(self) -> int:
+        """Plans that came after the first."""
+        return max(0, sum(1 for _ in self._run.journal.events(kinds=("run.planned",))) - 1)
+
+    def _since_planned(self) -> list[Event]:
+        """What was agreed and written since the last plan came into force."""
+        found: list[Event] = []
+        for event in self._run.journal.events(kinds=("run.planned", "run.approved", "task.replanned")):
+            found = [] if event.kind == "run.planned" else [*found, event]
+        return found
 
     async def _planned(self, state: RunState) -> Planned:
         """The plan that was made before, or a new one."""
@@ -77,8 +121,10 @@ class Planning:
         return planned
 
     async def _ask(self, planned: Planned, *, again: bool) -> None:
-        by = await self._run.person.approve(planned.plan, planned.by, self._run.config, again=again)
         digest = hashlib.sha256(json.dumps(planned.plan.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        if any(event.kind == "run.approved" and event.body["digest"] == digest for event in self._since_planned()):
+            return  # before it was killed
+        by = await self._run.person.approve(planned.plan, planned.by, self._run.config, again=again)
         await self._run.journal.append("run.approved", {"digest": digest, "by": by}, actor="person")
 
     async def _write(self, planned: Planned) -> None:
@@ -88,4 +134,4 @@ class Planning:
     def _planner(self) -> Planner:
         config = self._run.config
         file = Path(config.plan) if config.plan else None
-        return Planner(config.goal, self._run.budget, config.model, list(self._run.roles), file, config.agents)
+        return Planner(config.goal, self._run.budget, self._run.model, list(self._run.roles), file, config.agents)

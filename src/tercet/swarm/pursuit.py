@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tercet.errors import AttemptError, DivergedError, EndedError, JournalError, OutOfBudgetError, TercetError
 from tercet.swarm.attempt import Shop, attempt
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.crews import Agent
+from tercet.swarm.deadline import Deadline
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import Task
 from tercet.swarm.stops import no_progress
@@ -40,7 +38,7 @@ async def pursue(shop: Shop, task: Task, agent: Agent, number: int, failures: li
         JournalError: nothing can be written down any more.
 
     """
-    deadline = _Deadline(task.seconds, lambda: shop.desk.is_held(agent.node))
+    deadline = Deadline(task.seconds, lambda: shop.desk.is_held(agent.node))
     while True:
         if not begun:
             body = {"attempt": number, "agent": agent.id, "capabilities": _capabilities(task)}
@@ -85,27 +83,3 @@ def _capabilities(task: Task) -> dict[str, Any]:
     """What the task lets its agent touch: files by its patterns, programs in the sandbox, and the tools that it names."""
     given = Capabilities(read=tuple(task.inputs) or ("**",), write=tuple(task.outputs)).as_json() | {"sandbox": True}
     return given | ({"tools": task.options["tools"]} if task.options.get("tools") else {})
-
-
-class _Deadline:
-    """Runs work until a task's time is up; time in which its agent is held does not count."""
-
-    def __init__(self, seconds: float, held: Callable[[], bool]) -> None:
-        self._left, self._held, self._seconds = seconds, held, seconds
-
-    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Do it, or raise `AttemptError` when the time is up."""
-        future = asyncio.ensure_future(work)
-        try:
-            while not future.done():
-                began, held = time.monotonic(), self._held()
-                await asyncio.wait([future], timeout=1.0 if held else min(1.0, max(0.0, self._left)))
-                if not held:
-                    self._left -= time.monotonic() - began
-                if self._left <= 0 and not future.done():
-                    raise AttemptError(f"Its {self._seconds:g} seconds are over.", final=True)
-            return await future
-        finally:
-            if not future.done():
-                future.cancel()
-                await asyncio.wait([future])

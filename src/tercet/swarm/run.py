@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
+from tercet.errors import EndedError
 from tercet.swarm.config import Person, RunConfig, Status
 from tercet.swarm.gateway import Desk
 from tercet.swarm.journal import Journal
@@ -15,6 +17,8 @@ from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
 
 __all__ = ["Ending", "Run"]
+
+_T = TypeVar("_T")
 
 
 class Ending:
@@ -32,6 +36,27 @@ class Ending:
         if self.status is None:
             self.status, self.why = status, why
         self.changed.set()
+
+    async def unless(self, work: Coroutine[Any, Any, _T]) -> _T | None:
+        """Do the work; None where the run is ended before it is done."""
+        doing = asyncio.create_task(work)
+        try:
+            while not doing.done() and self.status is None:
+                await self.wait(doing)
+            return doing.result() if doing.done() else None
+        except EndedError as error:
+            self.say("stopped", error.why)
+            return None
+        finally:
+            doing.cancel()
+            await asyncio.gather(doing, return_exceptions=True)
+
+    async def wait(self, *futures: asyncio.Future[Any]) -> None:
+        """Until one of these is done, or there is something to look at."""
+        changed = asyncio.ensure_future(self.changed.wait())
+        await asyncio.wait([*futures, changed], return_when=asyncio.FIRST_COMPLETED)
+        changed.cancel()
+        self.changed.clear()
 
 
 @dataclass(slots=True, eq=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from tercet.swarm.plan import Plan, Task
 from tercet.swarm.planning import Planning
 from tercet.swarm.pursuit import failures_of, give_up, pursue
 from tercet.swarm.run import Run
+from tercet.swarm.sandboxes import find_sandbox
 from tercet.swarm.state import RunState
 from tercet.swarm.steering import Steering
 
@@ -34,62 +34,65 @@ class _Going:
 class Work:
     """Starts tasks, watches them, gives them up; asks for another plan when one has failed for good."""
 
-    def __init__(self, run: Run, shop: Shop, team: Team) -> None:
+    def __init__(self, run: Run, shop: Shop, team: Team, steering: Steering, planning: Planning) -> None:
         self._run, self._shop, self._team = run, shop, team
+        self._steering, self._planning = steering, planning
         self._ending = run.ending
         self._tasks: dict[str, Task] = {}
         self._going: dict[str, _Going] = {}
         self._failures = failures_of(run.journal)
+        self._hooks: dict[str, list[Callable[[], None]]] = {}
+        """What takes an agent's hooks away again, by its id."""
 
-    async def do(self, plan: Plan, planning: Planning, steering: Steering) -> None:
+    async def do(self, plan: Plan) -> None:
         """Until all tasks are done, one cannot be done, or somebody ends the run."""
-        async with self._formed(plan, steering):
+        try:
+            await self._take(plan)
             while True:
                 await self._drain()
                 failed = self._failed(self._run.now())
                 if self._ending.status is not None or failed is None:
                     return
                 task, why = failed
-                planned = await planning.again(plan, task, why)
+                planned = None
+                if not self._team.hopeless(task):  # the person killed whoever could do it, and does not want it done
+                    planned = await self._ending.unless(self._planning.again(plan, task, why))
                 if planned is None:
                     self._ending.say("failed", f"Task {task.id!r} ({task.title}) could not be done: {why}")
                     return
                 plan = planned.plan
+                self._shop.sandbox = await asyncio.to_thread(find_sandbox, plan, self._run.config.lend)
                 await self._take(plan)
-
-    @contextlib.asynccontextmanager
-    async def _formed(self, plan: Plan, steering: Steering) -> AsyncIterator[None]:
-        """The team is there, listens to what the person says of each agent, and stops at the end."""
-        await self._take(plan)
-        taken = [
-            take
-            for agent in self._team.agents.values()
-            for take in (
-                steering.on("kill", agent.node, self._killer(agent)),
-                steering.on("pause", agent.node, self._teller(agent, "paused")),
-                steering.on("resume", agent.node, self._teller(agent, "")),
-            )
-        ]
-        try:
-            yield
         finally:
-            for take in taken:
-                take()
-            for going in self._going.values():
-                going.future.cancel()
-            await asyncio.gather(*(going.future for going in self._going.values()), return_exceptions=True)
-            self._going.clear()
+            await self._leave()
 
     async def _take(self, plan: Plan) -> None:
+        """Have the agents that the plan needs, and let each of them hear what the person says of it."""
         self._tasks = {task.id: task for task in plan.tasks}
         await self._team.form(plan, self._run.config.agents, self._run.now())
+        for agent in self._team.agents.values():
+            if agent.id not in self._hooks:
+                self._hooks[agent.id] = [
+                    self._steering.on("kill", agent.node, self._killer(agent)),
+                    self._steering.on("pause", agent.node, self._teller(agent, "paused")),
+                    self._steering.on("resume", agent.node, self._teller(agent, "")),
+                ]
+
+    async def _leave(self) -> None:
+        """Nobody works on, and nobody listens."""
+        for hooks in self._hooks.values():
+            for unhook in hooks:
+                unhook()
+        for going in self._going.values():
+            going.future.cancel()
+        await asyncio.gather(*(going.future for going in self._going.values()), return_exceptions=True)
+        self._going.clear()
 
     # the loop
 
     async def _drain(self) -> None:
         """Let agents work until all is done, a task has failed for good, or the run is ended."""
         while True:
-            self._ending.changed.clear()
             await self._fail_hopeless()
             state = self._run.now()
             stuck = self._failed(state) is not None
@@ -97,11 +100,8 @@ class Work:
                 self._start_ready(state)
             if self._is_over(state, stuck=stuck):
                 return
-            changed = asyncio.ensure_future(self._ending.changed.wait())
-            waiting = [going.future for going in self._going.values()]
-            done, _ = await asyncio.wait([*waiting, changed], return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
-            for going in [going for going in self._going.values() if going.future in done]:
+            await self._ending.wait(*(going.future for going in self._going.values()))
+            for going in [going for going in self._going.values() if going.future.done()]:
                 del self._going[going.task.id]
                 self._team.release(going.agent)
                 self._look_at(going)
@@ -112,8 +112,8 @@ class Work:
             # What others do with the money they have is worth having; a stop or a pause waits for nobody.
             return self._ending.status != "out_of_budget" or not self._going
         if stuck:
-            # A new plan builds on what comes of the rest; where there will be none, the rest is not worth its money.
-            return not self._going or not state.run.planned_by.startswith("model")
+            # A model's new plan builds on what comes of the rest; in the others the failed task alone is planned anew.
+            return not self._going or not self._planning.from_model
         if all(state.tasks[name].state == "done" for name in self._tasks):
             return True
         desk = self._run.desk
@@ -133,9 +133,10 @@ class Work:
                 await give_up(self._run.journal, task, view.attempt, why, final=True)
 
     def _failed(self, state: RunState) -> tuple[Task, str] | None:
-        """A task that has failed for good, if there is one."""
-        views = (state.tasks[name] for name in self._tasks)
-        return next(((self._tasks[view.id], view.why) for view in views if view.state == "failed"), None)
+        """The task that failed for good before all others, if there is one: after a kill it is the same one."""
+        failed = {name for name in self._tasks if state.tasks[name].state == "failed"}
+        names = (event.task for event in self._run.journal.events(kinds=("task.failed",)) if failed)
+        return next(((self._tasks[name], state.tasks[name].why) for name in names if name in failed), None)
 
     def _look_at(self, going: _Going) -> None:
         """What became of a task's work: errors that end the run are noted, others raise."""
