@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tercet.errors import WorkspaceError
 from tercet.swarm import workspace as ws
-from tercet.swarm.workspace import Change, Workspace, changes, claimed, matches
+from tercet.swarm.workspace import Change, Store, Workspace, changes, claimed, matches
 
 
 @pytest.fixture
@@ -183,3 +184,13 @@ def test_claims_are_shell_patterns(path: str, pattern: str, fits: bool) -> None:
     """A star stays in its folder, two do not."""
     assert matches(path, pattern) is fits
     assert claimed(path, ["nothing", pattern]) is fits
+
+
+def test_equal_contents_are_kept_by_many_at_once(tmp_path: Path) -> None:
+    """Agents that leave the same file at the same moment do not take it from each other."""
+    store = Store(tmp_path / "blobs")
+    for number in range(20):
+        data = f"the same {number}".encode() * 1000
+        with ThreadPoolExecutor(8) as pool:
+            marks = list(pool.map(store.put, [data] * 8))
+        assert {store.get(mark) for mark in marks} == {data}
