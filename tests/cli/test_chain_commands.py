@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import socket
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tercet.chain.registry import MarketParams
 from tercet.cli.frame import Group, TercetCommand
-from tercet.cli.rules import take_opening_options
+from tercet.cli.rules import read_rules_file, take_opening_options
 
 from .conftest import Shell, covers, fields_of
 
@@ -282,6 +283,17 @@ def test_a_floor_goes_by_the_places_unless_one_is_named(tmp_path: Path) -> None:
     assert take_opening_options(base, {"max_miners": "200", "floor_miners": "191"}, None).floor_miners == 191
     assert take_opening_options(base, {"max_miners": "200"}, str(file)).floor_miners == 191
     assert take_opening_options(base, {}, None) == base
+
+
+def test_text_in_a_file_is_a_persons_and_a_whole_number_the_contracts(tmp_path: Path) -> None:
+    """Also text of digits only; but what `market params --json` printed is all the contract's."""
+    file = tmp_path / "rules"
+    file.write_text('kappa = "1"\nmin_price = "2"\nmax_price = 3\nrefund_bps = "20"\nfloor_miners = "4"\n')
+    found = read_rules_file(file, MarketParams("echo"))
+    assert (found.kappa, found.min_price, found.max_price) == (10**18, 2 * TCT, 3)
+    assert (found.refund_bps, found.floor_miners) == (2_000, 4)
+    file.write_text(json.dumps({"params": {name: str(value) for name, value in asdict(found).items()}}))
+    assert read_rules_file(file, MarketParams("other")) == found
 
 
 def test_money_is_sent_and_test_credit_made(town: Shell) -> None:

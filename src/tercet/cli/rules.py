@@ -218,8 +218,8 @@ def guarded_income(params: MarketParams) -> int:
 def read_rules_file(path: Path, base: MarketParams) -> MarketParams:
     """`base`, with the rules of a TOML or JSON file instead of its own.
 
-    The names are those of `tercet market params --json`, whose output is such a file. A whole number is taken as the
-    contract has it (base units, ten-thousandths); text as a person writes it: "2.5 TCT", "20 %", "0.51".
+    The names are those of `tercet market params --json`, whose output is such a file: everything in it is as the contract
+    has it. Elsewhere a whole number is (base units, ten-thousandths); text is as a person writes it: "2 TCT", "20 %", "1".
 
     Raises:
         UsageError: the file cannot be read, names an unknown rule, or has a value that fits none.
@@ -231,6 +231,7 @@ def read_rules_file(path: Path, base: MarketParams) -> MarketParams:
 def read_rules(path: Path, content: Mapping[str, Any], base: MarketParams) -> MarketParams:
     """The same of what `parse_rules_file` found in that file."""
     nested = content.get("params")
+    from_contract = isinstance(nested, Mapping)
     if isinstance(nested, Mapping):
         content = nested
     known = [field.name for field in fields(MarketParams)]
@@ -238,7 +239,7 @@ def read_rules(path: Path, content: Mapping[str, Any], base: MarketParams) -> Ma
     for name, value in content.items():
         if name not in values:
             raise UsageError(f"{path} sets {name!r}, which is no rule of a market. Known: {', '.join(known)}.")
-        values[name] = _read_value(path, name, value)
+        values[name] = _read_value(path, name, value, from_contract=from_contract)
     return MarketParams(**values)
 
 
@@ -259,13 +260,13 @@ def parse_rules_file(path: Path) -> Mapping[str, Any]:
     return dict(found)
 
 
-def _read_value(path: Path, name: str, value: object) -> int | str:
+def _read_value(path: Path, name: str, value: object, *, from_contract: bool) -> int | str:
     if name == "subnet" and isinstance(value, str):
         return value
     text = str(value).strip()
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise UsageError(f"{path} sets {name} to {value!r}. Write a number, or text such as '2.5 TCT'.")
-    if text.isdecimal():
+    if text.isdecimal() and (from_contract or isinstance(value, int) or name not in _BY_FIELD):
         return int(text)
     if name not in _BY_FIELD:
         raise UsageError(f"{path} sets {name} to {value!r}. Write a whole number.")
