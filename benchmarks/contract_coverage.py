@@ -37,6 +37,10 @@ from vyper.compiler.settings import Settings
 from tercet.chain.artifacts import ContractName
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.chain.contracts.evm import State  # noqa: E402 - not on the path before
+
 CONTRACTS = ROOT / "src/tercet/chain/contracts"
 TESTS = ROOT / "tests/chain/contracts"
 ERROR = keccak(text="Error(string)")[:4]
@@ -52,8 +56,9 @@ class Trace:
     reasons: set[str] = field(default_factory=set)
 
     def install(self) -> None:
-        """Watch every computation from now on."""
+        """Watch every computation from now on. In py-evm's own loop: the faster one does not stop at each opcode."""
         trace = self
+        State.computation_class = PragueComputation
         apply = PragueComputation.apply_computation.__func__
 
         class WatchedCode(CodeStream):  # type: ignore[misc]

@@ -21,6 +21,7 @@ from eth_utils import keccak, to_checksum_address
 from tests.chain.contracts.sources import compile_source
 
 from tercet.chain.artifacts import Artifact, ContractName, load_artifact
+from tercet.chain.devnet.interpreter import FastComputation
 
 CHAIN_ID = 31_337
 TRANSACTION_GAS = 2**24
@@ -78,6 +79,12 @@ class _Transaction:
         return ()
 
 
+class State(PragueState):  # type: ignore[misc]  # py-evm is untyped for us
+    """py-evm's state, run by the embedded chain's loop."""
+
+    computation_class = FastComputation
+
+
 class Ledger:
     """The chain: accounts, contracts and a clock."""
 
@@ -133,7 +140,7 @@ class Ledger:
         self._load(root)
 
     def _load(self, root: bytes) -> None:
-        self._state = PragueState(self._disk, self._context(), root)
+        self._state = State(self._disk, self._context(), root)
         self._db = self._state._account_db
 
     def run(self, sender: str, to: bytes, data: bytes, *, keep: bool = True) -> tuple[Any, int]:
