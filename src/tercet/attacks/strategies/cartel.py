@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from tercet.attacks.actors import STAKE, Actor, Miner, Town, Validator
+from tercet.attacks.archive import Log
 from tercet.attacks.arena import Arena, Party, Seat
 from tercet.attacks.lab import TCT, Attack, Lab, Trial
 from tercet.market import build_row
@@ -59,6 +60,14 @@ class Favoured(Crony):
         return build_row(self.measure(arena), arena.columns)
 
 
+class Withholding(Favoured):
+    """The same, and it vouches for nobody but itself: what rivals forfeit comes into the next reward."""
+
+    def vouches(self, arena: Arena, log: Log) -> bool:
+        """Friends only."""
+        return log.entries[0].pool in {seat.pool for seat in arena.seats if seat.party is self.party}
+
+
 class Loyal(Crony):
     """The twin: has a miner too, and votes what it saw."""
 
@@ -70,7 +79,7 @@ class Loyal(Crony):
 class Limit(Actor):
     """Adds up the most that the cartel could be paid, whatever it votes: see the proof.
 
-    Reads nothing but the rows of those who are not in the cartel.
+    Reads nothing but the rows of those who are not in the cartel, and the epoch's reward.
     """
 
     def __init__(self, cartel: Party, friend: Miner, members: int) -> None:
@@ -96,7 +105,7 @@ class Limit(Actor):
             for uid in range(arena.columns)
         ]
         self._age(arena, [row for row, _ in rows])
-        reward = arena.lab.economy.reward
+        reward = int(arena.treasury.read("reward"))  # what the sponsors gave, and what was forfeited before
         for_validators = reward * arena.rules.validator_share_bps / 10_000
         parts = share_at_most(tops[1:], self._bonds[1:], self._members * self._full)
         self.most += (reward - for_validators) * tops[self._friend.slot.uid] + for_validators * parts
@@ -154,9 +163,14 @@ def _run(scenario: str, lab: Lab, kind: Callable[[Seat, Miner], Crony]) -> tuple
 
 
 def play(scenario: str, lab: Lab) -> Mapping[str, Trial]:
-    """The same people in the same world: honest, all for the friend, hiding in the noise, and favoured by the friend."""
+    """The same people in the same world: honest, all for the friend, hiding in the noise, favoured, and withholding."""
     honest = _run(scenario, lab, Loyal)[0].profit
-    kinds: Mapping[str, Callable[[Seat, Miner], Crony]] = {"all in": Crony, "tilted": Tilting, "favoured": Favoured}
+    kinds: Mapping[str, Callable[[Seat, Miner], Crony]] = {
+        "all in": Crony,
+        "tilted": Tilting,
+        "favoured": Favoured,
+        "withholding": Withholding,
+    }
     trials = {}
     for name, kind in kinds.items():
         party, most = _run(scenario, lab, kind)
