@@ -14,11 +14,14 @@ from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, 
 from tercet.swarm.events import read_events, verify_journal
 from tercet.swarm.gateway import Call, Completion, LocalUpstream, ScriptedUpstream
 from tercet.swarm.kernel import Kernel, RunConfig
+from tercet.swarm.replay import replay
 from tercet.swarm.why import explain, render
 
 
 async def test_a_repository_is_repaired_and_its_changelog_written(tmp_path: Path) -> None:
-    """The search finds the fix, the scripted model words it, programs check both, the files come back."""
+    """The search finds the fix, the scripted model words it, programs check both, the files come back; played again from
+    the record, without the model, the same files come out.
+    """
     mine = build_repository(tmp_path / "mine")
     config = RunConfig("Make the tests pass and write the changelog entry", CREDIT, dir=str(mine), gateway="scripted")
     person = Yes()
@@ -45,6 +48,12 @@ async def test_a_repository_is_repaired_and_its_changelog_written(tmp_path: Path
     kinds = [event.kind for event in read_events(tmp_path / "run-1" / "journal.db")]
     assert kinds[0] == "run.started"
     assert kinds[-1] == "run.ended"
+    played = await replay(tmp_path / "run-1")
+    assert [(task.task, task.same, [file.path for file in task.files]) for task in played] == [
+        ("repair", True, ["till.py"]),
+        ("changelog", True, ["CHANGELOG.md"]),
+        ("verify", True, []),
+    ]
 
 
 async def test_a_table_becomes_a_report_with_plots(tmp_path: Path) -> None:

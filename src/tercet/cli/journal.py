@@ -84,6 +84,68 @@ def show(state: State, run: str, kinds: tuple[str, ...], after: int, last: int, 
     print_table(columns, [_row(event) for event in events], "No such event has happened yet.")
 
 
+@command.command(
+    "fork",
+    examples=("tercet journal fork fair-otter@report --model large", "tercet journal fork fair-otter@120 --resume"),
+    schema={
+        "run": "the new run; with --resume all that `tercet run` prints",
+        "folder": "where it is",
+        "parent": "whose beginning it shares",
+        "seq": "the last event that both have",
+        "budget": "credit units",
+        "spent": "credit units of that which the shared part spent",
+    },
+)
+@click.argument("run", metavar="RUN[@WHERE]")
+@click.option("--model", default="", metavar="NAME", help="Another model thinks from here on.")
+@click.option("--gateway", default="", metavar="URL", help="It thinks elsewhere: an address ending in /v1.")
+@click.option("--key-file", default="", metavar="FILE", help="Its first line is the gateway's key.")
+@click.option("--scripted", default="", metavar="FILE", help="A script plays the model, for tests and tours.")
+@click.option("--resume", "go_on", is_flag=True, help="Go on with it at once, as `tercet resume` does.")
+@pass_state
+def fork(
+    state: State, run: str, *, model: str, gateway: str, key_file: str, scripted: str, go_on: bool, as_json: bool
+) -> int:
+    """Make a new run that shares the beginning of RUN, to see what it would have been otherwise.
+
+    WHERE is a task, for all that was before it was begun; the number of an event; or a step as SCOPE#N. RUN alone is all
+    of a run that has not ended. What the shared part spent counts, and is not paid again; RUN stays as it is.
+    """
+    from tercet.cli.journal_runs import make_fork  # noqa: PLC0415 - seconds to import; to read needs none of it
+
+    name, _, where = ("", "", "") if Path(run).expanduser().exists() else run.rpartition("@")
+    parent = journal_path(state, name or run).parent
+    thinking = {"model": model, "gateway": gateway, "key_file": key_file, "script": scripted}
+    return make_fork(state, parent, where if name else "", thinking=thinking, go_on=go_on, as_json=as_json)
+
+
+@command.command(
+    "replay",
+    examples=("tercet journal replay fair-otter", "tercet journal replay fair-otter --json"),
+    schema={
+        "run": "its name",
+        "same": "whether all tasks came to the same files",
+        "tasks[].task": "id, in the order in which they were done, up to the first that came out otherwise",
+        "tasks[].attempt": "the one that was merged",
+        "tasks[].same": "whether it came to the same files",
+        "tasks[].fault": "why it did not come to its end; empty when it did",
+        "tasks[].files[].path": "what it made, changed or deleted",
+        "tasks[].files[].recorded": "sha256 in the journal; empty when it was deleted",
+        "tasks[].files[].found": "sha256 in the replay",
+    },
+)
+@click.argument("run", metavar="RUN")
+@pass_state
+def replay(state: State, run: str, *, as_json: bool) -> int:
+    """Play RUN again from its recorded steps, and say whether the same tasks come to the same files.
+
+    No model is asked and nothing is paid; RUN stays as it is. Exits with 1 and names the first file that differs.
+    """
+    from tercet.cli.journal_runs import play_again  # noqa: PLC0415 - seconds to import; to read needs none of it
+
+    return play_again(state, journal_path(state, run).parent, as_json=as_json)
+
+
 def _hash(text: str) -> bytes:
     try:
         return bytes.fromhex(text.removeprefix("0x"))

@@ -8,7 +8,7 @@ import json
 import secrets
 import signal
 import tempfile
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +17,23 @@ from rich.console import Console
 
 from tercet.cli.frame import INTERRUPTED, State, TercetCommand, pass_state
 from tercet.cli.output import is_terminal, print_json, say
+from tercet.cli.run_folder import known_roles, new_folder
 from tercet.cli.run_screen import CLASSES, Asker, plan_table, watching
 from tercet.cli.thinking import choose_thinking, open_thinking
 from tercet.errors import UsageError
 from tercet.market import CREDIT, Amount
-from tercet.swarm.agents import Agents
 from tercet.swarm.events import read_events
 from tercet.swarm.gateway import Upstream
 from tercet.swarm.hidden import load_hidden
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
 from tercet.swarm.planner import Planner
-from tercet.swarm.roles import ROLES, Assistant
 from tercet.swarm.run_memory import OFF
-from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
 
 __all__ = ["command", "resume_run"]
 
 _EXIT = {"done": 0, "failed": 1, "stopped": 1, "out_of_budget": 3, "paused": INTERRUPTED}
 _MOST_AGENTS = 100
-_FIRST = (
-    "amber",
-    "brisk",
-    "calm",
-    "deft",
-    "eager",
-    "fair",
-    "glad",
-    "keen",
-    "lucid",
-    "merry",
-    "noble",
-    "quiet",
-    "swift",
-    "warm",
-)
-_SECOND = ("badger", "crane", "falcon", "heron", "ibex", "kestrel", "lynx", "marten", "otter", "plover", "raven", "stoat", "tern", "wren")  # fmt: skip
 
 
 @click.command(
@@ -146,10 +127,10 @@ def command(
         goal, units, dir=place, agents=agents, model=chosen.get("model", ""), gateway=words, plan=file, hidden=unseen,
         lend=lend, memory=_memory_place(memory), seed=secrets.randbelow(2**31), upstream=chosen,
     )  # fmt: skip
-    folder = _new_folder(state)
+    folder = new_folder(state)
     say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")
     asker = Asker(_console(state), CLASSES if yes else yes_to)
-    kernel = Kernel(folder, config, open_thinking(chosen), asker, roles=_roles(state))
+    kernel = Kernel(folder, config, open_thinking(chosen), asker, roles=known_roles(state))
 
     async def go() -> Outcome:
         async with watching(folder, _console(state), asker):
@@ -178,7 +159,7 @@ def resume_run(state: State, folder: Path, *, as_json: bool = False) -> int:
                     folder,
                     opened,
                     asker,
-                    roles=_roles(state),
+                    roles=known_roles(state),
                     watch=lambda kernel: stack.enter_context(_polite(kernel, asker)),
                 )
 
@@ -230,7 +211,9 @@ def _show_plan(state: State, config: RunConfig) -> int:
     """The plan as far as it needs no model."""
     with tempfile.TemporaryDirectory(prefix="tercet-plan-") as name:
         intake = Workspace(Path(name)).take_in(Path(config.dir) if config.dir else None)
-    planner = Planner(config.goal, config.budget, "", list(_roles(state)), Path(config.plan) if config.plan else None)
+    planner = Planner(
+        config.goal, config.budget, "", list(known_roles(state)), Path(config.plan) if config.plan else None
+    )
     planned = planner.known(list(intake.files))
     if planned is None:
         say(
@@ -242,25 +225,6 @@ def _show_plan(state: State, config: RunConfig) -> int:
         say(f"Left out: {path}, {why}.")
     say("Dry run: nothing was started.")
     return 0
-
-
-def _roles(state: State) -> Mapping[str, Role]:
-    """Ours, and the agents that were added."""
-    agents = Agents(state.settings.home / "agents")
-    if not agents.all():
-        return ROLES
-    from tercet.swarm.foreign import foreign_roles  # noqa: PLC0415 - seconds to import, and few have such agents
-
-    return {**foreign_roles(agents), **ROLES, "assistant": Assistant(agents)}
-
-
-def _new_folder(state: State) -> Path:
-    runs = state.folder("runs", None)
-    while True:
-        folder = runs / f"{secrets.choice(_FIRST)}-{secrets.choice(_SECOND)}-{secrets.token_hex(2)}"
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-            return folder
 
 
 def _console(state: State) -> Console:

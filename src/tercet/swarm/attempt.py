@@ -11,28 +11,22 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tercet.errors import AttemptError
-from tercet.subnets.kit import Limits, Sandbox
-from tercet.swarm.claims import Claims
+from tercet.subnets.kit import Limits
 from tercet.swarm.crews import Agent
-from tercet.swarm.gateway import Desk
-from tercet.swarm.guard import Guard
-from tercet.swarm.hidden import HiddenTests
-from tercet.swarm.inbox import Inbox
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import DoneTest, Task
 from tercet.swarm.roles import find_role
-from tercet.swarm.run_memory import RunMemory
+from tercet.swarm.shop import Shop
 from tercet.swarm.steps import run_scope
-from tercet.swarm.workbench import Made, Role, Workbench, plain_files, read_files
-from tercet.swarm.workspace import Change, Files, Workspace, changes
+from tercet.swarm.workbench import Made, Workbench, plain_files, read_files
+from tercet.swarm.workspace import Change, Files, changes
 
-__all__ = ["Shop", "attempt", "run_done_test"]
+__all__ = ["attempt", "run_done_test"]
 
 _DETAIL = 2_000
 _MOST_SOURCES = 64
@@ -40,32 +34,6 @@ _RESERVED = (
     sys.stdlib_module_names | {"pytest", "_pytest", "pluggy", "iniconfig", "sitecustomize", "usercustomize"}
 ) - {"test", "this", "antigravity"}
 """Modules that only the machine brings."""
-
-
-@dataclass(slots=True)
-class Shop:
-    """What all attempts of a run share."""
-
-    goal: str
-    model: str
-    journal: Journal
-    desk: Desk
-    workspace: Workspace
-    sandbox: Sandbox
-    roles: Mapping[str, Role]
-    lent: Mapping[str, Path]
-    """What programs in the sandbox can read: our checks, the original files."""
-    hidden: Mapping[str, Path]
-    """What only hidden done-tests can read: of the others' output agents are told."""
-    tests: HiddenTests
-    """What has to hold beside the plan's own done-tests."""
-    ask_lead: Callable[[Workbench, str], Awaitable[str]]
-    claims: Claims
-    guard: Guard
-    inbox: Inbox
-    memory: RunMemory | None = None
-    seed: int = 0
-    merging: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: str = "") -> Made:
@@ -77,7 +45,9 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
 
     """
     folder = shop.workspace.folder / "tasks" / task.id / "files"
-    async with run_scope(shop.journal, f"{task.id}/{number}", actor=agent.id, task=task.id):
+    async with run_scope(
+        shop.journal, f"{task.id}/{number}", actor=agent.id, task=task.id, recorded_only=shop.recorded_only
+    ):
         bench = Workbench(
             goal=shop.goal,
             task=task,

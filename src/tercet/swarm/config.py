@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
+from tercet.swarm.events import Event
 from tercet.swarm.plan import Plan
 from tercet.swarm.state import RunState
 from tercet.swarm.workspace import Delivery
@@ -44,10 +45,16 @@ class RunConfig:
     """What whoever resumes needs to open the same models again. No secrets: names of files that hold them."""
 
 
-def config_of(body: Mapping[str, Any]) -> RunConfig:
-    """What a run was asked for, from its first event."""
+def config_of(events: Iterable[Event]) -> RunConfig | None:
+    """What a run was asked for, from its first event and the changes of each fork; None where it never began."""
+    found: dict[str, Any] = {}
+    for event in events:
+        if event.kind == "run.started":
+            found |= event.body
+        elif event.kind == "run.forked":
+            found |= event.body.get("config", {})
     names = RunConfig.__dataclass_fields__
-    return RunConfig(**{name: value for name, value in body.items() if name in names})
+    return RunConfig(**{name: value for name, value in found.items() if name in names}) if found.get("goal") else None
 
 
 class Person(Protocol):

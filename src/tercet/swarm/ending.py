@@ -6,11 +6,12 @@ import asyncio
 from pathlib import Path
 
 from tercet.errors import RefusedError
-from tercet.swarm.attempt import Shop, run_done_test
+from tercet.swarm.attempt import run_done_test
 from tercet.swarm.config import Outcome, Status
 from tercet.swarm.events import read_events
 from tercet.swarm.report import write_report
 from tercet.swarm.run import Run
+from tercet.swarm.shop import Shop
 from tercet.swarm.state import RunState, fold
 from tercet.swarm.workspace import Delivery
 

@@ -1,30 +1,142 @@
 """Forks: a new run that shares the beginning of another, to try from there what it would have been otherwise.
 
 The copied events keep their hashes, so the new journal proves what it came from; its first event of its own,
-`run.forked`, names the parent and the hash it left at.
+`run.forked`, names the parent and the hash it left at. Contents of files are shared: nobody writes to one again.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from tercet.errors import JournalError
-from tercet.swarm.events import COLUMNS, Event, chain_hash, encode, event_of, open_journal, verify_chain
+from tercet.errors import JournalError, WorkspaceError
+from tercet.swarm.events import (
+    COLUMNS,
+    Event,
+    chain_hash,
+    encode,
+    event_of,
+    open_journal,
+    read_events,
+    select_events,
+    verify_chain,
+)
 from tercet.swarm.journal import INSERT, SCHEMA
+from tercet.swarm.state import RunState, fold
 
-__all__ = ["fork"]
+__all__ = ["Cut", "copy_contents", "find_cut", "fork", "fork_run"]
+
+Cut = int | tuple[str, int]
+"""The last event of the parent that a fork has: its number, or its scope and number where it is a step. 0 is all."""
 
 
-def fork(journal_path: Path, new_path: Path, *, upto: int | tuple[str, int] = 0) -> Event:
+def find_cut(journal_path: Path, where: str) -> Cut:
+    """The cut that a person names.
+
+    Args:
+        journal_path: the parent.
+        where: the number of an event; `SCOPE#N` of a step; a task's id, for all that was before the task was begun;
+            empty for all.
+
+    Raises:
+        JournalError: there is no such place.
+
+    """
+    if not where:
+        return 0
+    if where.isdecimal():
+        return int(where)
+    if step := re.fullmatch(r"(.+)#(\d+)", where):
+        return step[1], int(step[2])
+    begun = next((each for each in read_events(journal_path, kinds=("task.started",)) if each.task == where), None)
+    if begun is None:
+        raise JournalError(
+            f"No task {where!r} was begun in {journal_path.parent.name}. Name a task that was, the number of an event, or a"
+            f" step as SCOPE#N: tercet journal show {journal_path.parent.name}."
+        )
+    return begun.seq - 1
+
+
+def fork_run(parent: Path, folder: Path, *, upto: Cut = 0, changes: Mapping[str, Any] | None = None) -> RunState:
+    """Make a run of another's beginning; `resume` goes on with it. The parent may be at work, and is only read.
+
+    Args:
+        parent: folder of the run.
+        folder: of the new one, empty; its name is the new run's id.
+        upto: the last event that both share.
+        changes: what of the run's configuration is another from here on, such as the model.
+
+    Returns:
+        What the new run is now; what the copied part spent counts as spent.
+
+    Raises:
+        DamagedJournalError: the parent was changed.
+        JournalError: there is no such event, or nothing to go on with from there.
+
+    """
+    last = _open_at(parent / "journal.db", upto)
+    copy_contents(parent, folder)  # after the cut is chosen: what events speak of is there before they are
+    fork(parent / "journal.db", folder / "journal.db", upto=last, changes=changes)  # the last: with it there is a run
+    return fold(read_events(folder / "journal.db"))
+
+
+def copy_contents(parent: Path, folder: Path) -> None:
+    """What a run's journal speaks of and does not hold: its original files, all contents, its hidden tests.
+
+    Raises:
+        WorkspaceError: they are gone, or there is no room for them.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        shutil.copy2(parent / "original.json", folder / "original.json")
+        shutil.copytree(parent / "blobs", folder / "blobs", copy_function=_share, dirs_exist_ok=True)
+        if (parent / "hidden").is_dir():
+            shutil.copytree(parent / "hidden", folder / "hidden", dirs_exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(f"The files of the run in {parent} cannot be copied to {folder}: {error}.") from error
+
+
+def _share(source: str, target: str) -> None:
+    """A content that is complete has its own sha256 as its name; others are on their way, and nobody speaks of them yet."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        return
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
+
+
+def _open_at(path: Path, upto: Cut) -> int:
+    """The number of the last event to share, behind which the run goes on."""
+    with closing(open_journal(path, readonly=True)) as db:
+        last = _last(db, path, upto)
+        state = fold(event for event in select_events(db, path, 0, ()) if event.seq <= last)
+    if not state.run.goal:
+        raise JournalError(f"The run {path.parent.name} had not begun at event {last}. Name a later one.")
+    if state.run.status in {"done", "failed"}:
+        raise JournalError(
+            f"The run {path.parent.name} had ended at event {last}: {state.run.status}. Fork it at an earlier one, or before a"
+            f" task: {path.parent.name}@TASK."
+        )
+    return last
+
+
+def fork(journal_path: Path, new_path: Path, *, upto: Cut = 0, changes: Mapping[str, Any] | None = None) -> Event:
     """Copy a journal up to an event into a new one. The parent may be at work; it is only read.
 
     Args:
         journal_path: the parent.
         new_path: where the new journal is to be; the name of its folder is the new run's id.
-        upto: the last event to copy: its seq, or its scope and number where it is a step. 0 copies all.
+        upto: the last event to copy.
+        changes: of the run's configuration, from here on.
 
     Returns:
         The new journal's last event, `run.forked`.
@@ -40,7 +152,7 @@ def fork(journal_path: Path, new_path: Path, *, upto: int | tuple[str, int] = 0)
         last = _last(parent, journal_path, upto)
         seq, digest = verify_chain(parent, journal_path, upto=last)
         rows = parent.execute(f"SELECT {COLUMNS} FROM events WHERE seq <= ? ORDER BY seq", (seq,))  # noqa: S608 - constant columns
-        note = _forked(journal_path, new_path, seq, digest)
+        note = _forked(journal_path, new_path, seq, digest, changes)
         half = new_path.with_suffix(".half")
         half.unlink(missing_ok=True)
         _write(half, rows, note)
@@ -48,7 +160,7 @@ def fork(journal_path: Path, new_path: Path, *, upto: int | tuple[str, int] = 0)
     return event_of(note)
 
 
-def _last(db: sqlite3.Connection, path: Path, upto: int | tuple[str, int]) -> int:
+def _last(db: sqlite3.Connection, path: Path, upto: Cut) -> int:
     if isinstance(upto, tuple):
         found = db.execute("SELECT seq FROM events WHERE scope = ? AND number = ?", upto).fetchone()
         what = f"step {upto[1]} of {upto[0]!r}"
@@ -60,9 +172,9 @@ def _last(db: sqlite3.Connection, path: Path, upto: int | tuple[str, int]) -> in
     return int(found[0])
 
 
-def _forked(parent: Path, new: Path, seq: int, digest: bytes) -> tuple[object, ...]:
-    run = new.absolute().parent.name
-    body = encode({"run": run, "parent": parent.absolute().parent.name, "seq": seq, "hash": digest.hex()})
+def _forked(parent: Path, new: Path, seq: int, digest: bytes, changes: Mapping[str, Any] | None) -> tuple[object, ...]:
+    run, changed = new.absolute().parent.name, {"config": dict(changes)} if changes else {}
+    body = encode({"run": run, "parent": parent.absolute().parent.name, "seq": seq, "hash": digest.hex(), **changed})
     head = (seq + 1, time.time_ns() // 1_000_000, "run.forked", "kernel", "", None, None)
     return (*head, body, chain_hash(digest, head, body))
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from tercet.errors import GoalError, PlanError, RefusedError, SandboxMissingError
-from tercet.subnets.kit import Sandbox
-from tercet.swarm.attempt import Shop
 from tercet.swarm.claims import Claims
 from tercet.swarm.collector import collected_seldom
 from tercet.swarm.config import Outcome, Person, RunConfig, Status, config_of
@@ -25,7 +23,6 @@ from tercet.swarm.ending import deliver, end, report_late, run_acceptance_test
 from tercet.swarm.events import read_events
 from tercet.swarm.gateway import Budget, Desk, Upstream
 from tercet.swarm.guard import Guard
-from tercet.swarm.hidden import HIDDEN, load_hidden
 from tercet.swarm.inbox import Inbox, build_verbs
 from tercet.swarm.journal import Journal
 from tercet.swarm.planning import Planning
@@ -33,15 +30,14 @@ from tercet.swarm.roles import ROLES
 from tercet.swarm.run import Ending, Run
 from tercet.swarm.run_memory import RunMemory
 from tercet.swarm.sandboxes import find_sandbox
+from tercet.swarm.shop import open_shop
 from tercet.swarm.state import fold
 from tercet.swarm.steering import Steering
 from tercet.swarm.work import Work
-from tercet.swarm.workbench import CHECKS, Role, Workbench
+from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
 
 __all__ = ["Kernel", "Outcome", "Person", "RunConfig", "Status", "resume"]
-
-_CHECKS_FOLDER = Path(__file__).parent / "roles" / "checks"
 
 
 class Kernel:
@@ -119,7 +115,7 @@ class Kernel:
             team = Team(run.journal, run.model, self._roles)
             guard = Guard(Claims(run.journal))
             async with RunMemory(self.config.memory or self.folder / "memory", guard) as memory:
-                shop = _open_shop(run, sandbox, team, inbox, guard, memory)
+                shop = open_shop(run, sandbox, team, inbox, guard, memory)
                 await run.journal.append("run.state", {"state": "running", "why": ""})
                 await Work(run, shop, team, steering, planning).do(planned.plan)
             await run_acceptance_test(run, shop)
@@ -156,33 +152,6 @@ class Kernel:
         if source is not None and source.is_dir():
             store = self._workspace.store
             store.lay_out(store.take(source), self.folder / "hidden")
-
-
-def _open_shop(run: Run, sandbox: Sandbox, team: Team, inbox: Inbox, guard: Guard, memory: RunMemory) -> Shop:
-    original, hidden = run.folder / "original", run.folder / "hidden"
-    run.workspace.store.lay_out(run.workspace.original, original)
-
-    async def ask_lead(bench: Workbench, question: str) -> str:
-        return await team.ask_lead(run.desk, bench, question) or "Nobody knows. Decide by yourself, within the task."
-
-    return Shop(
-        run.config.goal,
-        run.model,
-        run.journal,
-        run.desk,
-        run.workspace,
-        sandbox,
-        run.roles,
-        lent={CHECKS: _CHECKS_FOLDER, "/original": original},
-        hidden={HIDDEN: hidden} if hidden.is_dir() else {},
-        tests=load_hidden(hidden),
-        ask_lead=ask_lead,
-        claims=guard.claims,
-        guard=guard,
-        inbox=inbox,
-        memory=memory,
-        seed=run.config.seed,
-    )
 
 
 def _noted(run: Run, state: str) -> Callable[[], Coroutine[Any, Any, None]]:
@@ -224,14 +193,13 @@ async def resume(
 
     """
     state = fold(read_events(folder / "journal.db"))
-    started = next(iter(read_events(folder / "journal.db", kinds=("run.started",))), None)
-    if started is None:
+    config = config_of(read_events(folder / "journal.db", kinds=("run.started", "run.forked")))
+    if config is None:
         raise GoalError(f"The run in {folder} was killed before it had begun. Give its goal again.")
     if state.run.status in {"done", "failed"}:
         if not (folder / "report.md").is_file():
             return await asyncio.to_thread(report_late, folder, state)
         raise GoalError(f"The run {folder.name} has ended: {state.run.status}. {state.run.why}".strip())
-    config = config_of(started.body)
     kernel = Kernel(folder, config, open_upstream(config), person, roles=roles)
     watch(kernel)
     return await kernel.run()

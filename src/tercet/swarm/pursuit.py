@@ -6,12 +6,13 @@ import logging
 from typing import Any
 
 from tercet.errors import AttemptError, DivergedError, EndedError, JournalError, OutOfBudgetError, TercetError
-from tercet.swarm.attempt import Shop, attempt
+from tercet.swarm.attempt import attempt
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.crews import Agent
 from tercet.swarm.deadline import Deadline
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import Task
+from tercet.swarm.shop import Shop
 from tercet.swarm.stops import no_progress
 
 __all__ = ["failures_of", "give_up", "pursue"]

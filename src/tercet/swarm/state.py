@@ -305,6 +305,12 @@ def _started(it: Folding, event: Event) -> None:
     it.run = replace(it.run, **_known(RunView, event.body, "state", "seq", "plan"), started_ms=event.time_ms)
 
 
+def _forked(it: Folding, event: Event) -> None:
+    changed = event.body.get("config", {})
+    model, gateway = str(changed.get("model", it.run.model)), str(changed.get("gateway", it.run.gateway))
+    it.run = replace(it.run, model=model, gateway=gateway)
+
+
 def _planned(it: Folding, event: Event) -> None:
     plan = event.body.get("plan", {})
     it.run = replace(it.run, plan=plan, planned_by=str(event.body.get("by", "")))
@@ -458,6 +464,7 @@ def _answered(it: Folding, event: Event) -> None:
 
 _HANDLERS: Mapping[str, Callable[[Folding, Event], None]] = {
     "run.started": _started,
+    "run.forked": _forked,
     "run.planned": _planned,
     "run.approved": _approved,
     "run.state": _run_state,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercet.errors import EndedError, OutOfBudgetError
-from tercet.swarm.attempt import Shop
 from tercet.swarm.crews import Agent, Team
 from tercet.swarm.gateway import Allowance
 from tercet.swarm.plan import Plan, Task
@@ -16,6 +15,7 @@ from tercet.swarm.planning import Planning
 from tercet.swarm.pursuit import failures_of, give_up, pursue
 from tercet.swarm.run import Run
 from tercet.swarm.sandboxes import find_sandbox
+from tercet.swarm.shop import Shop
 from tercet.swarm.state import RunState
 from tercet.swarm.steering import Steering
 
