@@ -12,6 +12,7 @@ A fence says what it is:
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.docs.ports import tell_taken_ports
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -32,6 +34,13 @@ PAGES = sorted(
 )
 READY_SECONDS = 120
 BLOCK_SECONDS = 240
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """In a child, before its program: SIGTERM when the test's process is gone, however it went (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +88,18 @@ class Reader:
 
     def run(self, command: list[str], block: Block) -> None:
         """Run to the end; show what it printed when it fails."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, timeout=BLOCK_SECONDS, check=False
-        )
-        shown = (done.stdout + done.stderr).decode(errors="replace")
-        assert done.returncode == 0, f"line {block.line} ended with {done.returncode}:\n{block.text}\n{shown}"
+        process = subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, preexec_fn=end_with_parent,  # noqa: PLW1509 - no threads here
+        )  # fmt: skip
+        try:
+            shown = process.communicate(timeout=BLOCK_SECONDS)[0].decode(errors="replace")
+        finally:
+            if process.poll() is None:  # what it started, as well
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        told = f"line {block.line} ended with {process.returncode}:\n{block.text}\n{shown}"
+        assert process.returncode == 0, f"{tell_taken_ports(shown)}\n{told}".strip()
 
     def start(self, block: Block) -> None:
         """Start what stays up, and wait until it says that it is ready."""
@@ -97,11 +113,14 @@ class Reader:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - no threads here
             )
         self.stays_up.append(process)
         deadline = time.monotonic() + READY_SECONDS
         while '"ready"' not in output.read_text(errors="replace"):
-            assert process.poll() is None, f"line {block.line} stopped:\n{output.read_text(errors='replace')}"
+            if process.poll() is not None:
+                shown = output.read_text(errors="replace")
+                pytest.fail(f"{tell_taken_ports(shown)}\nline {block.line} stopped:\n{shown}".strip(), pytrace=False)
             assert time.monotonic() < deadline, f"line {block.line} is not ready:\n{output.read_text(errors='replace')}"
             time.sleep(0.1)
 
