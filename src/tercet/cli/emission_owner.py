@@ -10,10 +10,9 @@ import asyncio
 
 import click
 
-from tercet.chain.emission import EmissionContract
-from tercet.chain.keys import NOBODY
 from tercet.cli.connection import open_client
 from tercet.cli.frame import State, TercetCommand, pass_state
+from tercet.cli.handover import offer, require_owner, take_over
 from tercet.cli.options import spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say
 from tercet.cli.pools import find_address
@@ -22,6 +21,8 @@ from tercet.cli.unlock import unlock
 from tercet.errors import UsageError
 
 __all__ = ["accept", "owner", "set_allocator", "transfer"]
+
+_NAME = "the emission"
 
 OWNER_SCHEMA = {
     "owner": "who may name another allocator",
@@ -106,7 +107,7 @@ def set_allocator(state: State, address: str | None, cancel: bool, yes: bool, dr
 async def _set_allocator(settings: Settings, named: str | None, *, yes: bool, dry_run: bool) -> None:
     async with open_client(settings) as client:
         key, emission = unlock(settings), client.ledger.emission
-        await _require_owner(emission, key.address)
+        await require_owner(emission, _NAME, key.address)
         before = await emission.proposal()
         if named is None:
             if before is None:
@@ -152,24 +153,18 @@ def transfer(state: State, address: str | None, cancel: bool, yes: bool, dry_run
 
 async def _transfer(settings: Settings, heir: str | None, *, yes: bool, dry_run: bool) -> None:
     async with open_client(settings) as client:
-        key, emission = unlock(settings), client.ledger.emission
-        await _require_owner(emission, key.address)
-        offered = await emission.pending_owner()
-        if heir is None:
-            if offered is None:
-                say("The emission is offered to nobody.")
-            elif confirm(f"take back the offer of the emission to {offered}", yes=yes, dry_run=dry_run):
-                await emission.transfer_ownership(client.sender(key), NOBODY)
-                say(f"{key.address} stays the emission's owner.")
-            return
-        instead = "" if offered is None else f", no longer to {offered}"
-        what = (
-            f"offer the emission to {heir}{instead}: its owner names who splits it between the markets; "
-            "nothing changes before it accepts"
+        means = "its owner names who splits it between the markets"
+        sender = client.sender(unlock(settings))
+        await offer(
+            client.ledger.emission,
+            _NAME,
+            sender,
+            heir,
+            means=means,
+            accept="tercet emission accept",
+            yes=yes,
+            dry_run=dry_run,
         )
-        if confirm(what, yes=yes, dry_run=dry_run):
-            await emission.transfer_ownership(client.sender(key), heir)
-            say(f"Offered. {heir} takes it with: tercet emission accept.")
 
 
 @click.command(
@@ -190,29 +185,10 @@ def accept(state: State, yes: bool, dry_run: bool) -> None:
 
 async def _accept(settings: Settings, *, yes: bool, dry_run: bool) -> None:
     async with open_client(settings) as client:
-        key, emission = unlock(settings), client.ledger.emission
-        offered, former = await emission.pending_owner(), await emission.owner()
-        if offered != key.address:
-            raise UsageError(
-                f"The emission is offered to {offered or 'nobody'}, not to {key.address}. Its owner {former} offers it "
-                f"with: tercet emission transfer {key.address}; or choose another wallet with --wallet."
-            )
-        what = f"make {key.address} the owner of the emission instead of {former}"
+        emission, sender = client.ledger.emission, client.sender(unlock(settings))
         proposal = await emission.proposal()
-        if proposal is not None:
-            what += f"; {proposal.allocator} stays named to split it from period {proposal.since} on"
-        if confirm(what, yes=yes, dry_run=dry_run):
-            await emission.accept_ownership(client.sender(key))
-            say(f"{key.address} owns the emission now.")
-
-
-async def _require_owner(emission: EmissionContract, address: str) -> None:
-    """Say so before anybody agrees to what the contract would refuse.
-
-    Raises:
-        UsageError: another address owns the emission.
-
-    """
-    found = await emission.owner()
-    if found != address:
-        raise UsageError(f"{address} does not own the emission, {found} does. Choose its wallet with --wallet.")
+        stays = f"{proposal.allocator} stays named to split it from period {proposal.since} on" if proposal else ""
+        await take_over(
+            emission, _NAME, sender, comes_with=f"; {stays}" if stays else "", offers="tercet emission transfer", yes=yes,
+            dry_run=dry_run,
+        )  # fmt: skip

@@ -6,11 +6,10 @@ import asyncio
 
 import click
 
-from tercet.chain.keys import NOBODY
 from tercet.chain.market import MarketContract, Phase
-from tercet.chain.rules import RulesContract
 from tercet.cli.connection import open_market
 from tercet.cli.frame import State, TercetCommand, pass_state
+from tercet.cli.handover import offer, require_owner, take_over
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, say
 from tercet.cli.pools import find_address
@@ -56,7 +55,7 @@ async def _wind_down(settings: Settings, *, yes: bool, dry_run: bool) -> None:
 
 async def _end(client: Client, market: MarketContract, settings: Settings, *, yes: bool, dry_run: bool) -> None:
     key = unlock(settings)
-    await _require_owner(await market.rules(), key.address)
+    await require_owner(await market.rules(), await _name(market), key.address)
     status, title, bond = await market.status(), await market.title(), await _bond(client, market)
     miners, seats = len(await market.miners()), len(await market.validators())
     what = (
@@ -113,24 +112,10 @@ def hand_over(state: State, *, address: str | None, cancel: bool, yes: bool, dry
 
 async def _hand_over(settings: Settings, heir: str | None, *, yes: bool, dry_run: bool) -> None:
     async with open_market(settings) as (client, market):
-        key, rules, title = unlock(settings), await market.rules(), await market.title()
-        await _require_owner(rules, key.address)
-        offered = await rules.pending_owner()
-        if heir is None:
-            if offered is None:
-                say(f"{title!r} is offered to nobody.")
-            elif confirm(f"take back the offer of {title!r} to {offered}", yes=yes, dry_run=dry_run):
-                await rules.transfer_ownership(client.sender(key), NOBODY)
-                say(f"{key.address} stays the owner of {title!r}.")
-            return
-        instead = "" if offered is None else f", no longer to {offered}"
-        what = (
-            f"offer {title!r} to {heir}{instead}: whoever owns it proposes rules, ends it, and gets its bond of "
-            f"{await _bond(client, market)}; nothing changes before it accepts"
-        )
-        if confirm(what, yes=yes, dry_run=dry_run):
-            await rules.transfer_ownership(client.sender(key), heir)
-            say(f"Offered. {heir} takes it with: tercet market accept --market {market.address}.")
+        rules, sender = await market.rules(), client.sender(unlock(settings))
+        means = f"whoever owns it proposes rules, ends it, and gets its bond of {await _bond(client, market)}"
+        accept = f"tercet market accept --market {market.address}"
+        await offer(rules, await _name(market), sender, heir, means=means, accept=accept, yes=yes, dry_run=dry_run)
 
 
 @click.command(
@@ -152,31 +137,14 @@ def accept(state: State, *, yes: bool, dry_run: bool) -> None:
 
 async def _accept(settings: Settings, *, yes: bool, dry_run: bool) -> None:
     async with open_market(settings) as (client, market):
-        key, rules, title = unlock(settings), await market.rules(), await market.title()
-        offered = await rules.pending_owner()
-        if offered != key.address:
-            raise UsageError(
-                f"{title!r} is offered to {offered or 'nobody'}, not to {key.address}. Its owner {await rules.owner()} "
-                f"offers it with: tercet market hand-over {key.address}; or choose another wallet with --wallet."
-            )
-        what = (
-            f"make {key.address} the owner of {title!r} instead of {await rules.owner()}, "
-            f"with its bond of {await _bond(client, market)}"
-        )
-        if await rules.proposal():
-            what += "; the rules that are proposed stay so"
-        if confirm(what, yes=yes, dry_run=dry_run):
-            await rules.accept_ownership(client.sender(key))
-            say(f"{key.address} owns {title!r} now.")
+        rules, sender = await market.rules(), client.sender(unlock(settings))
+        stays = "; the rules that are proposed stay so" if await rules.proposal() else ""
+        bond = f", with its bond of {await _bond(client, market)}"
+        await take_over(
+            rules, await _name(market), sender, comes_with=bond + stays, offers="tercet market hand-over", yes=yes,
+            dry_run=dry_run,
+        )  # fmt: skip
 
 
-async def _require_owner(rules: RulesContract, address: str) -> None:
-    """Say so before anybody agrees to what the contract would refuse.
-
-    Raises:
-        UsageError: another address owns the market.
-
-    """
-    owner = await rules.owner()
-    if owner != address:
-        raise UsageError(f"{address} does not own this market, {owner} does. Choose its wallet with --wallet.")
+async def _name(market: MarketContract) -> str:
+    return f"the market {await market.title()!r}"
