@@ -62,11 +62,11 @@ JUNK: dict[str, Any] = {
 @pytest.mark.parametrize("pieces", JUNK.values(), ids=JUNK)
 def test_junk_is_one_short_sentence_at_once(pieces: Any) -> None:
     """No other error, and no work in proportion to the junk."""
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(Flaw) as caught:
         read(pieces)
     assert 0 < len(str(caught.value)) < 160
-    assert time.perf_counter() - begun < 0.5
+    assert time.thread_time() - begun < 0.5
 
 
 JSON = st.recursive(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,39 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from tests.faults import role
 
+from tercet.market import Task
+from tercet.subnets import Piece
 from tercet.subnets.labelling import Labelling
+
+SENT = Path(sys.argv[1]).with_name("victim-has-answered") if len(sys.argv) > 1 else Path()
+"""In the town's folder."""
+
+
+class Victim(Labelling):
+    """Lets the copycat know when its answer is out."""
+
+    async def answer(self, task: Task) -> AsyncIterator[Piece]:
+        async for piece in super().answer(task):
+            yield piece
+        SENT.touch()
+
+
+class Copycat(Labelling):
+    """Answers after its victim, as whoever copies must, however busy the machine is."""
+
+    async def answer(self, task: Task) -> AsyncIterator[Piece]:
+        while not SENT.exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.02)
+        async for piece in super().answer(task):
+            yield piece
+
 
 KINDS: dict[str, Any] = {
     "judge": Labelling,
     "knn": partial(Labelling, by="knn", seed=0),
     "logreg": partial(Labelling, by="logreg", seed=1),
-    "bayes": partial(Labelling, by="bayes", seed=2),
-    "copycat": partial(Labelling, by="bayes", seed=2, behaviour="copycat"),
+    "bayes": partial(Victim, by="bayes", seed=2),
+    "copycat": partial(Copycat, by="bayes", seed=2, behaviour="copycat"),
 }
 
 if __name__ == "__main__":
