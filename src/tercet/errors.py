@@ -470,11 +470,20 @@ class ThinkingError(SwarmError):
     """A model is down, slow, refuses the question or answers junk."""
 
     def __init__(
-        self, message: str, *, again: bool = True, charged: int = 0, prompt: int = 0, completion: int = 0
+        self,
+        message: str,
+        *,
+        again: bool = True,
+        unsure: bool = False,
+        charged: int = 0,
+        prompt: int = 0,
+        completion: int = 0,
     ) -> None:
         super().__init__(message)
         self.again = again
         """False when the same question would be refused again."""
+        self.unsure = unsure
+        """A request went out whose answer did not come: its seller may have charged for it, over what is said below."""
         self.charged = charged
         """Credit units that it cost all the same, for answers that were paid and no use."""
         self.prompt = prompt

@@ -786,3 +786,76 @@ async def test_a_gateway_that_stops_takes_no_new_calls(opened: Opened) -> None:
     async with house.client() as client:
         with pytest.raises(openai.InternalServerError, match="shutting down"):
             await chat(client)
+
+
+# calls that their client named
+
+
+async def named(client: aiohttp.ClientSession, house: House, method: str, name: str) -> tuple[int, dict[str, Any]]:
+    async with client.request(method, f"{house.url}/v1/calls/{name}") as answer:
+        return answer.status, await answer.json()
+
+
+async def test_a_named_call_is_sold_once_and_found_again(opened: Opened) -> None:
+    """Its key says what it cost, to its own API key only; bought again under it is 409, and costs nothing."""
+    house = await opened(Stall(1))
+    other, _ = create_key(house.state, "other", 1000)
+    async with house.client() as client:
+        answer = await chat(client, extra_headers={"Idempotency-Key": "mine"})
+        with pytest.raises(openai.ConflictError, match="its call cost 21 credit units"):
+            await chat(client, extra_headers={"Idempotency-Key": "mine"})
+    async with house.client(other) as client:
+        await chat(client, extra_headers={"Idempotency-Key": "mine"})
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {house.secret}"}) as client:
+        status, found = await named(client, house, "GET", "mine")
+        assert (status, found["state"], found["charged"], found["receipt"]["id"]) == (200, "ended", 21, answer.id)
+        assert (await named(client, house, "GET", "never"))[0] == 404
+        assert (await named(client, house, "GET", "x" * 300))[0] == 422
+    assert house.budgets.key(house.key_id).spent == 21
+
+
+async def test_a_named_call_that_cost_nothing_may_be_made_again(opened: Opened) -> None:
+    """The miner failed, nothing was charged: the same key buys the answer."""
+    stall = Stall(1, fault=unreachable)
+    house = await opened(stall)
+    async with house.client() as client:
+        with pytest.raises(openai.InternalServerError):
+            await chat(client, extra_headers={"Idempotency-Key": "mine"})
+        stall.fault = None
+        house.desk.notes = type(house.desk.notes)()
+        await chat(client, extra_headers={"Idempotency-Key": "mine"})
+    assert [receipt.charged for receipt in house.budgets.receipts()] == [21, 0]
+
+
+async def test_a_named_call_that_is_given_up_is_never_sold(opened: Opened) -> None:
+    """Before it arrives: refused when it does. While a miner works: open, then what it cost when the client hung up."""
+    gate = asyncio.Event()
+    house = await opened(Stall(1, gate=gate))
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {house.secret}"}) as client:
+        for _ in range(2):
+            status, found = await named(client, house, "DELETE", "late")
+            assert (status, found["charged"], found["receipt"]) == (200, 0, None)
+        async with house.client() as buyer:
+            with pytest.raises(openai.ConflictError, match="it was given up"):
+                await chat(buyer, extra_headers={"Idempotency-Key": "late"})
+            stream = await chat(buyer, stream=True, max_tokens=100, extra_headers={"Idempotency-Key": "slow"})
+            for _ in range(3):
+                await anext(stream)
+            with pytest.raises(openai.ConflictError, match="under way"):
+                await chat(buyer, extra_headers={"Idempotency-Key": "slow"})
+            assert (await named(client, house, "DELETE", "slow"))[:1] == (202,)
+            await stream.close()
+        await until(lambda: bool(house.budgets.receipts()))
+        status, found = await named(client, house, "DELETE", "slow")
+        assert (status, found["charged"], found["receipt"]["status"]) == (200, 10 + 1 + 2 * 2, "client_gone")
+
+
+async def test_names_hold_after_a_restart(opened: Opened) -> None:
+    """They stand in the file of the books: a gateway that is started anew sells under none of them again."""
+    house = await opened(Stall(1))
+    async with house.client() as client:
+        await chat(client, extra_headers={"Idempotency-Key": "mine"})
+    with Budgets(house.budgets.path) as again:
+        found = again.name_call(house.key_id, "mine", "chatcmpl-other")
+        assert found is not None
+        assert found.charged == 21

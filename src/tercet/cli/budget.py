@@ -37,7 +37,8 @@ def command() -> None:
         "nodes[].credit": "limit in credit units, as text; null: none of its own",
         "nodes[].allowed": "credit units in all that its task lets it spend, as text; null: no task; the smaller binds",
         "nodes[].spent": "credit units spent, as text",
-        "nodes[].reserved": "credit units held by calls in flight, as text",
+        "nodes[].unknown": "the part of spent that is booked for calls whose sellers could not say what they cost, as text",
+        "nodes[].reserved": "credit units held by calls in flight, or that were when the run was killed, as text",
         "nodes[].left": "credit units that it may still spend, limits above it counted, as text; null: no limit",
         "nodes[].tokens": "limit, or null",
         "nodes[].tokens_spent": "tokens of questions and answers",
@@ -51,16 +52,16 @@ def command() -> None:
 def show(state: State, target: str, as_json: bool) -> None:
     """Limits, spending and what is left, for TARGET and all parts of it that have a limit or spent something."""
     found = find_target(state.settings.home, target)
-    rows = _rows(found, live=asyncio.run(is_served(found.folder)))
+    rows = _rows(found)
     if as_json:
         print_json({"nodes": rows})
         return
     table = [
-        [row["name"], _money(row["credit"]), _money(row["allowed"]), _money(row["spent"]), _money(row["reserved"]), _money(row["left"]),
-         row["tokens"] or "", row["tokens_spent"], row["seconds"] or "", f"{row['seconds_spent']:.1f}"]
+        [row["name"], _money(row["credit"]), _money(row["allowed"]), _money(row["spent"]), _money(row["unknown"]),
+         _money(row["reserved"]), _money(row["left"]), row["tokens"] or "", row["tokens_spent"], row["seconds"] or "", f"{row['seconds_spent']:.1f}"]
         for row in rows
     ]  # fmt: skip
-    columns = ["node", "limit", "for its task", "spent", "reserved", "left", "tokens", "used", "seconds", "used"]
+    columns = ["node", "limit", "for its task", "spent", "unknown", "reserved", "left", "tokens", "used", "seconds", "used"]
     print_table(columns, table, "Nothing has a limit, and nothing was spent.")
 
 
@@ -204,11 +205,11 @@ def _budgets(events: Sequence[Event]) -> Budgets:
     return budgets
 
 
-def _rows(found: Target, *, live: bool) -> Sequence[dict[str, Any]]:
+def _rows(found: Target) -> Sequence[dict[str, Any]]:
     events = _events(found)  # read once, so that what was spent and what is held are of one moment
     budgets = _budgets(events)
-    opened = lost_calls(events) if live else []
-    held = [(str(event.body.get("agent")), int(event.body.get("reserved", 0))) for event in opened]
+    # Calls in flight; where the run was killed, those that were: what they cost is found out when it goes on.
+    held = [(str(event.body.get("agent")), int(event.body.get("reserved", 0))) for event in lost_calls(events)]
     return [
         _row(found, budgets, node, sum(units for path, units in held if is_below(path, node)), held)
         for node in sorted({*budgets.nodes(), *(path for path, _ in held)})
@@ -230,6 +231,7 @@ def _row(found: Target, budgets: Budgets, node: str, reserved: int, held: Sequen
         "credit": None if limit.credit is None else str(limit.credit),
         "allowed": None if allowance is None else str(allowance.credit),
         "spent": str(spent.credit),
+        "unknown": str(budgets.unknown(node).credit),
         "reserved": str(reserved),
         "left": str(max(0, min(left))) if left else None,
         "tokens": limit.tokens,

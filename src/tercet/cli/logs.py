@@ -129,6 +129,11 @@ def _call(body: Mapping[str, Any]) -> str:
     )
 
 
+def _reconciled(body: Mapping[str, Any]) -> str:
+    cost, booked = Amount(int(body.get("charged", 0)), CREDIT), Amount(int(body.get("booked", 0)), CREDIT)
+    return f"{body.get('id', '')} cost {cost}, {booked} was booked"
+
+
 def _budget(body: Mapping[str, Any]) -> str:
     limits = [f"{value} {name}" for name in ("credit", "tokens", "seconds", "attention") if (value := body.get(name))]
     return f"{body.get('node', '')}: {', '.join(limits) or 'none'}"
@@ -140,6 +145,7 @@ def _words(*names: str) -> Callable[[Mapping[str, Any]], str]:
 
 _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "call": _call,
+    "call.reconciled": _reconciled,
     "budget.set": _budget,
     "budget.allowed": _budget,
     "budget.added": _budget,

@@ -7,6 +7,9 @@ a reservation without a receipt; `recover` turns it into a receipt that says "lo
 Invariants, checked by the database itself or by `check`: spent + reserved <= budget; spent is the sum of the receipts;
 reserved is the sum of the reservations. Several processes may work on the file at once (a gateway and the commands that
 manage keys); writers take turns.
+
+A client may give a call a name, its idempotency key. A name is charged once at most: it may be used again only where its
+call cost nothing, and never once the client gave it up. So who lost an answer can ask what it cost, and be sure of it.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Literal, Self, TypeAlias
 from tercet.errors import BudgetSpentError, UnknownKeyError, UsageError
 from tercet.market import Receipt
 
-__all__ = ["ApiKey", "Budgets", "KeyState"]
+__all__ = ["ApiKey", "Budgets", "KeyState", "NamedCall"]
 
 KeyState: TypeAlias = Literal["live", "expired", "revoked"]
 
@@ -45,6 +48,10 @@ CREATE TABLE IF NOT EXISTS receipts (
     charged INTEGER NOT NULL CHECK (charged >= 0), body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS receipts_by_key ON receipts (key, seq);
+CREATE TABLE IF NOT EXISTS names (
+    key TEXT NOT NULL REFERENCES keys (id), name TEXT NOT NULL, call TEXT NOT NULL,
+    given_up INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (key, name)
+) STRICT, WITHOUT ROWID;
 """
 _KEYS = "SELECT id, name, weight, budget, spent, reserved, created_ms, expires_ms, revoked_ms FROM keys "
 
@@ -74,6 +81,21 @@ class ApiKey:
         if self.revoked_ms is not None:
             return "revoked"
         return "expired" if self.expires_ms is not None and self.expires_ms <= now_ms else "live"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCall:
+    """What became of a call that its client named. Nothing is charged for it any more once it was given up."""
+
+    name: str
+    receipt: Receipt | None
+    """None where nothing was ever sent to a miner, which costs nothing."""
+    given_up: bool
+
+    @property
+    def charged(self) -> int:
+        """Credit units."""
+        return 0 if self.receipt is None else self.receipt.charged
 
 
 class Budgets:
@@ -245,6 +267,35 @@ class Budgets:
         for receipt in lost:
             self.settle(receipt)
         return lost
+
+    # names of calls
+
+    def name_call(self, key_id: str, name: str, call_id: str) -> NamedCall | None:
+        """Let `name` mean this call from now on; or what it means already, where it cannot be used again."""
+        with self._writing() as db:
+            before = self.named_call(key_id, name)
+            if before is not None and (before.given_up or before.charged):
+                return before
+            db.execute(
+                "INSERT INTO names (key, name, call) VALUES (?,?,?) ON CONFLICT (key, name) DO UPDATE SET call=excluded.call",
+                (key_id, name, call_id),
+            )
+        return None
+
+    def give_up(self, key_id: str, name: str) -> NamedCall:
+        """Close `name` for good, whether its call came, is under way or never arrives; what it cost. Twice is fine."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT INTO names VALUES (?,?,'',1) ON CONFLICT (key, name) DO UPDATE SET given_up=1", (key_id, name)
+            )
+            found = self.named_call(key_id, name)
+        assert found is not None
+        return found
+
+    def named_call(self, key_id: str, name: str) -> NamedCall | None:
+        """The call that this key named so; None where it named none."""
+        row = self._db.execute("SELECT call, given_up FROM names WHERE key = ? AND name = ?", (key_id, name)).fetchone()
+        return None if row is None else NamedCall(name, self.receipt(row[0]), bool(row[1]))
 
     # receipts
 

@@ -30,6 +30,7 @@ from tercet.nodes.budgets import ApiKey
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.gateway_calls import Desk, Order
 from tercet.nodes.gateway_keys import hash_secret
+from tercet.nodes.gateway_names import Names, read_name
 from tercet.nodes.gateway_openai import (
     ChatPiece,
     ChatRequest,
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 
 Kind: TypeAlias = Literal["chat", "embed"]
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_NAME = "Idempotency-Key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def build_app(face: Face) -> web.Application:
             web.get("/v1/budget", routes.budget),
             web.get("/v1/receipts", routes.receipts),
             web.get("/v1/receipts/{receipt}", routes.receipt),
+            web.get("/v1/calls/{name}", routes.call),
+            web.delete("/v1/calls/{name}", routes.give_up),
         ]
     )
     return app
@@ -94,6 +98,7 @@ class _Routes:
         self._face = face
         self._desk = face.desk
         self._began = int(time.time())
+        self._names = Names(face.desk.budgets)
 
     # edge
 
@@ -157,9 +162,10 @@ class _Routes:
             build=read_chat,
             shorten=ask.task,
         )
-        if ask.stream:
-            return await _Stream(request, ask, order).run(self._desk)
-        pieces, receipt = await self._desk.buy(order)
+        with self._names.taken(key, read_name(request.headers.get(_NAME)), order.id):
+            if ask.stream:
+                return await _Stream(request, ask, order).run(self._desk)
+            pieces, receipt = await self._desk.buy(order)
         return web.json_response(build_completion(ask, pieces, receipt), headers=_headers(receipt))
 
     async def embeddings(self, request: web.Request) -> web.Response:
@@ -180,7 +186,8 @@ class _Routes:
             read=lambda piece: piece,
             build=lambda pieces: read_vectors(pieces, len(ask.texts)),
         )
-        vectors, receipt = await self._desk.buy(order)
+        with self._names.taken(key, read_name(request.headers.get(_NAME)), order.id):
+            vectors, receipt = await self._desk.buy(order)
         return web.json_response(build_embeddings(ask, vectors, receipt), headers=_headers(receipt))
 
     # reading
@@ -263,6 +270,16 @@ class _Routes:
         if found is None or found.key != key.id:
             raise CallError("This key has no such receipt.", status=404, code="not_found")
         return web.json_response(found.to_json())
+
+    async def call(self, request: web.Request) -> web.Response:
+        """GET /v1/calls/KEY: what became of the call with this idempotency key."""
+        status, content = self._names.show(self._key(request), read_name(request.match_info["name"]))
+        return web.json_response(content, status=status)
+
+    async def give_up(self, request: web.Request) -> web.Response:
+        """DELETE /v1/calls/KEY: the same, and nothing is bought under this key from now on."""
+        status, content = self._names.give_up(self._key(request), read_name(request.match_info["name"]))
+        return web.json_response(content, status=status)
 
 
 def _headers(receipt: Receipt) -> dict[str, str]:

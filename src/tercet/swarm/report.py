@@ -41,6 +41,7 @@ def describe_run(run: str, state: RunState, delivery: Delivery | None = None) ->
         "approved_by": state.run.approved_by,
         "budget": _budget(state),
         "spent": state.spent().charged,
+        "unknown": {"calls": len(state.unknown()), "booked": sum(call.charged for call in state.unknown())},
         "returned": state.run.returned,
         "seconds": round(max(0, (state.run.ended_ms or state.run.last_ms) - state.run.started_ms) / 1000, 1),
         "calls": state.spent().calls,
@@ -124,6 +125,7 @@ def render_report(found: Mapping[str, Any]) -> str:
         "",
         _numbers(found),
         "",
+        *_unknown_lines(found["unknown"]),
         f"The plan was made by {found['planned_by'] or 'nobody'} and approved by {found['approved_by'] or 'nobody'}.",
         "",
         "## What was done, and how it was verified",
@@ -159,10 +161,10 @@ def render_report(found: Mapping[str, Any]) -> str:
         "## Receipts",
         "",
         *_table(
-            ("call", "agent", "task", "model", "tokens", "charged", "from"),
+            ("call", "agent", "task", "model", "status", "tokens", "charged", "from"),
             [
                 (
-                    call["id"], call["agent"], call["task"], call["model"], call["tokens"], _money(call["charged"]),
+                    call["id"], call["agent"], call["task"], call["model"], call["status"], call["tokens"], _money(call["charged"]),
                     _upstream(call["upstream"]),
                 )
                 for call in found["receipts"]
@@ -178,6 +180,16 @@ def _numbers(found: Mapping[str, Any]) -> str:
         f"Run `{found['run']}` · {found['seconds']:g} s · {_money(found['spent'])} of {_money(found['budget'])} spent,"
         f" {_money(found['returned'])} left · {found['calls']} calls of {found['model'] or 'no model'}, {tokens} tokens"
     )
+
+
+def _unknown_lines(unknown: Mapping[str, Any]) -> list[str]:
+    if not unknown["calls"]:
+        return []
+    text = (
+        f"Of this, {_money(unknown['booked'])} is booked for {unknown['calls']} calls whose answers never came and whose"
+        " sellers could not say what they charged (`unknown`): the most that they can have cost."
+    )
+    return [text, ""]
 
 
 def _scripted(found: Mapping[str, Any]) -> bool:

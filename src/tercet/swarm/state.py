@@ -61,6 +61,15 @@ class Spent:
             self.seconds + call.seconds,
         )
 
+    def corrected(self, old: CallView, new: CallView) -> Spent:
+        """One of its calls cost something else than was booked."""
+        return replace(
+            self,
+            prompt=self.prompt + new.prompt - old.prompt,
+            completion=self.completion + new.completion - old.completion,
+            charged=self.charged + new.charged - old.charged,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetView:
@@ -232,6 +241,10 @@ class RunState:
     def spent(self, node: str = "run") -> Spent:
         """What a node and all below it spent."""
         return self.by_node.get(node, _NOTHING)
+
+    def unknown(self) -> list[CallView]:
+        """Calls that are booked at the most that they can have cost, because their sellers could not say."""
+        return [call for call in self.calls.values() if call.status == "unknown"]
 
     def calls_of(self, agent: str = "", task: str = "") -> list[CallView]:
         """The calls of an agent, for a task, or both."""
@@ -425,10 +438,23 @@ def _call(it: Folding, event: Event) -> None:
         time_ms=event.time_ms,
     )
     it.calls[call.id] = call
-    parts = call.node.split("/")
-    for depth in range(1, len(parts) + 1):
-        node = "/".join(parts[:depth])
+    for node in _paths(call.node):
         it.by_node[node] = it.by_node.get(node, _NOTHING).plus(call)
+
+
+def _reconciled(it: Folding, event: Event) -> None:
+    old = it.calls.get(str(event.body.get("id", "")))
+    if old is None or old.status != "unknown":
+        return
+    cost = {name: int(event.body.get(name, 0)) for name in ("prompt", "completion", "charged")}
+    new = it.calls[old.id] = replace(old, status="failed", **cost)
+    for node in _paths(old.node):
+        it.by_node[node] = it.by_node[node].corrected(old, new)
+
+
+def _paths(node: str) -> list[str]:
+    parts = node.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
 def _artefact(it: Folding, event: Event) -> None:
@@ -477,6 +503,7 @@ _HANDLERS: Mapping[str, Callable[[Folding, Event], None]] = {
     "task.done": _task_done,
     "task.failed": _task_failed,
     "call": _call,
+    "call.reconciled": _reconciled,
     "artefact": _artefact,
     "budget.set": _budget_set,
     "budget.added": _budget_added,

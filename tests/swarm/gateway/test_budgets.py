@@ -40,6 +40,7 @@ class Ledger(RuleBasedStateMachine):
         self.budgets = Budgets()
         self.spent: list[tuple[str, Spent]] = []
         self.held: list[Reservation] = []
+        self.unknown: dict[str, tuple[str, Spent]] = {}
 
     @rule(node=nodes, limit=amounts)
     def set(self, node: str, limit: Spent) -> None:
@@ -97,6 +98,37 @@ class Ledger(RuleBasedStateMachine):
         self.spent.append((reservation.node, cost))
         with pytest.raises(UsageError, match="settled before"):
             self.budgets.settle(reservation, cost)
+
+    @rule(reservation=consumes(reservations))
+    def lose(self, reservation: Reservation | None) -> None:
+        """Nobody knows what it cost: the most that it can have."""
+        if reservation is None:
+            return
+        name = f"call-{len(self.spent)}"
+        self.budgets.settle(reservation, reservation.amount, unknown=name)
+        self.held.remove(reservation)
+        self.spent.append((reservation.node, reservation.amount))
+        self.unknown[name] = self.spent[-1]
+
+    @rule(share=st.integers(0, 100), data=st.data())
+    def correct(self, share: int, data: st.DataObject) -> None:
+        """Its seller says it after all, and says it twice."""
+        if not self.unknown:
+            return
+        name = data.draw(st.sampled_from(sorted(self.unknown)))
+        node, booked = self.unknown.pop(name)
+        cost = replace(booked, credit=booked.credit * share // 100, tokens=booked.tokens * share // 100)
+        self.budgets.correct(name, cost)
+        self.budgets.correct(name, cost)
+        self.spent[self.spent.index((node, booked))] = (node, cost)
+
+    @invariant()
+    def what_is_unknown_is_a_part_of_what_is_spent(self) -> None:
+        for node in NODES:
+            booked = [
+                parts(cost) for path, cost in self.unknown.values() if path == node or path.startswith(f"{node}/")
+            ]
+            assert parts(self.budgets.unknown(node)) == [sum(column) for column in zip([0] * 3, *booked, strict=True)]
 
     @invariant()
     def nothing_is_created_or_lost(self) -> None:

@@ -60,6 +60,7 @@ class Endpoint:
         app.add_routes([web.get("/v1/models", self._models), web.post("/v1/chat/completions", self._chat)])
         if self._market:
             app.router.add_get("/v1/budget", self._budget)
+            app.router.add_delete("/v1/calls/{name}", self._call)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -76,6 +77,19 @@ class Endpoint:
 
     async def _budget(self, _: web.Request) -> web.Response:
         return web.json_response({"object": "budget"})
+
+    async def _call(self, request: web.Request) -> web.Response:
+        """As the market's gateway says what a call cost that was given up: the second sample was cut off, and is charged."""
+        number = int(request.match_info["name"].rpartition("-")[2])
+        receipt = {"usage": {"prompt": 10, "completion": 5}} if number in (1, 2) else None
+        said = {
+            "object": "call",
+            "state": "ended",
+            "given_up": True,
+            "charged": 2 if receipt else 0,
+            "receipt": receipt,
+        }
+        return web.json_response(said)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         assert request.headers["Authorization"] == f"Bearer {KEY}"
@@ -160,7 +174,7 @@ async def test_answers_that_never_fit_are_paid_and_said() -> None:
 
 
 async def test_time_that_runs_out_between_samples_is_booked(tmp_path: Any) -> None:
-    """The desk gives up in the second sample: the first was paid, and stands in the receipt."""
+    """The desk gives up in the second sample: both were paid, says the seller, and stand in the receipt."""
     count = 0
 
     async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
@@ -175,9 +189,9 @@ async def test_time_that_runs_out_between_samples_is_booked(tmp_path: Any) -> No
     async with Endpoint(answerer, market=True).open() as upstream:
         with Journal(tmp_path / "journal.db") as journal:
             async with Desk(journal, upstream, call_seconds=0.3) as desk:
-                with pytest.raises(ThinkingError, match="before money or time ran out"):
+                with pytest.raises(ThinkingError, match="given up before it had answered"):
                     await desk.ask(call(schema=SCHEMA))
-                assert desk.budgets.spent("run").credit == 2
+                assert desk.budgets.spent("run").credit == 4
 
 
 async def test_the_markets_prices_are_learned() -> None:

@@ -15,7 +15,7 @@ from tercet.swarm.journal import Event
 
 __all__ = ["BUDGET_KINDS", "Allowance", "Budget", "Budgets", "Reservation", "Spent", "path_of"]
 
-BUDGET_KINDS = ("budget.set", "budget.allowed", "budget.added", "call")
+BUDGET_KINDS = ("budget.set", "budget.allowed", "budget.added", "call", "call.reconciled")
 """Events that change a budget."""
 RESOURCES = ("credit", "tokens", "seconds")
 _MILLI = 1000
@@ -94,6 +94,8 @@ class Budgets:
         """`record` is told every new limit, `changed` that somebody may have more now."""
         self._nodes: dict[str, _Node] = {}
         self._open: set[Reservation] = set()
+        self._unknown: dict[str, tuple[str, Spent]] = {}
+        """By call: the node, and what was booked because nobody knew the cost."""
         self._record = record
         self._changed = changed
         self.version = 0
@@ -181,6 +183,11 @@ class Budgets:
         """What calls in flight hold of it."""
         return _spent(self._node(node).reserved)
 
+    def unknown(self, node: str) -> Spent:
+        """The part of `spent` that calls are booked at whose cost nobody knows; each may have cost less."""
+        below = [_units(cost) for path, cost in self._unknown.values() if path == node or path.startswith(f"{node}/")]
+        return _spent([sum(column) for column in zip([0] * len(RESOURCES), *below, strict=True)])
+
     # spending
 
     def reserve(self, node: str, wanted: Spent) -> Reservation:
@@ -211,10 +218,11 @@ class Budgets:
                         pending=_shown(resource, each.reserved[resource]),
                     )
 
-    def settle(self, reservation: Reservation, cost: Spent) -> None:
+    def settle(self, reservation: Reservation, cost: Spent, *, unknown: str = "") -> None:
         """Spend this of a reservation, and give the rest back.
 
         A seller that charges more than it quoted is booked in full: the money is gone, and the node has nothing left.
+        `unknown` is the id of a call whose cost nobody knows: `cost` is then the most that it can have been.
         """
         if reservation not in self._open:
             raise UsageError(f"This reservation of {reservation.node!r} was settled before.")
@@ -224,12 +232,23 @@ class Budgets:
         for each in self._above(reservation.node):
             _increase(each.reserved, [-units for units in _units(reservation.amount)])
             _increase(each.spent, spent)
+        if unknown:
+            self._unknown[unknown] = (reservation.node, cost)
         self._more()
+
+    def correct(self, call: str, cost: Spent) -> None:
+        """Book what a call of unknown cost did cost, in place of what was booked. Once: a second time changes nothing."""
+        node, booked = self._unknown.pop(call, ("", cost))
+        if node:
+            change = [new - old for new, old in zip(_units(cost), _units(booked), strict=True)]
+            for each in self._above(node):
+                _increase(each.spent, change)
+            self._more()
 
     # building it anew
 
     def replay(self, events: Iterable[Event]) -> None:
-        """Book what a journal tells. A reservation that no `call` closed was lost with its process: it cost nothing."""
+        """Book what a journal tells. A reservation that no `call` closed was lost with its process; the desk settles it."""
         for event in events:
             if event.kind == "budget.set":
                 found, budget = self._node(event.body["node"]), Budget(**_read(event.body, "attention"))
@@ -241,6 +260,10 @@ class Budgets:
             elif event.kind == "call":
                 for each in self._above(path_of(event)):
                     _increase(each.spent, _units(cost_of(event)))
+                if event.body.get("status") == "unknown":
+                    self._unknown[str(event.body["id"])] = (path_of(event), cost_of(event))
+            elif event.kind == "call.reconciled":
+                self.correct(str(event.body["id"]), cost_of(event))
         self._more()
 
     def _add(self, node: str, more: Spent, attention: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tercet.market import Price, Usage
 
-__all__ = ["Call", "Completion", "Prices", "Reply", "Upstream"]
+__all__ = ["Call", "Completion", "Cost", "Prices", "Reply", "Upstream"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class Call:
     tools: Sequence[Mapping[str, Any]] | None = None
     """As OpenAI's API has them."""
     stop: Sequence[str] = ()
+    key: str = ""
+    """By which its seller knows it again: the id of its receipt. The desk gives it one as it is sent."""
 
     @property
     def limit(self) -> Usage:
@@ -75,6 +77,25 @@ class Completion:
     """Whose work it is: upstream, and where known receipt, miner, operator."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a call consumed."""
+
+    charged: int = 0
+    """Credit units."""
+    prompt: int = 0
+    completion: int = 0
+    """Tokens."""
+    seconds: float = 0.0
+
+    def plus(self, more: Cost) -> Cost:
+        """Both together."""
+        return Cost(
+            self.charged + more.charged, self.prompt + more.prompt, self.completion + more.completion,
+            self.seconds + more.seconds,
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """What the agent gets."""
@@ -100,6 +121,11 @@ class Upstream(Protocol):
         ...
 
     @property
+    def account(self) -> str:
+        """Whose money it takes there, where that has a name: only this account can ask later what a call cost."""
+        ...
+
+    @property
     def models(self) -> Sequence[str]:
         """Names of the models; the first is the one for who names none. Known once it is open."""
         ...
@@ -120,8 +146,17 @@ class Upstream(Protocol):
         """Answer.
 
         Raises:
-            ThinkingError: it is down, slow, refuses the question or answers junk.
+            ThinkingError: it is down, slow, refuses the question or answers junk; `unsure` where that may be charged.
             BudgetError: its own budget for us is out.
+
+        """
+        ...
+
+    async def find_cost(self, call: str) -> Cost:
+        """What the call with this key cost of which no answer came. Nothing is charged for it from now on.
+
+        Raises:
+            ThinkingError: it cannot say now; `again` is False where it never can.
 
         """
         ...

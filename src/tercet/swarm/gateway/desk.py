@@ -3,7 +3,8 @@
 One per run. It knows no engine and no model: agents bring a `Call`, an `Upstream` answers it. A call reserves the most
 that it can cost before it is sent and settles what it did cost; a receipt (`call`) stands in the journal before the
 agent sees the answer. A call that a model works on is brought to its end even when its agent is killed meanwhile, so
-that what was paid is written down.
+that what was paid is written down. Where its answer does not come its seller is asked what it cost; where that cannot
+say, all that was reserved is booked as `unknown` until somebody can.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from tercet.errors import EndedError, OutOfBudgetError, RefusedError, TercetErro
 from tercet.market import Price, Usage
 from tercet.swarm.gateway.answers import ANY_VERSION, Answers, Refusals, lost_calls, step_key
 from tercet.swarm.gateway.budgets import BUDGET_KINDS, Budgets, Reservation, Spent
-from tercet.swarm.gateway.call import Call, Completion, Reply, Upstream
+from tercet.swarm.gateway.call import Call, Completion, Cost, Reply, Upstream
 from tercet.swarm.gateway.gates import Bell, Gates
-from tercet.swarm.gateway.receipts import FREE, Cost, Receipt, Status, closing
+from tercet.swarm.gateway.receipts import FREE, Receipt, Status, at_most, closing
+from tercet.swarm.gateway.unsettled import Unsettled
 from tercet.swarm.journal import Journal
 from tercet.turns import FairQueue
 
@@ -72,17 +74,34 @@ class Desk:
         self._answers = Answers(past)
         self._refusals = Refusals()
         self._lost = lost_calls(past)
+        self._unsettled = Unsettled(journal, self.budgets, upstream, past)
         self._working: dict[object, _Work] = {}
         self._call_seconds = call_seconds
         self._grace = grace
 
     async def __aenter__(self) -> Self:
-        for event in self._lost:
-            body = {**event.body, **closing("lost", FREE)}
-            await self._journal.append("call", body, actor=event.actor, task=event.task)
-        self._lost = []
         await self.upstream.open()
+        try:
+            await self._unsettled.start()
+            await self._settle_lost()
+        except BaseException:
+            await self.upstream.close()
+            raise
         return self
+
+    async def _settle_lost(self) -> None:
+        """Book what the calls cost that were in flight when the process before was killed."""
+        costs = await asyncio.gather(
+            *(self._unsettled.find_cost(event.body["id"], event.body["upstream"]) for event in self._lost)
+        )
+        for event, cost in zip(self._lost, costs, strict=True):
+            status: Status = "lost" if cost is not None else "unknown"
+            body = {**event.body, **closing(status, cost or at_most(event.body))}
+            booked = await self._journal.append("call", body, actor=event.actor, task=event.task)
+            self.budgets.replay([booked])
+            if status == "unknown":
+                self._unsettled.keep(booked)
+        self._lost = []
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -90,6 +109,7 @@ class Desk:
     async def close(self) -> None:
         """End what waits, give calls in flight a moment to be written down, close the upstream."""
         self._gates.stop_all("the run's gateway is closed")
+        self._unsettled.hurry = True
         works = [work.task for work in self._working.values()]
         for work in self._working.values():
             if not work.sent:
@@ -99,6 +119,7 @@ class Desk:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._unsettled.close()
         await self.upstream.close()
 
     # steering
@@ -211,8 +232,7 @@ class Desk:
     # money
 
     def _needs(self, call: Call) -> Spent:
-        samples, limit = self.upstream.samples(call), call.limit
-        most = Usage(limit.prompt * samples, limit.completion * samples)
+        samples, most = self.upstream.samples(call), self._most(call)
         price, left = self.upstream.price(call.model), self.budgets.left(call.agent)
         if price is not None:
             credit = price.charge(most) + price.per_request * (samples - 1)
@@ -220,6 +240,10 @@ class Desk:
             credit = max(1, self.budgets.unspent(call.agent) or 0)
         seconds = self._call_seconds if left.seconds is None else min(self._call_seconds, left.seconds)
         return Spent(credit, most.prompt + most.completion, max(seconds, _LEAST_SECONDS))
+
+    def _most(self, call: Call) -> Usage:
+        samples, limit = self.upstream.samples(call), call.limit
+        return Usage(limit.prompt * samples, limit.completion * samples)
 
     def _validate_hope(self, call: Call) -> None:
         """Refuse at once what no call in flight can make possible."""
@@ -258,17 +282,22 @@ class Desk:
     # sending
 
     async def _send(self, call: Call, reservation: Reservation) -> Reply:
-        receipt = self._receipt(call)
+        receipt, usage = self._receipt(call), self._most(call)
+        most = Cost(reservation.amount.credit, usage.prompt, usage.completion)
         began = time.monotonic()
         try:
-            opened = receipt.opened(reservation.amount.credit)
+            opened = receipt.opened(most)
             await self._journal.append("call.opened", opened, actor=receipt.actor, task=call.task)
             self._gates.validate_alive(call.agent)
-            completion = await self._complete(call, reservation)
+            completion = await self._complete(replace(call, key=receipt.id), reservation)
         except BaseException as error:
-            cost = self._settle(reservation, self._wasted(call, error), began)
-            body = receipt.closed(_status(error), cost, why=str(error))
-            self._journal.note("call", body, actor=receipt.actor, task=call.task)
+            status, wasted = await self._aftermath(receipt, error, self._wasted(call, error), most)
+            unknown = receipt.id if status == "unknown" else ""
+            cost = self._settle(reservation, wasted, began, unknown)
+            body = receipt.closed(status, cost, why=str(error))
+            closed = self._journal.note("call", body, actor=receipt.actor, task=call.task)
+            if unknown:
+                self._unsettled.keep(closed)
             raise
         cost = self._settle(reservation, self._cost(call, completion, reservation), began)
         reply = receipt.reply(completion, cost)
@@ -276,6 +305,16 @@ class Desk:
         body = receipt.closed("complete", cost, completion=completion)
         await self._journal.append("call", body, actor=receipt.actor, task=call.task)
         return reply
+
+    async def _aftermath(self, receipt: Receipt, error: BaseException, wasted: Cost, most: Cost) -> tuple[Status, Cost]:
+        """How a call ended without an answer, and what it cost; `most` is the most that it can have."""
+        if not (isinstance(error, ThinkingError) and error.unsure):
+            return _status(error), wasted
+        try:
+            found = await self._unsettled.find_cost(receipt.id)
+        except asyncio.CancelledError:
+            found = None
+        return ("failed", found) if found is not None else ("unknown", most)
 
     async def _complete(self, call: Call, reservation: Reservation) -> Completion:
         seconds = reservation.amount.seconds
@@ -289,7 +328,7 @@ class Desk:
             ) from None
 
     def _receipt(self, call: Call) -> Receipt:
-        return Receipt(call, self.upstream.name, next(iter(self.upstream.models), ""))
+        return Receipt(call, self.upstream)
 
     def _cost(self, call: Call, completion: Completion, reservation: Reservation) -> Cost:
         usage, charged = completion.usage, completion.charged
@@ -307,9 +346,10 @@ class Desk:
         price = self.upstream.price(call.model) if usage != Usage() and not error.charged else None
         return Cost(price.charge(usage) if price else error.charged, error.prompt, error.completion)
 
-    def _settle(self, reservation: Reservation, cost: Cost, began: float) -> Cost:
+    def _settle(self, reservation: Reservation, cost: Cost, began: float, unknown: str = "") -> Cost:
         cost = replace(cost, seconds=round(min(time.monotonic() - began, reservation.amount.seconds), 3))
-        self.budgets.settle(reservation, Spent(cost.charged, cost.prompt + cost.completion, cost.seconds))
+        spent = Spent(cost.charged, cost.prompt + cost.completion, cost.seconds)
+        self.budgets.settle(reservation, spent, unknown=unknown)
         return cost
 
 

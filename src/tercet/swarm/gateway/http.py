@@ -3,6 +3,7 @@
 The market's gateway says what it charged, so prices are learned there; elsewhere a table has them. Whoever cannot take
 schemas and tools (it answers 422 or 400) is told in words, and asked afresh with another seed when its answer does not
 fit: a second question about the first answer helps small models nothing. Keys are sent, and never shown.
+Each request has an idempotency key, under which the market's gateway sells once and says later what it charged.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from tercet.errors import OutOfBudgetError, ThinkingError
 from tercet.market import Price, Usage
 from tercet.market.text import decode_json
-from tercet.swarm.gateway.call import Call, Completion, Prices
+from tercet.swarm.gateway.call import Call, Completion, Cost, Prices
+from tercet.swarm.gateway.reading import read_completion
 from tercet.swarm.gateway.structured import instruct, is_structured, read_answer
 
-__all__ = ["HttpUpstream", "read_completion"]
+__all__ = ["HttpUpstream"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,11 @@ _MOST_BYTES = 8 << 20
 _RETRIES = 2
 _RETRY_SECONDS = 0.25
 _LONGEST_REST = 5.0
-_TRY_AGAIN = (429, 502, 503, 504)
+_BUSY = {429, 503}
+"""It was not taken: trying again is safe."""
+_BROKEN = {502, 504}
+"""Somebody on the way broke off: it may have been taken, and paid."""
+_KEY_HEADER = "Idempotency-Key"
 _DEARER_BPS = 40_000
 """The market's gateway tries nobody that is more than four times as dear (docs/reference/gateway.md)."""
 _FRESH_TEMPERATURE = 0.7
@@ -52,6 +58,8 @@ class HttpUpstream:
         """`url` ends in `/v1`; an empty `model` is the first that it lists; `seconds` is the longest silence."""
         self.name = url.rstrip("/")
         self.models: Sequence[str] = (model,) if model else ()
+        self.account = ""
+        """Of the key at the market, once that is known."""
         self._key = key
         self._table = dict(prices or {})
         self._prices = Prices(prices)
@@ -87,7 +95,7 @@ class HttpUpstream:
             connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
         try:
-            listed = await self._request("GET", "/models")
+            listed = await self._look("/models")
             names = [
                 item["id"] for item in listed.get("data", ()) if isinstance(item, dict) and _is_name(item.get("id"))
             ]
@@ -109,22 +117,34 @@ class HttpUpstream:
         """Ask it, in its own words for schemas and tools where it has them."""
         if is_structured(call) and self._speaks_schemas is not False:
             try:
-                completion = await self._ask(call)
+                completion = await self._ask(call, 0)
             except _CannotError:
                 self._speaks_schemas = False
             else:
                 self._speaks_schemas = True
                 return _checked(call, completion)
         if not is_structured(call):
-            return await self._ask(call)
+            return await self._ask(call, 1)
         return await self._sample(call)
+
+    async def find_cost(self, call: str) -> Cost:
+        """What all requests of a call cost; only a market's gateway can be asked, and it accepts none of them any more."""
+        if not self._market:
+            raise ThinkingError(f"{self.name} cannot be asked what a call cost.", again=False)
+        total = Cost()
+        for number in range(_SAMPLES + 1):
+            found = await self._give_up(_request_key(call, number))
+            total = total.plus(found.cost)
+            if number and found.receipt is None:
+                break  # the next request leaves only when the one before was answered
+        return total
 
     async def _sample(self, call: Call) -> Completion:
         """Ask in words until an answer fits, each time afresh."""
         told, paid, fault = instruct(call), Completion(), ""
         try:
             for number in range(_SAMPLES):
-                answer = await self._ask(_afresh(told, number))
+                answer = await self._ask(_afresh(told, number), number + 1)
                 paid = _add(paid, answer)
                 found = read_answer(call, answer.text)
                 if isinstance(found, Completion):
@@ -146,8 +166,8 @@ class HttpUpstream:
             paid,
         )
 
-    async def _ask(self, call: Call) -> Completion:
-        raw = await self._request("POST", "/chat/completions", _body(call, self._model(call.model)))
+    async def _ask(self, call: Call, number: int) -> Completion:
+        raw = await self._buy(_body(call, self._model(call.model)), _request_key(call.key, number))
         completion = read_completion(raw, call, self.name)
         if completion.charged is not None:
             self._learn(self._model(call.model), completion)
@@ -163,43 +183,84 @@ class HttpUpstream:
 
     async def _is_market(self) -> bool:
         try:
-            return (await self._request("GET", "/budget")).get("object") == "budget"
+            found = await self._look("/budget")
         except ThinkingError:
             return False
+        self.account = str(found.get("key", ""))[:200]
+        return found.get("object") == "budget"
 
     # the wire
 
-    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """One JSON object; tried again where it was not taken yet, never where it may have been paid."""
+    async def _look(self, path: str) -> dict[str, Any]:
+        """One JSON object that costs nothing to read."""
+        status, data = await self._send("GET", path)
+        return self._judge(status, data)
+
+    async def _buy(self, body: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """An answer. Whatever goes wrong once the request may have arrived is an error that says so: it may be charged."""
+        headers = {_KEY_HEADER: key} if key else {}
+        try:
+            status, data = await self._send("POST", "/chat/completions", body, headers)
+        except asyncio.CancelledError as stop:
+            raise ThinkingError(f"{self.name} was given up before it had answered.", unsure=True) from stop
+        return self._judge(status, data)
+
+    async def _give_up(self, key: str) -> _Ended:
+        """Close a request of ours at the market's gateway, whether it arrived or not.
+
+        Raises:
+            ThinkingError: it cannot say now; or never, where it is older than this path.
+
+        """
+        try:
+            async with asyncio.timeout(_LONGEST_REST):
+                status, _, data = await self._exchange("DELETE", f"/calls/{key}", None, {})
+            if status == 200:
+                return _Ended.model_validate(decode_json(data))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ThinkingError(f"{self.name} cannot be asked what a call cost: {type(error).__name__}.") from error
+        raise ThinkingError(f"{self.name} does not say what a call cost.", again=status == 202 or status >= 500)
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body; tried again where it was not taken yet, or where the seller knows our key and sells once."""
+        busy = _BUSY | _BROKEN if self._market or method == "GET" else _BUSY
         for number in range(_RETRIES + 1):
             last = number == _RETRIES
             try:
-                status, rest, data = await self._exchange(method, path, body)
-            except aiohttp.ClientConnectorError as error:
+                status, rest, data = await self._exchange(method, path, body, headers or {})
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 if not last:
-                    await asyncio.sleep(_RETRY_SECONDS * 2**number)
+                    await _rest_before(number, 0.0)
                     continue
                 raise ThinkingError(f"{self.name} cannot be reached: {error}. Is the gateway up?") from error
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 words = self._clean(f"{type(error).__name__} {error}".strip())
-                raise ThinkingError(f"{self.name} broke off: {words}. Try again, or look into its log.") from error
-            if status in _TRY_AGAIN and not last:
-                await asyncio.sleep(max(rest, _RETRY_SECONDS * 2**number))
+                raise ThinkingError(
+                    f"{self.name} broke off: {words}. Try again, or look into its log.", unsure=True
+                ) from error
+            if status in busy and not last:
+                await _rest_before(number, rest)
                 continue
-            return self._judge(status, data)
+            return status, data
         raise AssertionError
 
-    async def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, float, bytes]:
+    async def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> tuple[int, float, bytes]:
         if self._session is None:
             raise ThinkingError(f"{self.name} is closed.")
         # Redirects would carry the key to wherever they point.
-        async with self._session.request(method, self.name + path, json=body, allow_redirects=False) as response:
+        async with self._session.request(
+            method, self.name + path, json=body, headers=headers, allow_redirects=False
+        ) as response:
             data = b""
             while chunk := await response.content.read(1 << 16):
                 data += chunk
                 if len(data) > _MOST_BYTES:
                     raise ThinkingError(
-                        f"{self.name} answered more than {_MOST_BYTES >> 20} MiB, which nobody asked for."
+                        f"{self.name} answered more than {_MOST_BYTES >> 20} MiB, which nobody asked for.", unsure=True
                     )
             return response.status, _rest(response.headers.get("Retry-After", "")), data
 
@@ -208,7 +269,7 @@ class HttpUpstream:
         if status == 200:
             if isinstance(found, dict):
                 return found
-            raise ThinkingError(f"{self.name} answered with something that is no JSON object.")
+            raise ThinkingError(f"{self.name} answered with something that is no JSON object.", unsure=True)
         words = self._clean(_message(found) or f"status {status}")
         if status == 402:
             raise OutOfBudgetError(
@@ -218,7 +279,11 @@ class HttpUpstream:
             raise ThinkingError(f"{self.name} refuses the key: {words}", again=False)
         if status in (400, 422) and isinstance(found, dict):
             raise _CannotError(f"{self.name} refuses the question: {words}", again=False)
-        raise ThinkingError(f"{self.name} failed with status {status}: {words}", again=status >= 500 or status == 429)
+        raise ThinkingError(
+            f"{self.name} failed with status {status}: {words}",
+            again=status >= 500 or status in (409, 429),
+            unsure=(status >= 500 and status not in _BUSY) or (self._market and (status >= 500 or status == 409)),
+        )
 
     def _clean(self, text: str) -> str:
         """A stranger's words: short, printable, and without our key, should they repeat it."""
@@ -230,83 +295,27 @@ class _CannotError(ThinkingError):
     """It does not take the question in this form."""
 
 
-class _Strange(BaseModel):
+class _EndedReceipt(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-
-class _Function(_Strange):
-    name: str = Field(min_length=1, max_length=200)
-    arguments: str = Field(default="{}", max_length=1 << 20)
+    usage: Mapping[str, NonNegativeInt]
 
 
-class _ToolCall(_Strange):
-    id: str = Field(default="", max_length=200)
-    function: _Function
+class _Ended(BaseModel):
+    """What the market's gateway says of a call that is over."""
 
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
-class _Message(_Strange):
-    content: str | None = None
-    tool_calls: Sequence[_ToolCall] | None = Field(default=None, max_length=64)
+    object: Literal["call"]
+    state: Literal["ended"]
+    given_up: Literal[True]
+    charged: int = Field(ge=0, lt=2**63)
+    receipt: _EndedReceipt | None
 
-
-class _Choice(_Strange):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(_Strange):
-    prompt_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
-
-
-class _Tercet(_Strange):
-    receipt: str = Field(max_length=200)
-    miner: int | None = None
-    operator: str | None = Field(default=None, max_length=100)
-    cost: int = Field(ge=0, lt=2**63)
-
-
-class _Body(_Strange):
-    choices: Sequence[_Choice] = Field(min_length=1, max_length=16)
-    usage: _Usage | None = None
-    tercet: _Tercet | None = None
-
-
-def read_completion(raw: Mapping[str, Any], call: Call, name: str) -> Completion:
-    """Read a stranger's answer; usage that no such answer can have is cut down to what it can.
-
-    Raises:
-        ThinkingError: it is not in OpenAI's shape, or empty.
-
-    """
-    try:
-        body = _Body.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ThinkingError(f"{name} answered junk: {where}: {first['msg']}.") from None
-    choice, limit = body.choices[0], call.limit
-    text = _encodable(choice.message.content or "")
-    calls = tuple(_tool_call(place, each) for place, each in enumerate(choice.message.tool_calls or ()))
-    told = body.usage or _Usage(prompt_tokens=limit.prompt // 4, completion_tokens=len(text) // 4)
-    usage = Usage(min(told.prompt_tokens, limit.prompt), min(told.completion_tokens, limit.completion))
-    receipt: dict[str, Any] = {"name": name}
-    if body.tercet is not None:
-        receipt |= {"receipt": body.tercet.receipt, "miner": body.tercet.miner, "operator": body.tercet.operator}
-    finish = choice.finish_reason if choice.finish_reason in ("stop", "length", "tool_calls") else "stop"
-    return Completion(
-        text=text,
-        tool_calls=calls,
-        finish="tool_calls" if calls else str(finish),
-        usage=usage,
-        charged=None if body.tercet is None else body.tercet.cost,
-        receipt=receipt,
-    )
-
-
-def _tool_call(place: int, call: _ToolCall) -> dict[str, Any]:
-    function = {"name": _encodable(call.function.name), "arguments": _encodable(call.function.arguments)}
-    return {"id": _encodable(call.id) or f"call_{place}", "type": "function", "function": function}
+    @property
+    def cost(self) -> Cost:
+        usage = {} if self.receipt is None else self.receipt.usage
+        return Cost(self.charged, usage.get("prompt", 0), usage.get("completion", 0))
 
 
 def _checked(call: Call, completion: Completion) -> Completion:
@@ -364,6 +373,15 @@ def _message(found: Any) -> str:
     return message if isinstance(message, str) else ""
 
 
+def _request_key(call: str, number: int) -> str:
+    """The idempotency key of a call's request: 0 with its own schema, from 1 on in words."""
+    return f"{call}-{number}" if call else ""
+
+
+async def _rest_before(number: int, wanted: float) -> None:
+    await asyncio.sleep(max(wanted, _RETRY_SECONDS * 2**number))
+
+
 def _rest(header: str) -> float:
     try:
         return min(max(float(header), 0.0), _LONGEST_REST)
@@ -373,8 +391,3 @@ def _rest(header: str) -> float:
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
-
-
-def _encodable(text: str) -> str:
-    """Half a character, which JSON can carry and nothing else can, becomes a question mark."""
-    return text.encode(errors="replace").decode()

@@ -13,8 +13,8 @@ from tercet.errors import ModelError, SubnetError, TaskError, ThinkingError
 from tercet.market import Price
 from tercet.subnets.inference import find_model
 from tercet.subnets.inference.serve import ModelServer
-from tercet.swarm.gateway.call import Call, Completion
-from tercet.swarm.gateway.http import read_completion
+from tercet.swarm.gateway.call import Call, Completion, Cost
+from tercet.swarm.gateway.reading import read_completion
 from tercet.swarm.gateway.structured import build_grammar, instruct, is_structured, read_answer
 
 __all__ = ["LocalUpstream"]
@@ -45,7 +45,7 @@ class LocalUpstream:
 
         """
         self.models: Sequence[str] = (model,)
-        self.name = f"local {model}"
+        self.name, self.account = f"local {model}", ""
         self._directory = directory
         self._context = context
         self._slots = slots
@@ -91,6 +91,10 @@ class LocalUpstream:
         if self._server is not None:
             await self._server.stop()
             self._server = None
+
+    async def find_cost(self, call: str) -> Cost:  # noqa: ARG002 - nobody is paid for an answer that did not come
+        """Nothing."""
+        return Cost()
 
     async def complete(self, call: Call) -> Completion:
         """Answer; a process that died is started once more."""

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from tercet.swarm.gateway.call import Call, Completion, Reply
+from tercet.swarm.gateway.call import Call, Completion, Cost, Reply, Upstream
 
-__all__ = ["FREE", "Cost", "Receipt", "Status", "closing", "read_reply"]
+__all__ = ["FREE", "Receipt", "Status", "at_most", "closing", "read_reply", "seller_of"]
 
-Status = Literal["complete", "failed", "refused", "lost"]
-"""`failed`: a model was down or answered junk; `refused`: by a budget or because it was ended; `lost`: nobody knows."""
+Status = Literal["complete", "failed", "refused", "lost", "unknown"]
+"""`failed`: a model was down or answered junk; `refused`: by a budget or because it was ended; `lost`: its process was
+killed; `unknown`: it was sent, and its seller cannot say what it cost, so the most that it can have cost is booked."""
 _LONGEST_WHY = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a call consumed."""
-
-    charged: int = 0
-    """Credit units."""
-    prompt: int = 0
-    completion: int = 0
-    """Tokens."""
-    seconds: float = 0.0
 
 
 FREE = Cost()
@@ -34,16 +22,20 @@ FREE = Cost()
 class Receipt:
     """The receipt of one call, from its opening on."""
 
-    def __init__(self, call: Call, upstream: str, model: str) -> None:
+    def __init__(self, call: Call, upstream: Upstream) -> None:
         self.id = f"call-{secrets.token_hex(8)}"
         self.actor = call.agent.rpartition("/")[2]
         self._call = call
-        self._upstream = {"name": upstream}
-        self._model = call.model or model
+        self._upstream = {"name": upstream.name}
+        self._seller = seller_of(upstream)
+        self._model = call.model or next(iter(upstream.models), "")
 
-    def opened(self, reserved: int) -> dict[str, Any]:
+    def opened(self, most: Cost) -> dict[str, Any]:
         """Body of `call.opened`, which says that money was set aside and a model may be working."""
-        return {**self._who(), "request": self._call.digest, "reserved": reserved}
+        return {
+            **self._who(), "upstream": self._seller, "request": self._call.digest, "reserved": most.charged,
+            "reserved_prompt": most.prompt, "reserved_completion": most.completion,
+        }  # fmt: skip
 
     def closed(
         self, status: Status, cost: Cost, *, why: str = "", completion: Completion | None = None
@@ -52,6 +44,8 @@ class Receipt:
         body = {**self._who(), **closing(status, cost)}
         if why:
             body["why"] = why[:_LONGEST_WHY]
+        if status == "unknown":
+            body["upstream"] = self._seller
         if completion is not None:
             body["upstream"] = {**self._upstream, **completion.receipt}
             if self._call.step:
@@ -89,6 +83,18 @@ def closing(status: Status, cost: Cost) -> dict[str, Any]:
         "completion": cost.completion,
         "seconds": cost.seconds,
     }
+
+
+def seller_of(upstream: Upstream) -> dict[str, str]:
+    """Who can say later what a call cost."""
+    return {"name": upstream.name, **({"account": upstream.account} if upstream.account else {})}
+
+
+def at_most(opened: Mapping[str, Any]) -> Cost:
+    """The most that a call can have cost, from its `call.opened`."""
+    return Cost(
+        int(opened["reserved"]), int(opened.get("reserved_prompt", 0)), int(opened.get("reserved_completion", 0))
+    )
 
 
 def read_reply(body: Mapping[str, Any]) -> Reply:

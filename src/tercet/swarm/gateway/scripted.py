@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tercet.errors import ThinkingError, UsageError
 from tercet.market import Price, Usage
-from tercet.swarm.gateway.call import Call, Completion
+from tercet.swarm.gateway.call import Call, Completion, Cost
 
 __all__ = ["Script", "ScriptedUpstream", "load_script"]
 
@@ -29,6 +29,7 @@ class ScriptedUpstream:
     """Answers by a script. Tokens are counted as four characters each, so that budgets and prices work."""
 
     name = "scripted"
+    account = ""
 
     def __init__(self, script: Script, *, model: str = "scripted", price: Price | None = None) -> None:
         """Free, unless it is given a price to charge."""
@@ -49,6 +50,10 @@ class ScriptedUpstream:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    async def find_cost(self, call: str) -> Cost:  # noqa: ARG002 - a script charges for answers only
+        """Nothing."""
+        return Cost()
 
     async def complete(self, call: Call) -> Completion:
         """Ask the script."""

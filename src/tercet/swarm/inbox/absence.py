@@ -100,6 +100,10 @@ def _called(it: Since, event: Event) -> None:
     it.spent += int(event.body.get("charged", 0))
 
 
+def _reconciled(it: Since, event: Event) -> None:
+    it.spent += int(event.body.get("charged", 0)) - int(event.body.get("booked", 0))
+
+
 def _failed(it: Since, event: Event) -> None:
     if event.body.get("final"):
         it.failed[event.task] = str(event.body.get("why", ""))
@@ -151,6 +155,7 @@ _CHANGES: Mapping[str, Callable[[Since, Event], None]] = {
     "budget.added": _added,
     "budget.set": _limited,
     "call": _called,
+    "call.reconciled": _reconciled,
     "task.failed": _failed,
     "task.done": _task_over,
     "task.started": _task_over,

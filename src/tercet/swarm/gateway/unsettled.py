@@ -1,0 +1,114 @@
+"""Calls that were sent and whose answers never came: what they cost, as their seller says, now or later.
+
+Until the seller can say, the most that such a call can have cost stays booked, as `unknown`. `call.reconciled` corrects it
+once, however often the process is killed in between: what is corrected is no longer unknown when the journal is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tercet.errors import ThinkingError
+from tercet.swarm.gateway.budgets import Budgets, cost_of
+from tercet.swarm.gateway.call import Cost, Upstream
+from tercet.swarm.gateway.receipts import seller_of
+from tercet.swarm.journal import Event, Journal
+
+__all__ = ["Unsettled"]
+
+log = logging.getLogger(__name__)
+
+_RESTS = (0.05, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between the first questions: a seller notices soon that its client hung up."""
+_LATER_SECONDS = 30.0
+
+
+class Unsettled:
+    """The calls of a run whose cost nobody knows yet."""
+
+    def __init__(self, journal: Journal, budgets: Budgets, upstream: Upstream, past: Iterable[Event]) -> None:
+        """`past` are the run's `call` and `call.reconciled` events."""
+        self._journal, self._budgets, self._upstream = journal, budgets, upstream
+        self._events: dict[str, Event] = {}
+        self._asking: asyncio.Task[None] | None = None
+        self.hurry = False
+        """Ask once, and not again: the run's gateway is closing."""
+        for event in past:
+            if event.kind == "call" and event.body.get("status") == "unknown":
+                self._events[event.body["id"]] = event
+            elif event.kind == "call.reconciled":
+                self._events.pop(event.body["id"], None)
+
+    async def find_cost(self, call: str, seller: Mapping[str, Any] | None = None) -> Cost | None:
+        """What this call cost, asked a few times; None where its seller cannot say, or was another one."""
+        if seller is not None and seller != seller_of(self._upstream):
+            return None
+        for rest in _RESTS:
+            try:
+                return await self._upstream.find_cost(call)
+            except ThinkingError as error:
+                log.info("swarm.cost_unknown call=%s why=%s", call, error)
+                if self.hurry or not error.again:
+                    return None
+                await asyncio.sleep(rest)
+        return None
+
+    def keep(self, event: Event) -> None:
+        """Ask again later what the call of this `call` event cost."""
+        log.warning("swarm.cost_unknown call=%s booked=%d", event.body["id"], event.body["charged"])
+        self._events[event.body["id"]] = event
+        self._ask_later()
+
+    async def start(self) -> None:
+        """Ask what earlier processes left, then now and then while that may help."""
+        if await self._sweep():
+            self._ask_later()
+
+    def _ask_later(self) -> None:
+        if self._asking is None and not self.hurry:
+            self._asking = asyncio.create_task(self._ask_on())
+
+    async def close(self) -> None:
+        """Ask a last time."""
+        self.hurry = True
+        if self._asking is not None:
+            self._asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._asking
+        await self._sweep()
+
+    async def _ask_on(self) -> None:
+        hope = True
+        while hope:
+            await asyncio.sleep(_LATER_SECONDS)
+            hope = await self._sweep()
+        self._asking = None
+
+    async def _sweep(self) -> bool:
+        """Ask for each once; whether asking again may help."""
+        hope = False
+        for event in list(self._events.values()):
+            if event.body["upstream"] != seller_of(self._upstream):
+                continue
+            try:
+                cost = await self._upstream.find_cost(event.body["id"])
+            except ThinkingError as error:
+                hope = hope or error.again
+            else:
+                self._correct(event, cost)
+                await self._journal.flush()
+        return hope
+
+    def _correct(self, event: Event, cost: Cost) -> None:
+        if self._events.pop(event.body["id"], None) is None:
+            return
+        body = {
+            "id": event.body["id"], "agent": event.body["agent"], "charged": cost.charged, "prompt": cost.prompt,
+            "completion": cost.completion, "seconds": event.body["seconds"], "booked": event.body["charged"],
+        }  # fmt: skip
+        corrected = self._journal.note("call.reconciled", body, actor=event.actor, task=event.task)
+        self._budgets.correct(event.body["id"], cost_of(corrected))
