@@ -1,12 +1,14 @@
 """What a step of an agent costs: Tercet's engine beside others, over a model that answers in 50 ms.
 
-python benchmarks/swarm_steps.py [--agents 100] [--rounds 3] [--peers all|none|NAME,...] [--cache DIR] [--write FILE]
+python benchmarks/swarm_steps.py [--agents 100] [--rounds 3] [--peers all|none|NAME,...] [--before CHECKOUT] [--cache DIR]
+    [--write FILE]
 
 Each agent asks the model five times: four times it is told to use a tool, then it is done. 100 agents do so at once.
 The model is a server in a process of its own. CPU is all that the engine's process took, per request; ours has the
 journal, the receipts of the desk, durable steps and a claim for each tool result switched on. Each peer runs in a
 virtual environment of its own, made here once; one that cannot be installed is left out, and named. All rounds go
-through the engines in turn, so that whatever else the machine does hits all.
+through the engines in turn, so that whatever else the machine does hits all. `--before` names another checkout of this
+repository, whose engine takes its turns as well: what a change saves is seen in one run.
 
 Then a thousand agents in one process (memory), and how long a journal of 10,000 steps takes to resume.
 """
@@ -26,7 +28,7 @@ from pathlib import Path
 import swarm_measure  # type: ignore[import-not-found] # beside this script
 from swarm_peers import PEERS, Peer  # type: ignore[import-not-found] # beside this script
 
-OURS = "tercet"
+OURS, BEFORE = "tercet", "tercet before"
 HERE = Path(__file__).parent
 QUIET = {
     "CREWAI_DISABLE_TELEMETRY": "true",
@@ -88,7 +90,7 @@ def _told(done: subprocess.CompletedProcess[str]) -> dict[str, float]:
     return report
 
 
-def commands(wanted: str, cache: Path) -> dict[str, Sequence[str]]:
+def commands(wanted: str, cache: Path, before: Path | None) -> dict[str, Sequence[str]]:
     """How each engine that could be had is started."""
     names = list(PEERS) if wanted == "all" else [] if wanted == "none" else wanted.split(",")
     found: dict[str, Sequence[str]] = {}
@@ -100,13 +102,19 @@ def commands(wanted: str, cache: Path) -> dict[str, Sequence[str]]:
             found[name] = [str(python), "-c", PEERS[name].program]
         if len(found) == 1:
             found[OURS] = [sys.executable, str(HERE / "swarm_ours.py")]
+            if before is not None:
+                paths = [str(before.resolve() / part) for part in ("src", "benchmarks")]
+                program = (
+                    f"import sys; sys.path[:0] = {paths!r}; import asyncio, swarm_ours; asyncio.run(swarm_ours.ours())"
+                )
+                found[BEFORE] = [sys.executable, "-c", program]
     return found
 
 
 def compare(arguments: argparse.Namespace, url: str) -> dict[str, Report]:
-    """The best of the rounds: what else the machine does only ever adds."""
+    """The best of the rounds, since what else the machine does only ever adds; of the CPU the median beside it."""
     seen: dict[str, list[dict[str, float]]] = {}
-    starts = commands(arguments.peers, arguments.cache)
+    starts = commands(arguments.peers, arguments.cache, arguments.before)
     for _ in range(arguments.rounds):
         for name, command in list(starts.items()):
             try:
@@ -118,7 +126,10 @@ def compare(arguments: argparse.Namespace, url: str) -> dict[str, Report]:
                 del starts[name]
                 seen.pop(name, None)
     return {
-        name: {key: (max if key == "in_flight" else min)(report[key] for report in reports) for key in reports[0]}
+        name: {
+            **{key: (max if key == "in_flight" else min)(report[key] for report in reports) for key in reports[0]},
+            "median_ms_per_step": statistics.median(report["cpu_ms_per_step"] for report in reports),
+        }
         for name, reports in seen.items()
     }
 
@@ -127,13 +138,16 @@ def table(found: Mapping[str, Report]) -> list[str]:
     """The comparison, in Markdown."""
     floor, ours_ms = found["floor: aiohttp"]["cpu_ms_per_step"], found[OURS]["cpu_ms_per_step"]
     lines = [
-        "| engine | CPU ms/step | beside the floor | beside ours | peak in flight | wall s | build ms/agent | kept KB/agent | RSS MB |",
-        "|---|---|---|---|---|---|---|---|---|",
+        (
+            "| engine | CPU ms/step, best | median | beside the floor | beside ours | peak in flight | wall s | build ms/agent"
+            " | kept KB/agent | RSS MB |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, report in found.items():
         cpu = report["cpu_ms_per_step"]
         lines.append(
-            f"| {name} | {cpu:.2f} | {cpu / floor:.1f}x | {cpu / ours_ms:.2f}x | {report['in_flight']:.0f}"
+            f"| {name} | {cpu:.2f} | {report['median_ms_per_step']:.2f} | {cpu / floor:.1f}x | {cpu / ours_ms:.2f}x | {report['in_flight']:.0f}"
             f" | {report['wall_s']:.2f} | {report['build_ms_per_agent']:.2f} | {report['kept_kb_per_agent']:.0f}"
             f" | {report['rss_mb']:.0f} |"
         )
@@ -146,6 +160,7 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", default="all", help="all, none, or names with commas")
+    parser.add_argument("--before", type=Path, help="another checkout of this repository, to compare with")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "tercet" / "swarm-peers")
     parser.add_argument("--write", type=Path, help="also write the figures there, as Markdown")
     arguments = parser.parse_args()

@@ -6,9 +6,8 @@ again. What an answer cost on the market is its `usage.cost` in credits, so an a
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -29,7 +28,22 @@ __all__ = ["CREDIT", "Asking", "GatewayModel"]
 CREDIT = 1_000_000
 """Units of one credit."""
 _DEFAULT_TOKENS = 1024
+_OUTPUT_MODES: Mapping[Literal["calls", "schema"], Literal["tool", "native"]] = {"calls": "tool", "schema": "native"}
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_call"}
+
+
+_PROFILES = {
+    tools: ModelProfile(
+        supports_json_schema_output=True,
+        default_structured_output_mode=mode,
+        json_schema_transformer=InlineDefsJsonSchemaTransformer,
+        supports_image_input=False,
+        supports_document_input=False,
+        supports_audio_file_input=False,
+        supports_video_input=False,
+    )
+    for tools, mode in _OUTPUT_MODES.items()
+}
 
 
 class Asking(Protocol):
@@ -73,16 +87,7 @@ class GatewayModel(Model[None]):
 
         """
         self._desk, self._node, self._task, self._model, self._tools = desk, node, task, model, tools
-        profile = ModelProfile(
-            supports_json_schema_output=True,
-            default_structured_output_mode="tool" if tools == "calls" else "native",
-            json_schema_transformer=InlineDefsJsonSchemaTransformer,
-            supports_image_input=False,
-            supports_document_input=False,
-            supports_audio_file_input=False,
-            supports_video_input=False,
-        )
-        super().__init__(settings=settings, profile=profile)
+        super().__init__(settings=settings, profile=_PROFILES[tools])
 
     @property
     def model_name(self) -> str:
@@ -111,7 +116,7 @@ class GatewayModel(Model[None]):
         settings, parameters = self.prepare_request(model_settings, model_request_parameters)
         choices = _choices(parameters, settings or {})
         call = self._call(messages, settings or {}, parameters, choices)
-        reply = await self._desk.ask(replace(call, step=payment_key(call.digest)))
+        reply = await self._desk.ask(call.known_as(step=payment_key(call.digest)))
         parts = _parts(reply) if self._tools == "calls" else choices.parse(reply.text, reply.receipt)
         return ModelResponse(
             parts=parts,

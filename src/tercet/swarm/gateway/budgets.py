@@ -93,6 +93,8 @@ class Budgets:
     ) -> None:
         """`record` is told every new limit, `changed` that somebody may have more now."""
         self._nodes: dict[str, _Node] = {}
+        self._lines: dict[str, list[_Node]] = {}
+        """Of a node: those above it and itself. Nodes stay for good."""
         self._open: set[Reservation] = set()
         self._unknown: dict[str, tuple[str, Spent]] = {}
         """By call: the node, and what was booked because nobody knew the cost."""
@@ -206,12 +208,13 @@ class Budgets:
 
     def validate_fits(self, node: str, wanted: Spent) -> None:
         """Raise OutOfBudgetError where `reserve` would."""
+        line = self._above(node)
         for resource, units in enumerate(_units(wanted)):
-            for path, each in zip(_paths(node), self._above(node), strict=True):
+            for depth, each in enumerate(line):
                 free = each.free(resource)
                 if free is not None and units > free:
                     raise OutOfBudgetError(
-                        node=path,
+                        node=_paths(node)[depth],
                         resource=RESOURCES[resource],
                         needed=_shown(resource, units),
                         left=max(0, _shown(resource, free)),
@@ -276,14 +279,16 @@ class Budgets:
             found.allowance = replace(found.allowance, credit=found.allowance.credit + more.credit)
 
     def _node(self, path: str) -> _Node:
-        for each in _paths(path):
-            if each not in self._nodes:
-                self._nodes[each] = _Node()
+        if path not in self._nodes:
+            for each in _paths(path):
+                self._nodes.setdefault(each, _Node())
         return self._nodes[path]
 
     def _above(self, path: str) -> list[_Node]:
-        self._node(path)
-        return [self._nodes[each] for each in _paths(path)]
+        if path not in self._lines:
+            self._node(path)
+            self._lines[path] = [self._nodes[each] for each in _paths(path)]
+        return self._lines[path]
 
     def _free(self, path: str, resource: int) -> int | None:
         free = [left for each in self._above(path) if (left := each.free(resource)) is not None]

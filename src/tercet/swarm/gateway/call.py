@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol, Self
 
 from tercet.market import Price, Usage
 
@@ -19,9 +20,9 @@ _FRAME_TOKENS = 256
 """What a model's template adds to the messages, at most; with a sentence on the shape of the answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Call:
-    """One question to a model."""
+    """One question to a model. Its messages do not change any more once it is made."""
 
     agent: str
     """Path of the node that pays, such as `run/crew/coder-1`."""
@@ -45,13 +46,13 @@ class Call:
     key: str = ""
     """By which its seller knows it again: the id of its receipt. The desk gives it one as it is sent."""
 
-    @property
+    @cached_property
     def limit(self) -> Usage:
         """The most tokens it can consume: no tokenizer makes more of a text than it has bytes."""
         asked = json.dumps([list(self.messages), self.tools, self.schema], ensure_ascii=False, default=str)
         return Usage(len(asked.encode(errors="replace")) + _FRAME_TOKENS, self.max_tokens)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the question in hex, whoever asks."""
         question = [
@@ -59,6 +60,12 @@ class Call:
             list(self.stop),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(question, sort_keys=True, default=str).encode()).hexdigest()
+
+    def known_as(self, *, step: str = "", key: str = "") -> Self:
+        """The same question with another name: what was worked out of its words is kept."""
+        again = replace(self, step=step or self.step, key=key or self.key)
+        again.__dict__.update({name: self.__dict__[name] for name in ("limit", "digest") if name in self.__dict__})
+        return again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

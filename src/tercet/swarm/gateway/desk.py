@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from tercet.errors import EndedError, OutOfBudgetError, RefusedError, TercetError, ThinkingError
 from tercet.market import Price, Usage
@@ -201,16 +201,24 @@ class Desk:
 
     async def _wait_for(self, work: _Work, node: str) -> Reply:
         watcher = self._gates.watch(node)
+
+        def done(_: asyncio.Task[Reply]) -> None:
+            if not watcher.done():
+                watcher.set_result(None)
+
         work.askers += 1
+        work.task.add_done_callback(done)
         try:
-            either: set[asyncio.Future[Any]] = {work.task, watcher}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not work.task.done():
-                watcher.result()
+            try:
+                await watcher
+            except EndedError:
+                if not work.task.done():
+                    raise
             if work.task.cancelled():
                 raise EndedError(node, "the run's gateway is closed")
             return work.task.result()
         finally:
+            work.task.remove_done_callback(done)
             self._gates.unwatch(watcher)
             work.askers -= 1
             if not work.askers and not work.sent:
@@ -250,18 +258,17 @@ class Desk:
         try:
             self.budgets.validate_fits(call.agent, self._needs(call))
         except OutOfBudgetError as error:
-            if error.needed > error.left + error.pending:
-                raise
+            _validate_waiting(error)
 
     def _try_reserve(self, call: Call) -> Reservation | None:
         """None when it has to wait: it is held, or calls in flight hold what it needs."""
         self._gates.validate_alive(call.agent)
         if self._gates.is_held(call.agent):
             return None
-        self._validate_hope(call)
         try:
             return self.budgets.reserve(call.agent, self._needs(call))
-        except OutOfBudgetError:
+        except OutOfBudgetError as error:
+            _validate_waiting(error)
             return None
 
     @contextlib.contextmanager
@@ -289,7 +296,7 @@ class Desk:
             opened = receipt.opened(most)
             await self._journal.append("call.opened", opened, actor=receipt.actor, task=call.task)
             self._gates.validate_alive(call.agent)
-            completion = await self._complete(replace(call, key=receipt.id), reservation)
+            completion = await self._complete(call.known_as(key=receipt.id), reservation)
         except BaseException as error:
             status, wasted = await self._aftermath(receipt, error, self._wasted(call, error), most)
             unknown = receipt.id if status == "unknown" else ""
@@ -351,6 +358,12 @@ class Desk:
         spent = Spent(cost.charged, cost.prompt + cost.completion, cost.seconds)
         self.budgets.settle(reservation, spent, unknown=unknown)
         return cost
+
+
+def _validate_waiting(error: OutOfBudgetError) -> None:
+    """Raise it where waiting for what calls in flight give back would be in vain."""
+    if error.needed > error.left + error.pending:
+        raise error
 
 
 def _status(error: BaseException) -> Status:

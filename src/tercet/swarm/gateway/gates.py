@@ -96,7 +96,7 @@ class Gates:
     def unwatch(self, watcher: asyncio.Future[None]) -> None:
         """Forget a watcher."""
         del self._watchers[watcher]
-        if watcher.done():
+        if watcher.done() and not watcher.cancelled():
             watcher.exception()  # looked at, so that nobody complains about it
         else:
             watcher.cancel()

@@ -93,7 +93,9 @@ class HttpUpstream:
             headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
             timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_read=self._seconds)
             connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
+            self._session = aiohttp.ClientSession(
+                headers=headers, timeout=timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+            )
         try:
             listed = await self._look("/models")
             names = [
