@@ -61,7 +61,19 @@ def show(state: State, target: str, as_json: bool) -> None:
          _money(row["reserved"]), _money(row["left"]), row["tokens"] or "", row["tokens_spent"], row["seconds"] or "", f"{row['seconds_spent']:.1f}"]
         for row in rows
     ]  # fmt: skip
-    columns = ["node", "limit", "for its task", "spent", "unknown", "reserved", "left", "tokens", "used", "seconds", "used"]
+    columns = [
+        "node",
+        "limit",
+        "for its task",
+        "spent",
+        "unknown",
+        "reserved",
+        "left",
+        "tokens",
+        "used",
+        "seconds",
+        "used",
+    ]
     print_table(columns, table, "Nothing has a limit, and nothing was spent.")
 
 
