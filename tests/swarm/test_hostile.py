@@ -13,9 +13,10 @@ from tests.swarm.small_goals import CREDIT, Yes, build_repository, scripted
 
 from tercet.swarm.attempt import _impostors
 from tercet.swarm.kernel import Kernel, RunConfig
+from tercet.swarm.store import FileMark
 from tercet.swarm.workbench import Made, Workbench
 from tercet.swarm.workers.face import open_face
-from tercet.swarm.workspace import Change, FileMark, Workspace
+from tercet.swarm.workspace import Change, Workspace
 
 
 class Impostor:

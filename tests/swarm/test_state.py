@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tercet.swarm.journal import Event, Journal, read_events
+from tercet.swarm.report import describe_run
 from tercet.swarm.state import Folding, fold
 
 PLAN = {
@@ -109,3 +110,22 @@ async def test_a_journal_of_ten_thousand_events_folds_quickly(tmp_path: Path) ->
     state = fold(read_events(tmp_path / "journal.db"))
     assert state.spent().charged == 10_000
     assert time.process_time() - before < 2
+
+
+def test_a_report_passes_over_files_of_a_task_that_is_in_no_plan_any_more() -> None:
+    """It noted them, was killed, failed when it was taken up, and was planned anew."""
+    later = {"goal": "mend it", "tasks": [{**PLAN["tasks"][0], "id": "fix-2"}]}  # type: ignore[dict-item]
+    state = fold(
+        events(
+            ("run.started", {"goal": "mend it", "budget": 100, "model": "m"}),
+            ("run.planned", {"plan": PLAN, "by": "file"}),
+            ("artefact", {"path": "a.py", "sha256": "ab", "bytes": 2, "agent": "coder-1"}, "fix"),
+            ("task.failed", {"attempt": 1, "why": "outside its claim", "final": True}, "fix"),
+            ("run.planned", {"plan": later, "by": "file; fix anew by model m"}),
+            ("artefact", {"path": "a.py", "sha256": "cd", "bytes": 2, "agent": "coder-1"}, "fix-2"),
+            ("artefact", {"path": "b.py", "sha256": "ef", "bytes": 2, "agent": "coder-1"}, "fix"),
+            ("task.done", {"artefacts": [{"path": "a.py"}]}, "fix-2"),
+        )
+    )
+    found = describe_run("fair-otter", state)
+    assert [(file["path"], file["sha256"]) for file in found["files"]] == [("a.py", "cd")]

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from tercet.errors import WorkspaceError
+from tercet.swarm import store
 from tercet.swarm import workspace as ws
-from tercet.swarm.workspace import Change, Store, Workspace, changes, claimed, matches
+from tercet.swarm.delivery import write_back
+from tercet.swarm.patterns import claimed, matches
+from tercet.swarm.store import Store
+from tercet.swarm.workspace import Change, Workspace, changes
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_links_secrets_and_what_is_too_large_stay_out(tmp_path: Path, directory:
     """What was left out is said, with the reason."""
     (directory / "passwd").symlink_to("/etc/passwd")
     (directory / ".env").write_text("KEY=1")
-    (directory / "big.bin").write_bytes(b"\0" * (ws.MAX_FILE_BYTES + 1))
+    (directory / "big.bin").write_bytes(b"\0" * (store.MAX_FILE_BYTES + 1))
     (directory / ".git").mkdir()
     (directory / ".git" / "config").write_text("")
     (directory / "src" / "loop").symlink_to(directory)
@@ -90,7 +94,7 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten_by_a_merge(workspace: 
 def test_delivery_writes_adds_and_deletes(workspace: Workspace, directory: Path) -> None:
     """What was made is in the person's folder; what was not touched is as it was."""
     workspace.merge(edit(workspace, src__a_py="a = 2\n", new__c_py="c\n", b_txt=None))
-    delivery = workspace.deliver(directory)
+    delivery = write_back(workspace.made(), workspace.store, directory)
     assert (sorted(delivery.written), delivery.deleted) == (["new/c.py", "src/a.py"], ["b.txt"])
     assert (directory / "src" / "a.py").read_text() == "a = 2\n"
     assert not (directory / "b.txt").exists()
@@ -103,12 +107,12 @@ def test_delivery_writes_beside_what_the_person_changed(workspace: Workspace, di
     (directory / "src" / "a.py").write_text("mine\n")
     (directory / "b.txt").write_text("mine too\n")
     (directory / "fresh.txt").write_text("mine as well\n")
-    delivery = workspace.deliver(directory)
+    delivery = write_back(workspace.made(), workspace.store, directory)
     assert sorted(delivery.beside) == [("fresh.txt", "fresh.txt.tercet"), ("src/a.py", "src/a.py.tercet")]
     assert [path for path, _ in delivery.kept] == ["b.txt"]
     assert (directory / "src" / "a.py").read_text() == "mine\n"
     assert (directory / "src" / "a.py.tercet").read_text() == "a = 2\n"
-    assert dict(workspace.deliver(directory).beside)["src/a.py"] == "src/a.py.tercet2"
+    assert dict(write_back(workspace.made(), workspace.store, directory).beside)["src/a.py"] == "src/a.py.tercet2"
 
 
 def test_delivery_never_goes_through_a_link(workspace: Workspace, directory: Path, tmp_path: Path) -> None:
@@ -119,7 +123,7 @@ def test_delivery_never_goes_through_a_link(workspace: Workspace, directory: Pat
     (directory / "src" / "a.py").unlink()
     (directory / "src").rmdir()
     (directory / "src").symlink_to(outside)
-    assert [path for path, _ in workspace.deliver(directory).kept] == ["src/a.py"]
+    assert [path for path, _ in write_back(workspace.made(), workspace.store, directory).kept] == ["src/a.py"]
     assert list(outside.iterdir()) == []
 
 
@@ -160,7 +164,7 @@ def test_what_a_task_leaves_is_bounded_and_links_are_not_followed(
     (folder / "shadow").symlink_to("/etc/shadow")
     (folder / "x").write_text("x")
     assert list(workspace.store.take(folder)) == ["x"]
-    monkeypatch.setattr(ws, "MAX_FILES", 0)
+    monkeypatch.setattr(store, "MAX_FILES", 0)
     with pytest.raises(WorkspaceError, match="Nothing of it was merged"):
         workspace.store.take(folder)
 

@@ -23,8 +23,9 @@ from tercet.swarm.plan import DoneTest, Task
 from tercet.swarm.roles import find_role
 from tercet.swarm.shop import Shop
 from tercet.swarm.steps import run_scope
-from tercet.swarm.workbench import Made, Workbench, plain_files, read_files
-from tercet.swarm.workspace import Change, Files, changes
+from tercet.swarm.store import Files, plain_files, read_files
+from tercet.swarm.workbench import Made, Workbench
+from tercet.swarm.workspace import Change, changes
 
 __all__ = ["attempt", "run_done_test"]
 

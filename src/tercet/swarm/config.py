@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
+from tercet.swarm.delivery import Delivery
 from tercet.swarm.events import Event
 from tercet.swarm.plan import Plan
 from tercet.swarm.state import RunState
-from tercet.swarm.workspace import Delivery
 
 __all__ = ["Outcome", "Person", "RunConfig", "Status", "config_of"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from tercet.errors import RefusedError
 from tercet.swarm.attempt import run_done_test
 from tercet.swarm.config import Outcome, Status
+from tercet.swarm.delivery import Delivery, write_back
 from tercet.swarm.events import read_events
 from tercet.swarm.report import write_report
 from tercet.swarm.run import Run
 from tercet.swarm.shop import Shop
 from tercet.swarm.state import RunState, fold
-from tercet.swarm.workspace import Delivery
 
 __all__ = ["deliver", "end", "report_late", "run_acceptance_test"]
 
@@ -39,7 +39,7 @@ async def deliver(run: Run) -> Delivery | None:
     except RefusedError as error:  # the files stay in the run's folder
         await run.journal.append("run.delivered", {"by": "", "refused": str(error)}, actor="person")
         return None
-    delivery = await asyncio.to_thread(run.workspace.deliver, Path(run.config.dir))
+    delivery = await asyncio.to_thread(write_back, run.workspace.made(), run.workspace.store, Path(run.config.dir))
     body = {
         "by": by,
         "written": list(delivery.written),

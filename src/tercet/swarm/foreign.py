@@ -24,8 +24,9 @@ from tercet.swarm.journal import Journal
 from tercet.swarm.mcp import Address, as_toolset, open_tools
 from tercet.swarm.plan import Task
 from tercet.swarm.steps import current_scope
+from tercet.swarm.store import plain_files, read_files
 from tercet.swarm.tools import Toolbox
-from tercet.swarm.workbench import Made, Workbench, plain_files, read_files
+from tercet.swarm.workbench import Made, Workbench
 from tercet.swarm.workers import SPECIALISTS, Fetch, Saying, Specialist, SpecialistWorker, Worker
 
 __all__ = ["ForeignRole", "address_of", "foreign_roles", "hosts_of", "open_toolsets", "open_worker"]

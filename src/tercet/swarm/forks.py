@@ -33,6 +33,8 @@ from tercet.swarm.state import RunState, fold
 
 __all__ = ["Cut", "copy_contents", "find_cut", "fork", "fork_run"]
 
+_UNFINISHED = shutil.ignore_patterns(".*")
+"""Contents that are being written: nobody speaks of them yet."""
 Cut = int | tuple[str, int]
 """The last event of the parent that a fork has: its number, or its scope and number where it is a step. 0 is all."""
 
@@ -97,7 +99,9 @@ def copy_contents(parent: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         shutil.copy2(parent / "original.json", folder / "original.json")
-        shutil.copytree(parent / "blobs", folder / "blobs", copy_function=_share, dirs_exist_ok=True)
+        shutil.copytree(
+            parent / "blobs", folder / "blobs", copy_function=_share, ignore=_UNFINISHED, dirs_exist_ok=True
+        )
         if (parent / "hidden").is_dir():
             shutil.copytree(parent / "hidden", folder / "hidden", dirs_exist_ok=True)
     except OSError as error:
@@ -105,11 +109,8 @@ def copy_contents(parent: Path, folder: Path) -> None:
 
 
 def _share(source: str, target: str) -> None:
-    """A content that is complete has its own sha256 as its name; others are on their way, and nobody speaks of them yet."""
     try:
         os.link(source, target)
-    except FileNotFoundError:
-        return
     except OSError:  # a file system without links
         shutil.copy2(source, target)
 

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tercet.errors import PlanError
 from tercet.swarm.crews import shape_team
+from tercet.swarm.patterns import claimed
 from tercet.swarm.plan import Plan, Task, ancestors, parse_plan
 from tercet.swarm.proposals import TRIVIAL, describe_roles, task_schema
-from tercet.swarm.workspace import claimed
 
 __all__ = ["MOST_TASKS", "Failure", "describe_failure", "fresh_ids", "mend_plan", "mending_schema"]
 

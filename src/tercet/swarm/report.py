@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tercet.market import CREDIT, Amount
+from tercet.swarm.delivery import Delivery
 from tercet.swarm.state import ArtefactView, CallView, RunState, TaskView
-from tercet.swarm.workspace import Delivery
 
 __all__ = ["describe_run", "render_report", "write_report"]
 
@@ -47,7 +47,7 @@ def describe_run(run: str, state: RunState, delivery: Delivery | None = None) ->
         "calls": state.spent().calls,
         "tokens": {"prompt": state.spent().prompt, "completion": state.spent().completion},
         "tasks": [_task(state, view) for view in state.tasks.values()],
-        "files": [_file(state, view) for view in state.artefacts.values() if state.tasks[view.task].state == "done"],
+        "files": [_file(state, view) for view in state.artefacts.values() if _is_done(state, view.task)],
         "receipts": [_receipt(call) for call in state.calls.values()],
         "delivered": None if delivery is None else _delivered(delivery),
     }
@@ -56,6 +56,11 @@ def describe_run(run: str, state: RunState, delivery: Delivery | None = None) ->
 def _budget(state: RunState) -> int:
     limit = state.budgets["run"].credit if "run" in state.budgets else None
     return state.run.budget if limit is None else int(limit)
+
+
+def _is_done(state: RunState, task: str) -> bool:
+    """A task that failed when it was about to be merged, and was planned anew, is in no plan any more."""
+    return task in state.tasks and state.tasks[task].state == "done"
 
 
 def _task(state: RunState, view: TaskView) -> dict[str, Any]:

@@ -25,9 +25,10 @@ from tercet.swarm.plan import Task
 from tercet.swarm.run_memory import RunMemory, known_words
 from tercet.swarm.steps import step
 from tercet.swarm.stops import Loops
-from tercet.swarm.workspace import FileMark, Files, Store, changes
+from tercet.swarm.store import Files, Store, plain_files, read_files
+from tercet.swarm.workspace import changes
 
-__all__ = ["CHECKS", "Made", "Ran", "Role", "Thought", "Workbench", "plain_files", "read_files"]
+__all__ = ["CHECKS", "Made", "Ran", "Role", "Thought", "Workbench"]
 
 CHECKS = "/checks"
 """Where our own checking programs are in the sandbox."""
@@ -292,13 +293,3 @@ async def ask_patiently(desk: Desk, call: Call, *, tries: int = _TRIES, pause: f
         except UsageError as error:
             raise AttemptError(str(error), final=True) from error
     raise AssertionError
-
-
-def plain_files(files: Files) -> dict[str, list[Any]]:
-    """As JSON."""
-    return {path: [mark.sha256, mark.bytes, mark.program] for path, mark in files.items()}
-
-
-def read_files(raw: Mapping[str, Sequence[Any]]) -> Files:
-    """From JSON of our own."""
-    return {path: FileMark(str(name), int(size), bool(program)) for path, (name, size, program) in raw.items()}

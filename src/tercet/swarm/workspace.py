@@ -1,69 +1,38 @@
-"""Files of a run: taken in from the person's folder, worked on in copies, merged by claim, delivered back.
+"""Files of a run: taken in from the person's folder, worked on in copies, merged by claim.
 
-Every content is kept once under its sha256, so a set of files is a table of paths, and any earlier set can be laid out
-again. The folder `work` shows what is merged; nothing is lost when it is deleted. Links are never followed: not on the
-way in, not in what a task leaves, not on the way back.
+The folder `work` shows what is merged; nothing is lost when it is deleted.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import stat
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from hashlib import sha256
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tercet.errors import WorkspaceError
+from tercet.swarm.patterns import claimed
+from tercet.swarm.store import (
+    MAX_FILE_BYTES,
+    MAX_FILES,
+    MAX_TOTAL_BYTES,
+    FileMark,
+    Files,
+    Store,
+    plain_files,
+    read_files,
+    walk,
+    write_whole,
+)
 
-__all__ = [
-    "MAX_FILES",
-    "MAX_FILE_BYTES",
-    "MAX_TOTAL_BYTES",
-    "Change",
-    "Delivery",
-    "FileMark",
-    "Files",
-    "Intake",
-    "Store",
-    "Workspace",
-    "changes",
-    "claimed",
-    "matches",
-]
+__all__ = ["Change", "Intake", "Workspace", "changes", "mark_of"]
 
-MAX_FILES = 5_000
-MAX_FILE_BYTES = 8 << 20
-MAX_TOTAL_BYTES = 48 << 20
-"""What the sandbox takes in, with room for what a task adds."""
-_MAX_DEPTH = 32
-_SKIPPED = frozenset({
-    ".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".nox", ".mypy_cache", ".ruff_cache",
-    ".pytest_cache", ".idea", ".vscode",
-})  # fmt: skip
 _SECRETS = (
     r"\.env(\..*)?|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|tfstate|ovpn)|id_(rsa|dsa|ecdsa|ed25519).*|\.netrc|\.npmrc"
     r"|\.pypirc|\.htpasswd|\.git-credentials"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FileMark:
-    """One content."""
-
-    sha256: str
-    bytes: int
-    program: bool = False
-    """May be run."""
-
-
-Files = Mapping[str, FileMark]
-"""A set of files: path with `/`, relative, to its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,80 +52,6 @@ class Intake:
     files: Files
     left_out: Sequence[tuple[str, str]]
     """(path, why) of what was not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What came back to the person's folder."""
-
-    written: Sequence[str] = ()
-    beside: Sequence[tuple[str, str]] = ()
-    """(path, where its new content is): the person changed the file while the run went on."""
-    deleted: Sequence[str] = ()
-    kept: Sequence[tuple[str, str]] = field(default_factory=tuple)
-    """(path, why) of what was neither written nor deleted."""
-
-
-class Store:
-    """Contents under their sha256."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writing = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-    def put(self, data: bytes, *, program: bool = False) -> FileMark:
-        """Keep a content; on the disk when this returns."""
-        name = sha256(data).hexdigest()
-        place = self._folder / name[:2] / name
-        with self._writing:  # two agents whose files are alike keep them at once
-            if not place.exists():
-                place.parent.mkdir(exist_ok=True)
-                _write(place, data, 0o600)
-        return FileMark(name, len(data), program)
-
-    def get(self, mark: FileMark) -> bytes:
-        """Read it back. Raises `WorkspaceError` when it is gone or damaged."""
-        place = self._folder / mark.sha256[:2] / mark.sha256
-        try:
-            data = place.read_bytes()
-        except OSError as error:
-            raise WorkspaceError(f"The run's file {place} is gone: {error.strerror}. Start the goal again.") from error
-        if sha256(data).hexdigest() != mark.sha256:
-            raise WorkspaceError(f"The run's file {place} was changed by somebody. Start the goal again.")
-        return data
-
-    def take(self, folder: Path, skip: Iterable[str] = ()) -> Files:
-        """All plain files below a folder that a task worked in.
-
-        Raises:
-            WorkspaceError: there are too many, or they are too large.
-
-        """
-        skipped, found, total = set(skip), dict[str, FileMark](), 0
-        for path, place, size in _walk(folder):
-            if path.split("/")[0] in skipped:
-                continue
-            total += size
-            if len(found) >= MAX_FILES or total > MAX_TOTAL_BYTES or size > MAX_FILE_BYTES:
-                raise WorkspaceError(
-                    f"The task left more than {MAX_FILES} files, {MAX_TOTAL_BYTES >> 20} MiB, or {MAX_FILE_BYTES >> 20}"
-                    f" MiB in one file ({path!r} was too much). Nothing of it was merged."
-                )
-            if not path.isprintable():
-                raise WorkspaceError(f"The task left a file named {path!r}. Nothing of it was merged.")
-            found[path] = self.put(place.read_bytes(), program=bool(place.stat().st_mode & stat.S_IXUSR))
-        return found
-
-    def lay_out(self, files: Files, folder: Path) -> None:
-        """Make a folder hold exactly these files."""
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        for path, mark in files.items():
-            place = folder / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _write(place, self.get(mark), 0o755 if mark.program else 0o644, sync=False)
 
 
 class Workspace:
@@ -182,7 +77,7 @@ class Workspace:
         total = 0
         if directory is not None and not directory.is_dir():
             raise WorkspaceError(f"{directory} is no folder. Name one with --dir.")
-        for path, place, size in _walk(directory, left_out) if directory is not None else ():
+        for path, place, size in walk(directory, left_out) if directory is not None else ():
             why = _unwanted(path, size)
             if why:
                 left_out.append((path, why))
@@ -195,7 +90,7 @@ class Workspace:
                 )
             files[path] = self.store.put(place.read_bytes(), program=bool(place.stat().st_mode & stat.S_IXUSR))
         self.original = self.files = files
-        _write(self.folder / "original.json", json.dumps(_plain(files)).encode(), 0o600)
+        write_whole(self.folder / "original.json", json.dumps(plain_files(files)).encode(), 0o600)
         self.show()
         return Intake(files, left_out)
 
@@ -205,7 +100,7 @@ class Workspace:
             raw = json.loads((self.folder / "original.json").read_bytes())
         except (OSError, ValueError) as error:
             raise WorkspaceError(f"The run in {self.folder} has lost its original files. Start it again.") from error
-        self.original = {path: FileMark(*row) for path, row in raw.items()}
+        self.original = read_files(raw)
         files = dict(self.original)
         for artefact in merged:
             _put(files, str(artefact["path"]), mark_of(artefact))
@@ -249,30 +144,6 @@ class Workspace:
         """Everything that differs from the original."""
         return changes(self.original, self.files)
 
-    def deliver(self, directory: Path) -> Delivery:
-        """Write what was made into the person's folder; what the person changed meanwhile stays as it is."""
-        written, beside, deleted, kept = list[str](), list[tuple[str, str]](), list[str](), list[tuple[str, str]]()
-        for change in self.made():
-            place = directory / change.path
-            if _leads_out(directory, change.path):
-                kept.append((change.path, "a link is in the way"))
-            elif change.after is None:
-                if _mark_at(place) == _bare(change.before):
-                    place.unlink(missing_ok=True)
-                    deleted.append(change.path)
-                else:
-                    kept.append((change.path, "you changed it, so it was not deleted"))
-            elif _mark_at(place) in {_bare(change.before), _bare(change.after)}:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                mode = 0o755 if change.after.program else 0o644
-                _write(place, self.store.get(change.after), place.stat().st_mode & 0o777 if place.exists() else mode)
-                written.append(change.path)
-            else:
-                other = _free_name(place)
-                _write(other, self.store.get(change.after), 0o644)
-                beside.append((change.path, str(other.relative_to(directory))))
-        return Delivery(written, beside, deleted, kept)
-
 
 def changes(before: Files, after: Files) -> list[Change]:
     """What differs, by path."""
@@ -281,16 +152,6 @@ def changes(before: Files, after: Files) -> list[Change]:
         for path in sorted({*before, *after})
         if before.get(path) != after.get(path)
     ]
-
-
-def claimed(path: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns covers the path."""
-    return any(matches(path, pattern) for pattern in patterns)
-
-
-def matches(path: str, pattern: str) -> bool:
-    """Shell patterns, where `*` stays in a folder and `**` does not; a name ending in `/` covers all below it."""
-    return _compiled(pattern).fullmatch(path) is not None
 
 
 def mark_of(artefact: Mapping[str, object]) -> FileMark | None:
@@ -303,37 +164,6 @@ def mark_of(artefact: Mapping[str, object]) -> FileMark | None:
     return FileMark(name, size, bool(artefact.get("program", False)))
 
 
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    pattern = pattern.removeprefix("./")
-    if pattern.endswith("/"):
-        pattern += "**"
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(known.get(part, re.escape(part)) for part in parts), re.DOTALL)
-
-
-def _walk(
-    folder: Path, left_out: list[tuple[str, str]] | None = None, depth: int = 0
-) -> Iterator[tuple[str, Path, int]]:
-    """(path, place, bytes) of the plain files below a folder, in order; links and the like are not followed."""
-    if depth > _MAX_DEPTH:
-        raise WorkspaceError(f"{folder} is more than {_MAX_DEPTH} folders deep. Nothing of it was taken.")
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names
-        place = folder / name
-        mode = place.lstat().st_mode
-        if stat.S_ISDIR(mode):
-            if name not in _SKIPPED:
-                nested: list[tuple[str, str]] | None = None if left_out is None else []
-                yield from ((f"{name}/{path}", inner, size) for path, inner, size in _walk(place, nested, depth + 1))
-                if left_out is not None and nested:
-                    left_out += [(f"{name}/{path}", why) for path, why in nested]
-        elif stat.S_ISREG(mode):
-            yield name, place, place.lstat().st_size
-        elif left_out is not None:
-            left_out.append((name, "it is a link" if stat.S_ISLNK(mode) else "it is no plain file"))
-
-
 def _unwanted(path: str, size: int) -> str:
     name = PurePosixPath(path).name
     if not path.isprintable() or "\\" in path:
@@ -341,10 +171,6 @@ def _unwanted(path: str, size: int) -> str:
     if re.fullmatch(_SECRETS, name, re.IGNORECASE):
         return "it looks like a secret"
     return f"it is larger than {MAX_FILE_BYTES >> 20} MiB" if size > MAX_FILE_BYTES else ""
-
-
-def _plain(files: Files) -> dict[str, list[object]]:
-    return {path: [mark.sha256, mark.bytes, mark.program] for path, mark in files.items()}
 
 
 def _put(files: dict[str, FileMark], path: str, mark: FileMark | None) -> None:
@@ -360,7 +186,7 @@ def _place(folder: Path, change: Change, store: Store) -> None:
         place.unlink(missing_ok=True)
         return
     place.parent.mkdir(parents=True, exist_ok=True)
-    _write(place, store.get(change.after), 0o755 if change.after.program else 0o644, sync=False)
+    write_whole(place, store.get(change.after), 0o755 if change.after.program else 0o644, sync=False)
 
 
 def _in_the_way(files: Files, changed: Sequence[Change]) -> list[str]:
@@ -370,50 +196,3 @@ def _in_the_way(files: Files, changed: Sequence[Change]) -> list[str]:
         _put(after, change.path, change.after)
     folders = {str(parent) for path in after for parent in PurePosixPath(path).parents}
     return [f"{path!r} would be a file and a folder at once" for path in sorted(folders & after.keys())]
-
-
-def _bare(mark: FileMark | None) -> str:
-    return "" if mark is None else mark.sha256
-
-
-def _mark_at(place: Path) -> str | None:
-    """sha256 of the file there; empty when there is none, None when something else is."""
-    try:
-        if not stat.S_ISREG(place.lstat().st_mode):
-            return None
-        return sha256(place.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return ""
-    except OSError:
-        return None
-
-
-def _leads_out(directory: Path, path: str) -> bool:
-    """Whether a link, or a file where a folder should be, is on the way to a path."""
-    place = directory
-    for part in PurePosixPath(path).parts[:-1]:
-        place /= part
-        if place.is_symlink() or (place.exists() and not place.is_dir()):
-            return True
-    return False
-
-
-def _free_name(place: Path) -> Path:
-    other, number = place.with_name(f"{place.name}.tercet"), 1
-    while other.exists() or other.is_symlink():
-        number += 1
-        other = place.with_name(f"{place.name}.tercet{number}")
-    return other
-
-
-def _write(place: Path, data: bytes, mode: int, *, sync: bool = True) -> None:
-    """All of it or nothing."""
-    part = place.with_name(f".{place.name[:200]}.part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as sink:
-        sink.write(data)
-        if sync:
-            sink.flush()
-            os.fsync(sink.fileno())
-    part.replace(place)
