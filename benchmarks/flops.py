@@ -159,24 +159,31 @@ def plain_product(kind: Kind, n: int, engines: Sequence[Engine]) -> tuple[str, C
 
 
 async def print_cheats(kinds: Sequence[Kind], seeds: int, window: float) -> dict[str, Any]:
-    """What each behaviour earns for each unit that an honest miner earns, over `seeds` draws of kind and nonce."""
+    """What each behaviour earns for each unit that an honest miner earns, over `seeds` draws of kind and nonce.
+
+    All behaviours take their turn in every draw, so that the load of the machine is the same for all of them.
+    """
     options: dict[str, Any] = {"window": window, "kinds": ",".join(kinds), "full": "2-cores", "device": "numpy"}
     validator = Flops("mini", **options)
     await validator.open("validator")
-    honest: list[float] = []
+    crews = {behaviour: await hire(behaviour, validator, options) for behaviour in BEHAVIOURS}
+    earned: dict[Behaviour, list[float]] = {behaviour: [] for behaviour in BEHAVIOURS}
+    wrong, reasons = dict.fromkeys(BEHAVIOURS, 0), dict.fromkeys(BEHAVIOURS, "")
+    for seed in range(seeds):
+        for behaviour, crew in crews.items():
+            pay, reason = await earn(crew, validator, seed)
+            earned[behaviour].append(pay)
+            wrong[behaviour] += bool(reason)
+            reasons[behaviour] = reason or reasons[behaviour]
     found: dict[str, Any] = {}
+    honest = earned["honest"]
     print(f"{seeds} draws, kinds {', '.join(kinds)}, window {window:g} s\n")
     print("| behaviour | pay, honest = 1 | AUC against honest | proven wrong | the judge says |")
     print("|---|---|---|---|---|")
-    for behaviour in BEHAVIOURS:
-        pays, wrong, reason = await earn(behaviour, validator, options, seeds)
-        honest = honest or pays
-        share = fmean(pays) / fmean(honest)
-        found[behaviour] = {"pay": share, "auc": auc(honest, pays), "wrong": wrong / seeds, "reason": reason}
-        print(
-            f"| {label(behaviour)} | {share:.2f} | {auc(honest, pays):.2f} | {wrong} of {seeds} | {reason} |",
-            flush=True,
-        )
+    for name, pays in earned.items():
+        share, reason = fmean(pays) / fmean(honest), reasons[name]
+        found[name] = {"pay": share, "auc": auc(honest, pays), "wrong": wrong[name] / seeds, "reason": reason}
+        print(f"| {label(name)} | {share:.2f} | {auc(honest, pays):.2f} | {wrong[name]} of {seeds} | {reason} |")
     return found
 
 
@@ -185,28 +192,23 @@ def label(behaviour: str) -> str:
     return f"shared, all {NAMES} names together" if behaviour == "shared" else behaviour
 
 
-async def earn(
-    behaviour: Behaviour, validator: Flops, options: dict[str, Any], seeds: int
-) -> tuple[list[float], int, str]:
-    """(score for each seed, how many were zero, the last reason for a zero)."""
-    names = NAMES if behaviour == "shared" else 1
-    miners = [Flops("mini", behaviour=behaviour, **options) for _ in range(names)]
-    for miner in miners:
+async def hire(behaviour: Behaviour, validator: Flops, options: dict[str, Any]) -> list[Flops]:
+    """The miners of one behaviour, with an old answer where they live on one."""
+    crew = [Flops("mini", behaviour=behaviour, **options) for _ in range(NAMES if behaviour == "shared" else 1)]
+    for miner in crew:
         await miner.open("miner")
-    pays, wrong, reason = [], 0, ""
     if behaviour in ("precomputed", "stale"):
         for kind in validator.kinds:
-            await ask(miners[0], validator.probe(kind, os.urandom(32)).task)
-    for seed in range(seeds):
-        tasks = [validator.assign(hashlib.sha256(bytes([seed])).digest(), uid) for uid in range(names)]
-        answers = await asyncio.gather(*(ask(miner, task) for miner, task in zip(miners, tasks, strict=True)))
-        verdicts = [
-            (await validator.judge(task, [answer]))[0] for task, (answer, _) in zip(tasks, answers, strict=True)
-        ]
-        pays.append(sum(verdict.score for verdict in verdicts))
-        wrong += any(verdict.score == 0 for verdict in verdicts)
-        reason = next((v.reason for v in verdicts if v.score == 0), reason)
-    return pays, wrong, reason
+            await ask(crew[0], validator.probe(kind, os.urandom(32)).task)
+    return crew
+
+
+async def earn(crew: Sequence[Flops], validator: Flops, seed: int) -> tuple[float, str]:
+    """(score of all names together in one round, why one of them was zero)."""
+    tasks = [validator.assign(hashlib.sha256(bytes([seed])).digest(), uid) for uid in range(len(crew))]
+    answers = await asyncio.gather(*(ask(miner, task) for miner, task in zip(crew, tasks, strict=True)))
+    verdicts = [(await validator.judge(task, [answer]))[0] for task, (answer, _) in zip(tasks, answers, strict=True)]
+    return sum(verdict.score for verdict in verdicts), next((v.reason for v in verdicts if v.score == 0), "")
 
 
 def auc(honest: Sequence[float], others: Sequence[float]) -> float:

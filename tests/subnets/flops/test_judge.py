@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tercet.subnets.flops.chain import build_base, decode_rows, encode_rows, round_to, shuffle
-from tercet.subnets.flops.judge import FLOOR, GRACE, GRACE_SECONDS, Rules, judge_all, noise_limit
+from tercet.subnets.flops.judge import FLOOR, Rules, grace, judge_all, noise_limit, punctuality
 from tercet.subnets.flops.reference import MACHINES
 from tercet.subnets.flops.tasks import DTYPES, Dtype, Probe
 from tercet.subnets.mechanism import Submission
@@ -155,10 +155,30 @@ def test_the_score_is_the_speed() -> None:
 def test_what_comes_late_is_worth_the_floor() -> None:
     """Right, so not a cheat; but whoever serves names in turn is paid for the first."""
     probe, pieces = honest("float32")
-    late = probe.window_seconds * GRACE + GRACE_SECONDS
+    late = probe.window_seconds + grace(probe.window_seconds)
     score, reason = judged(probe, submitted(pieces, late + 0.01))
     assert (score, reason) == (FLOOR, "the promise came after 1.26 s, the window is 1 s")
-    assert judged(probe, submitted(pieces, late - 0.01), Rules(MACHINES["2-cores"], 1e-5))[0] == pytest.approx(1.0)
+    assert FLOOR < judged(probe, submitted(pieces, late - 0.01), Rules(MACHINES["2-cores"], 1e-5))[0] < 1
+
+
+def test_what_comes_after_the_window_loses_its_pay_in_a_straight_line() -> None:
+    """Halfway through the grace half of the speed is paid; within the window no moment is better than another."""
+    probe, pieces = honest("float32")
+    window, rules = probe.window_seconds, Rules(MACHINES["2-cores"], 1e-3)
+    early, last = (judged(probe, submitted(pieces, seconds), rules) for seconds in (window / 2, window))
+    assert early == last
+    late, reason = judged(probe, submitted(pieces, window + grace(window) / 2), rules)
+    assert late == pytest.approx(last[0] / 2 * window / (window + grace(window) / 2))
+    assert "50% off for 0.12 s after the window" in reason
+
+
+@given(st.floats(0.05, 30), st.floats(0, 1))
+def test_a_second_name_on_the_machine_adds_a_quarter_of_the_grace_at_most(window: float, part: float) -> None:
+    """One name at a time, each paid as the judge pays it: the second can only use the grace."""
+    probe = replace(probe_of("float32"), window_seconds=window)
+    late = window + part * grace(window)
+    second = (late - window) / late * punctuality(probe, late)
+    assert second <= grace(window) / window / 4
 
 
 def test_the_link_is_measured_from_the_rows_that_follow() -> None:

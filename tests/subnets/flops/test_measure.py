@@ -42,6 +42,18 @@ async def test_a_cheat_is_asked_once_for_each_kind() -> None:
     assert "off by" in found.reasons[0]
 
 
+async def test_a_cheat_that_begins_honestly_gets_no_reading_for_what_is_wrong() -> None:
+    """The later answers are checked together, each for itself."""
+    honest, cheat, validator = await opened("miner"), await opened("miner", behaviour="zeros"), await opened()
+    asking = iter([honest, cheat, honest, cheat])
+
+    async def ask(task: Task) -> Submission:
+        return await asked(next(asking), task)
+
+    found = await remeasure(validator, ask, ("float32",), repeats=4)
+    assert (len(found.readings), found.failed) == (2, 2)
+
+
 async def test_a_machine_that_does_not_answer_is_asked_again() -> None:
     """Silence may be the network's; every one is counted."""
 

@@ -25,11 +25,16 @@ BEACON = b"\x07" * 32
 async def test_honest_miners_are_paid_for_every_kind(kind: Kind) -> None:
     """Real work in a real window, on whatever this machine has."""
     miner, validator = await opened("miner"), await opened()
-    task = validator.probe(kind, BEACON).task
-    (verdict,) = await validator.judge(task, [await asked(miner, task)])
-    assert verdict.score > 0, verdict.reason
-    assert verdict.measures is not None
-    assert verdict.measures[f"rate_{kind}"] > 1e6
+    rates = []
+    for number in range(10):  # on a busy machine a promise may be late, which is no reading; never wrong
+        task = validator.probe(kind, bytes([number]) * 32).task
+        (verdict,) = await validator.judge(task, [await asked(miner, task)])
+        assert verdict.score > 0, verdict.reason
+        rates = [rate for name, rate in (verdict.measures or {}).items() if name == f"rate_{kind}"]
+        if rates:
+            break
+    assert rates
+    assert rates[0] > 1e6
 
 
 CHEATS: list[Behaviour] = ["precomputed", "stale", "narrow", "zeros", "inflated", "cell"]

@@ -28,16 +28,17 @@ from tercet.subnets.flops.tasks import LEAF_ITEMS, Dtype, Probe
 from tercet.subnets.kit import derive
 from tercet.subnets.mechanism import Submission
 
-__all__ = ["FLOOR", "GRACE", "Rules", "judge_all", "noise_limit", "prepare"]
+__all__ = ["FLOOR", "Rules", "grace", "judge_all", "noise_limit", "prepare", "punctuality"]
 
 VECTORS = 4
 """Random vectors: an error that hides from one in ten does so from one in ten thousand. In int8 one hides from 1 in 256
 vectors, and the worst, the top bit of a single column, from every second."""
-GRACE = 1.05
-"""Times the window by which the promise must be there, `GRACE_SECONDS` on top. What comes later is worth the floor:
-whoever serves several names one after the other would else be paid for each of them in full."""
+GRACE = 0.05
+"""Windows after the window by which the promise must be there, `GRACE_SECONDS` on top. What comes later is worth the floor:
+whoever serves several names one after the other would else be paid for each of them in full. Between the window's end
+and that moment the pay of the speed falls to nothing in a straight line, or the second name would live on the grace."""
 GRACE_SECONDS = 0.2
-"""For the way there and back."""
+"""For the way there and back, and a machine that was busy for a moment."""
 FLOOR = 0.001
 """The score of honest work that is worth nothing: zero says that it is wrong."""
 _SPREAD = 2.0
@@ -111,6 +112,16 @@ def measure(probe: Probe, done: int, submission: Submission) -> tuple[float, flo
     return work / seconds, seconds
 
 
+def grace(window_seconds: float) -> float:
+    """Seconds after the window in which a promise is still worth something."""
+    return window_seconds * GRACE + GRACE_SECONDS
+
+
+def punctuality(probe: Probe, seconds: float) -> float:
+    """1 for a promise within the window, 0 from the end of the grace on."""
+    return min(1.0, max(0.0, 1 - (seconds - probe.window_seconds) / grace(probe.window_seconds)))
+
+
 def _score(rules: Rules, case: _Case) -> Verdict:
     probe, submission, opened = case.probe, case.submission, case.opened
     rate, _ = measure(probe, opened.done, submission)
@@ -119,15 +130,18 @@ def _score(rules: Rules, case: _Case) -> Verdict:
     if transfer > 0:
         measures["link_bytes_per_second"] = opened.bytes_sent / transfer
     measures |= {f"claimed_{name}": said for name, said in opened.claims.items() if isinstance(said, float)}
-    if submission.first_seconds > probe.window_seconds * GRACE + GRACE_SECONDS:
+    paid = punctuality(probe, submission.first_seconds)
+    if not paid:
         late = f"the promise came after {submission.first_seconds:.2f} s, the window is {probe.window_seconds:g} s"
         # A rate under a deadline that was missed is no reading of the machine.
         return Verdict(FLOOR, late, {name: said for name, said in measures.items() if not name.startswith("rate_")})
     full = rules.machine.rate(probe.kind)
     if full is None:
         return Verdict(FLOOR, f"nobody knows what a full score in {probe.kind} is", measures)
-    score = min(1.0, max(FLOOR, rate / (full * rules.share)))
+    score = min(1.0, max(FLOOR, rate / (full * rules.share) * paid))
     slow = "" if score >= 1 else f"{rate / 1e9:.3g} of {full * rules.share / 1e9:.3g} billion a second"
+    if score < 1 and paid < 1:
+        slow += f", {1 - paid:.0%} off for {submission.first_seconds - probe.window_seconds:.2f} s after the window"
     return Verdict(score, slow, measures)
 
 

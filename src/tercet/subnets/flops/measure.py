@@ -16,7 +16,7 @@ from tercet.market import Reading, Task
 from tercet.subnets.flops.commitment import read_claims
 from tercet.subnets.flops.mechanism import Flops
 from tercet.subnets.flops.tasks import Kind
-from tercet.subnets.mechanism import Submission
+from tercet.subnets.mechanism import Contender, Submission
 
 __all__ = ["Ask", "Measured", "remeasure"]
 
@@ -47,30 +47,40 @@ async def remeasure(flops: Flops, ask: Ask, kinds: Sequence[Kind] = (), repeats:
         kinds: what to measure; all that the mechanism asks for when there are none.
         repeats: of each kind; three are the least from which a figure is steady.
 
-    A machine that answers wrongly is not asked for that kind again.
+    A machine whose first answer is wrong is not asked for that kind again. The later answers are checked together:
+    most of what a check costs is reading one matrix, and it is read once for all of them.
 
     """
     found = Measured()
     for kind in kinds or flops.kinds:
-        for _ in range(repeats):
-            probe = flops.probe(kind, os.urandom(32))
-            submission = await ask(probe.task)
-            (verdict,) = await flops.judge(probe.task, [submission])
-            measures = verdict.measures or {}
-            rate = measures.get(f"rate_{kind}")
-            if rate is None:
-                found.failed += 1
-                found.reasons.append(verdict.reason)
-                if verdict.score == 0 and submission.pieces:
-                    break
-                continue
-            link, evidence = (
-                round(measures.get("link_bytes_per_second", 0)),
-                hashlib.sha256(submission.evidence).digest(),
-            )
-            found.readings.append(Reading(kind, round(rate), link, int(time.time()), evidence))
-            _take_claims(found, read_claims(submission.pieces))
+        if await _ask(flops, ask, kind, 1, found):
+            await _ask(flops, ask, kind, repeats - 1, found)
     return found
+
+
+async def _ask(flops: Flops, ask: Ask, kind: Kind, repeats: int, found: Measured) -> bool:
+    """Ask one after the other, judge together, take what came of it; whether no answer was wrong."""
+    contenders, times = [], []
+    for _ in range(repeats):
+        task = flops.probe(kind, os.urandom(32)).task
+        submission = await ask(task)
+        contenders.append(Contender(submission.uid, 0, task, submission))
+        times.append(int(time.time()))
+    verdicts = await flops.judge_round(b"", contenders)
+    sound = True
+    for contender, verdict, taken in zip(contenders, verdicts, times, strict=True):
+        submission, measures = contender.submission, verdict.measures or {}
+        rate = measures.get(f"rate_{kind}")
+        if rate is None:
+            found.failed += 1
+            found.reasons.append(verdict.reason)
+            sound = sound and not (verdict.score == 0 and submission.pieces)
+            continue
+        link = round(measures.get("link_bytes_per_second", 0))
+        evidence = hashlib.sha256(submission.evidence).digest()
+        found.readings.append(Reading(kind, round(rate), link, taken, evidence))
+        _take_claims(found, read_claims(submission.pieces))
+    return sound
 
 
 def _take_claims(found: Measured, claims: dict[str, float | str]) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from tercet.subnets.flops.chain import Array, build_base, decode_rows, encode_rows, round_to
 from tercet.subnets.flops.commitment import MAX_LINKS, hash_leaves
 from tercet.subnets.flops.engines import Chain, Engine
-from tercet.subnets.flops.judge import GRACE, GRACE_SECONDS
+from tercet.subnets.flops.judge import grace
 from tercet.subnets.flops.memory import LANES
 from tercet.subnets.flops.tasks import LEAF_ITEMS, Dtype, Probe
 from tercet.subnets.flops.work import Done, Stop, run_chain, run_memory, stop_after
@@ -61,8 +61,8 @@ class Worker:
                 return probe, _run(engine, probe, stop)
             case "shared":
                 with _ONE_MACHINE:
-                    # In turn, and alone on the machine until the last moment that is still paid for.
-                    late = probe.window_seconds * GRACE + GRACE_SECONDS / 2
+                    # In turn, and alone on the machine: after the window, where links done and their pay lost balance.
+                    late = probe.window_seconds + grace(probe.window_seconds) / 2
                     first = time.monotonic() - began < (1 - USED) * probe.window_seconds
                     return probe, _run(engine, probe, stop if first else stop_after(began, late))
             case "cell":
