@@ -446,8 +446,9 @@ def _reconciled(it: Folding, event: Event) -> None:
     old = it.calls.get(str(event.body.get("id", "")))
     if old is None or old.status != "unknown":
         return
-    cost = {name: int(event.body.get(name, 0)) for name in ("prompt", "completion", "charged")}
-    new = it.calls[old.id] = replace(old, status="failed", **cost)
+    prompt, completion, charged = (int(event.body.get(name, 0)) for name in ("prompt", "completion", "charged"))
+    new = replace(old, status="failed", prompt=prompt, completion=completion, charged=charged)
+    it.calls[old.id] = new
     for node in _paths(old.node):
         it.by_node[node] = it.by_node[node].corrected(old, new)
 
