@@ -191,12 +191,13 @@ async def work(asks: Sequence[Ask], agents: int, hours: float, folder: Path) -> 
     clock, shift = VirtualClock(), Shift(agents, hours, raw=len(asks))
     begun = clock.now()
     kinds = {ask.card.id: ask for ask in asks}
-    crews = len({ask.card.crew for ask in asks})
     with Journal(folder / "journal.db") as journal:
-        inbox = Inbox(journal, clock=clock, crews=crews)
+        for crew in sorted({ask.card.crew.removeprefix("run/") for ask in asks}):
+            await journal.append("crew.formed", {"crew": crew, "lead": "", "members": []})
+        inbox = Inbox(journal, clock=clock)
         for cls in CLASSES:
             await inbox.make_policy(Scope(cls, 10_000 * CREDIT, clock.now() + 6 * 86_400, CREDIT // 20, tool="fetch"))
-        reader = Reader("run-1", state=inbox.state, crews=crews)
+        reader = Reader("run-1", state=inbox.state)
         robot = Robot(Screen(reader), inbox, shift, kinds)
         tasks = [asyncio.create_task(_ask(inbox, ask, begun, shift)) for ask in asks]
         await asyncio.sleep(0)

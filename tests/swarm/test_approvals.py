@@ -121,16 +121,22 @@ async def test_silence_answers_no_question(room: Room) -> None:
 
 
 async def test_an_agents_lead_cannot_approve_money(room: Room) -> None:
-    """A yes of another agent is no yes of the person."""
+    """It is not asked: the payment waits for the person, and silence pays nothing."""
     good, _ = await room.claims()
+    asked: list[object] = []
 
-    async def lead(_card: object) -> str:
+    async def lead(card: object) -> str:
+        asked.append(card)
         return "yes"
 
-    room.inbox.leads["run/shop"] = lead  # type: ignore[assignment]
+    room.inbox.leads["run/shop"] = lead
+    payment = asyncio.create_task(room.box.pay("shop", 5, [good]))
+    await room.asked()
+    await room.clock.wind(601)
+    room.inbox.tick()
     with pytest.raises(GuardError, match="said no"):
-        await asyncio.wait_for(room.box.pay("shop", 5, [good]), 5)
-    assert room.till.paid == []
+        await asyncio.wait_for(payment, 5)
+    assert (room.till.paid, asked) == ([], [])
 
 
 async def test_a_tool_outside_is_asked_for_by_its_host(room: Room) -> None:

@@ -58,21 +58,23 @@ def show(state: State, target: str, as_json: bool) -> None:
         return
     table = [
         [row["name"], _money(row["credit"]), _money(row["allowed"]), _money(row["spent"]), _money(row["unknown"]),
-         _money(row["reserved"]), _money(row["left"]), row["tokens"] or "", row["tokens_spent"], row["seconds"] or "", f"{row['seconds_spent']:.1f}"]
+         _money(row["reserved"]), _money(row["left"]), row["tokens"] or "", row["tokens_spent"], row["seconds"] or "",
+         f"{row['seconds_spent']:.1f}", "" if row["attention"] is None else f"{row['attention']:g}"]
         for row in rows
     ]  # fmt: skip
     columns = [
         "node",
-        "limit",
+        "credit",
         "for its task",
         "spent",
         "unknown",
-        "reserved",
+        "held",
         "left",
         "tokens",
         "used",
         "seconds",
         "used",
+        "decisions/h",
     ]
     print_table(columns, table, "Nothing has a limit, and nothing was spent.")
 
@@ -163,8 +165,10 @@ def set_(
     if not limits:
         raise UsageError("Nothing was named to set. Say --credit, --tokens, --seconds or --attention.")
     words = [f"{Amount(units, CREDIT)}"] if units is not None else []
-    words += [f"{value:g} {name}" for name, value in limits.items() if name != "credit"]
-    if not confirm(f"limit {found.name} to {', '.join(words)} in all", yes=yes, dry_run=dry_run):
+    words += [f"{value:g} {name}" for name in ("tokens", "seconds") if (value := limits.get(name)) is not None]
+    words = [f"{', '.join(words)} in all"] if words else []
+    words += [f"{attention:g} decisions an hour"] if attention is not None else []
+    if not confirm(f"limit {found.name} to {' and '.join(words)}", yes=yes, dry_run=dry_run):
         return
     asyncio.run(_change(found, "budget_set", live=live, args=limits))
     if as_json:

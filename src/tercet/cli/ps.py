@@ -106,7 +106,7 @@ def _show_runs(rows: list[dict[str, Any]], hidden: int) -> None:
         if hidden
         else "There is no run. Start one: tercet run GOAL."
     )
-    print_table(["run", "state", "tasks", "working", "asks", "spent", "limit", "since", "goal"], table, empty)
+    print_table(["run", "state", "tasks", "working", "asks", "credit", "of", "since", "goal"], table, empty)
 
 
 def _agent(target: Target, agent: AgentView, now: float) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _show_agents(target: Target, agents: list[dict[str, Any]]) -> None:
         ]
         for row in agents
     ]  # fmt: skip
-    columns = ["agent", "crew", "kind", "state", "task", "calls", "spent", "since", "why"]
+    columns = ["agent", "crew", "kind", "state", "task", "calls", "credit", "since", "why"]
     print_table(columns, table, f"{target.name} has no agents at work. tercet ps {target.name} --all shows all.")
 
 

@@ -1,4 +1,4 @@
-"""Crews: the agents that a plan needs, who of them is free, and the leads that answer their questions first."""
+"""Crews: the agents that a plan needs, who of them is free, and who leads."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tercet.errors import AttemptError, PlanError
-from tercet.market.text import decode_json
-from tercet.swarm.gateway import Call, Desk
+from tercet.errors import PlanError
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import SPAN, Plan, Task, crews_of
 from tercet.swarm.state import RunState, node_of
-from tercet.swarm.workbench import Role, Workbench, ask_patiently
+from tercet.swarm.workbench import Role
 
 __all__ = ["Agent", "Team", "shape_team"]
 
@@ -143,46 +141,3 @@ class Team:
         }
         self._journal.note("agent.started", body, actor=agent.id)
         return agent
-
-    async def ask_lead(self, desk: Desk, bench: Workbench, question: str) -> str | None:
-        """What the crew's lead answers; None when it does not know, or there is none.
-
-        The lead knows the goal, the task and what it asks for. It thinks on the run's money, not on the asker's.
-        """
-        lead = self.leads.get(bench.task.crew)
-        if lead is None:
-            return None
-        schema = {
-            "type": "object",
-            "properties": {"known": {"type": "boolean"}, "answer": {"type": "string", "maxLength": 400}},
-            "required": ["known", "answer"],
-            "additionalProperties": False,
-        }
-        told = f"Goal: {bench.goal}\nTask: {bench.task.title}\n{bench.task.detail}\n\nAn agent asks: {question[:2000]}"
-        messages = [
-            {"role": "system", "content": "You lead a crew. Answer from what you are told here; say known=false else."},
-            {"role": "user", "content": told},
-        ]
-
-        async def do() -> str | None:
-            call = Call(
-                agent=node_of(bench.task.crew, lead),
-                task=bench.task.id,
-                step=f"lead/{bench.agent}/{bench.attempt}/{len(bench.steps)}",
-                model=bench.model,
-                messages=messages,
-                max_tokens=200,
-                temperature=0.0,
-                seed=bench.attempt,
-                schema=schema,
-            )
-            reply = await ask_patiently(desk, call)
-            found = decode_json(reply.text)
-            known = isinstance(found, dict) and found.get("known") is True
-            return str(found.get("answer", "")) if known else None
-
-        try:
-            answer = await bench.step("ask lead", do, key=question)
-        except AttemptError:
-            return None
-        return None if answer is None else str(answer)

@@ -39,7 +39,7 @@ async def pursue(shop: Shop, task: Task, agent: Agent, number: int, failures: li
         JournalError: nothing can be written down any more.
 
     """
-    deadline = Deadline(task.seconds, lambda: shop.desk.is_held(agent.node))
+    deadline = Deadline(task.seconds, lambda: shop.desk.is_held(agent.node) or shop.inbox.awaits(agent.node))
     while True:
         if not begun:
             body = {"attempt": number, "agent": agent.id, "capabilities": _capabilities(task)}

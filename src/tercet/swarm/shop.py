@@ -15,6 +15,7 @@ from tercet.swarm.guard import Guard
 from tercet.swarm.hidden import HIDDEN, HiddenTests, load_hidden
 from tercet.swarm.inbox import Inbox
 from tercet.swarm.journal import Journal
+from tercet.swarm.questions import Questions
 from tercet.swarm.run import Run
 from tercet.swarm.run_memory import RunMemory
 from tercet.swarm.workbench import CHECKS, Role, Workbench
@@ -58,9 +59,6 @@ def open_shop(run: Run, sandbox: Sandbox, team: Team, inbox: Inbox, guard: Guard
     original, hidden = run.folder / "original", run.folder / "hidden"
     run.workspace.store.lay_out(run.workspace.original, original)
 
-    async def ask_lead(bench: Workbench, question: str) -> str:
-        return await team.ask_lead(run.desk, bench, question) or "Nobody knows. Decide by yourself, within the task."
-
     return Shop(
         run.config.goal,
         run.model,
@@ -72,7 +70,7 @@ def open_shop(run: Run, sandbox: Sandbox, team: Team, inbox: Inbox, guard: Guard
         lent={CHECKS: _CHECKS_FOLDER, "/original": original},
         hidden={HIDDEN: hidden} if hidden.is_dir() else {},
         tests=load_hidden(hidden),
-        ask_lead=ask_lead,
+        ask_lead=Questions(run.desk, inbox, run.config.goal, run.model, team.leads).ask,
         claims=guard.claims,
         guard=guard,
         inbox=inbox,

@@ -202,6 +202,7 @@ class Work:
             if self._ending.status is not None:
                 return  # the whole run is stopped, and may be resumed with this agent in it
             agent.killed = True
+            self._shop.inbox.withdraw(agent.node, "it was killed")
             self._team.note(agent, "killed", "it was killed")
             for going in list(self._going.values()):
                 if going.agent is agent:  # its programs in the sandbox end too; somebody else may take the task

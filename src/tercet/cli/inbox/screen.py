@@ -201,7 +201,7 @@ class Screen:
         hour = sum(at > now - 3600 for at, _ in reader.state.showings[-64:])
         spent, budget = Amount(reader.since.spent, CREDIT), Amount(reader.since.budget, CREDIT)
         held = f", {len(queue.held)} held back" if queue.held else ""
-        waits = f"{len(queue.items)} for you{held} · {hour} of {reader.decisions} decisions this hour"
+        waits = f"{len(queue.items)} for you{held} · {hour} of {reader.state.quotas.an_hour} decisions this hour"
         end = f" · {reader.ended}" if reader.ended else ""
         money = f"{spent} of {budget}".replace(f" {CREDIT.symbol}", "", 1)
         return f"{reader.run} · {waits} · {money}{end}", "reverse"

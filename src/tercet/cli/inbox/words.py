@@ -8,7 +8,8 @@ from typing import Any
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from tercet.market import CREDIT, Amount
-from tercet.swarm.inbox import Item, Policy
+from tercet.swarm.inbox import QUESTION, Item, Policy
+from tercet.swarm.inbox.cards import SPENDING
 from tercet.swarm.inbox.stamps import Proposal
 
 __all__ = ["crop", "fold", "item_json", "pack", "tell_card", "tell_policy", "tell_row", "tell_span"]
@@ -73,9 +74,10 @@ def tell_card(item: Item, now: float, proposal: Proposal | None) -> Iterator[tup
     yield f"class {card.kind} · tool {card.tool} · asked by {_who(item)}", ""
     total = sum(one.loss for one in item.cards)
     risk = f"if wrong: {_credit(card.loss)} lost" + (f", {_credit(total)} for all" if len(item.cards) > 1 else "")
-    undo = "bounded" if card.reversible and card.default == "no" else "can be undone"
+    undo = "bounded" if card.kind.partition(":")[0] in SPENDING else "can be undone"
     undo = undo if card.reversible else "CANNOT BE UNDONE"
     silence = "it goes on" if card.default == "yes" else "it is not done"
+    silence = "it decides by itself" if card.tool == QUESTION else silence
     yield f"{risk} · {undo}", "" if card.reversible else "red"
     yield f"if you are silent: {silence} in {tell_span(item.deadline - now)} · call {card.digest[:12]}", ""
     if card.cause:

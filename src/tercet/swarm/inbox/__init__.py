@@ -10,6 +10,7 @@ from tercet.swarm.inbox.absence import Since, build_digest
 from tercet.swarm.inbox.approver import InboxApprover
 from tercet.swarm.inbox.cards import (
     MEMBRANE,
+    QUESTION,
     Answer,
     Card,
     Choice,
@@ -27,6 +28,7 @@ from tercet.swarm.inbox.verbs import build_verbs
 
 __all__ = [
     "MEMBRANE",
+    "QUESTION",
     "Answer",
     "Card",
     "Choice",

@@ -15,13 +15,16 @@ from tercet.errors import CardError
 __all__ = [
     "APPROVAL_SECONDS",
     "MEMBRANE",
+    "QUESTION",
     "Answer",
     "Card",
     "Choice",
     "Policy",
     "Scope",
     "build_card",
+    "crew_of",
     "digest_call",
+    "may_absorb",
     "may_cover",
     "parse_card",
     "parse_policy",
@@ -44,9 +47,17 @@ MEMBRANE: Mapping[str, str] = {
 as `network:example.org`."""
 SPENDING = frozenset({"money", "budget"})
 """What is lost there is bounded by the amount, so a policy may cover it; but silence never spends."""
+SILENT = SPENDING | {"people"}
+"""Silence is no: it spends nothing, and it is no answer to a question."""
+JUDGEMENT = SPENDING | {"publish", "memory"}
+"""What an agent never answers for the person, not even a lead."""
+QUESTION = "ask"
+"""The tool of a card that asks for no act, only for an answer."""
 APPROVAL_SECONDS = 900.0
 """For so long a yes may be used; an agent that comes later asks again."""
 LONGEST_POLICY_SECONDS = 7 * 86_400.0
+_LONGEST = 400
+"""Characters of a line that somebody else wrote."""
 
 
 def digest_call(tool: str, arguments: Mapping[str, Any]) -> str:
@@ -58,6 +69,11 @@ def digest_call(tool: str, arguments: Mapping[str, Any]) -> str:
 def under(node: str, parent: str) -> bool:
     """Whether `node` is `parent` or lies below it, as `run/crew/fixer-1` lies below `run/crew`."""
     return node == parent or node.startswith(parent + "/")
+
+
+def crew_of(node: str) -> str:
+    """Node path of an agent's crew."""
+    return "/".join(node.split("/")[:2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +109,12 @@ class Card:
     @property
     def default(self) -> Choice:
         """What silence means: what can be undone goes on; what cannot, or spends, is not done."""
-        return "yes" if self.reversible and self.kind.partition(":")[0] not in SPENDING else "no"
+        return "yes" if self.reversible and self.kind.partition(":")[0] not in SILENT else "no"
 
     @property
     def crew(self) -> str:
         """Node path of the asking agent's crew."""
-        return "/".join(self.agent.split("/")[:2])
+        return crew_of(self.agent)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the journal."""
@@ -112,13 +128,14 @@ class Answer:
     card: str
     choice: Choice
     by: str
-    """`person`, `policy:ID`, `lead:AGENT`, `default`, or `kernel` (the asking agent was ended)."""
+    """`person`, `policy:ID`, `lead:CREW`, `default`, or `kernel` (the asking agent was ended)."""
     digest: str
     """Of the call it holds for."""
     at: float
     expires: float
     """Unix seconds: a yes that was not used by then is void."""
     why: str = ""
+    """Of a lead's: its words."""
     dwell: float = 0.0
     """Of a person's: seconds between showing the card and the answer."""
 
@@ -192,6 +209,11 @@ def may_cover(policy: Policy, card: Card, now: float) -> bool:
     return fits and card.reversible and card.loss <= policy.each and policy.used + card.loss <= policy.up_to
 
 
+def may_absorb(card: Card, high_loss: int) -> bool:
+    """Whether a crew's lead may answer this card: it can be undone, costs little, and is not the person's to judge."""
+    return card.reversible and card.loss < high_loss and card.kind.partition(":")[0] not in JUDGEMENT
+
+
 def build_card(
     *, action: str, kind: str, agent: str, tool: str, call: Mapping[str, Any], loss: int, reversible: bool,
     deadline: float, cause: str = "", task: str = "", step: str = "", evidence: Sequence[str] = (),
@@ -257,7 +279,8 @@ def validate_card(card: Card) -> None:
 
 def _one_line(text: str) -> str:
     """Agents write these words: control characters would let them draw over the screen."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:400]
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
 class _CardBody(BaseModel):

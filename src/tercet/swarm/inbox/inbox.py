@@ -20,21 +20,24 @@ from tercet.swarm.inbox.cards import (
     Choice,
     Policy,
     Scope,
+    crew_of,
+    may_absorb,
     under,
     validate_card,
     validate_scope,
 )
 from tercet.swarm.inbox.clock import Clock, WallClock
 from tercet.swarm.inbox.queue import Queue, build_queue
-from tercet.swarm.inbox.rules import DECISIONS_AN_HOUR, cause_of, may_show
+from tercet.swarm.inbox.rules import cause_of
 from tercet.swarm.inbox.stamps import CANARY_EVERY, HIGH_LOSS, build_canary, canary_is_due, is_high_risk, least_dwell
-from tercet.swarm.inbox.state import KINDS, PERSON, InboxState
+from tercet.swarm.inbox.state import KINDS, PERSON, QUOTA_KINDS, InboxState
 from tercet.swarm.journal import Event, Journal, read_events
 
 __all__ = ["Decision", "Inbox", "Lead"]
 
-Lead: TypeAlias = Callable[[Card], Awaitable[Choice | None]]
-"""A crew lead: answers what it may, or None to pass the card on to the person."""
+Lead: TypeAlias = Callable[[Card], Awaitable[str | None]]
+"""A crew lead: says `yes`, or something else, which is no yes; None passes the card on to the person."""
+_OVER_QUOTA = "it was over quota until its time was up"
 HELD_SECONDS = 30.0
 """How often what is held back is looked at again."""
 
@@ -58,15 +61,13 @@ class Inbox:
     """One for a run; one writer."""
 
     def __init__(
-        self, journal: Journal, *, attention: int = DECISIONS_AN_HOUR, crews: int = 1, clock: Clock | None = None,
-        leads: Mapping[str, Lead] | None = None, high_loss: int = HIGH_LOSS, canary_every: int = CANARY_EVERY,
+        self, journal: Journal, *, clock: Clock | None = None, leads: Mapping[str, Lead] | None = None,
+        high_loss: int = HIGH_LOSS, canary_every: int = CANARY_EVERY,
     ) -> None:  # fmt: skip
         """Rebuild it from the journal.
 
         Args:
             journal: of the run.
-            attention: the person's decisions an hour, for all agents together.
-            crews: how many crews share them.
             clock: the time; this machine's by default.
             leads: node path of a crew to its lead, who is asked first.
             high_loss: credit units from which an approval is high risk.
@@ -74,13 +75,13 @@ class Inbox:
 
         """
         self.journal = journal
-        self.attention = attention
-        self.crews = crews
         self.clock = clock or WallClock()
         self.leads = dict(leads or {})
         self.high_loss = high_loss
         self.canary_every = canary_every
         self.state = InboxState.of(read_events(journal.path, kinds=KINDS))
+        self._head, self._heard = 0, self.state.seq
+        """Where the journal ended when quotas were last looked for, and up to where they are known."""
         self._seed = journal.path.parent.name
         self._parked: dict[str, asyncio.Future[Answer]] = {}
         self._timer: asyncio.Task[None] | None = None
@@ -107,11 +108,20 @@ class Inbox:
         if parked is None:
             parked = self._parked[card.id] = asyncio.get_running_loop().create_future()
         self.tick()
-        return await asyncio.shield(parked)
+        if not parked.done():
+            self._mark(card, "waiting", f"for the person: {card.action}")
+        answer = await asyncio.shield(parked)
+        if answer.by != "kernel" and not self.awaits(card.agent):
+            self._mark(card, "working")
+        return answer
 
     def queue(self) -> Queue:
         """What is before the person now."""
-        return build_queue(self.state, self.clock.now(), crews=self.crews, decisions=self.attention)
+        return build_queue(self.state, self.clock.now())
+
+    def awaits(self, node: str) -> bool:
+        """Whether this agent waits for the person: meanwhile no clock of its task runs."""
+        return any(card.agent == node and card.id not in self.state.canaries for card in self.state.waiting())
 
     async def answer(
         self, name: str, choice: Choice, *, scope: Scope | None = None, seen: int | None = None,
@@ -150,9 +160,10 @@ class Inbox:
         if policy is not None:
             self._note("policy.made", {"policy": policy.to_json(), "at": now}, by)
             self._cover(policy)
+        who = next((agent for at, agent in self.state.showings if at == shown), cards[0].agent)
         decided = {
             "group": key, "cards": len(cards), "answer": choice, "dwell": looked, "canary": canary, "shown": shown,
-            "crew": next((crew for at, crew in self.state.showings if at == shown), cards[0].crew), "at": now,
+            "agent": who, "crew": crew_of(who), "at": now,
         }  # fmt: skip
         self.state.apply(await self.journal.append("ask.decided", decided, actor=by))
         self._release(cards)
@@ -230,15 +241,25 @@ class Inbox:
 
     def tick(self) -> None:
         """Let time do its work: deadlines pass, what has room is shown. Called by itself when something is due."""
+        self._hear_of_quotas()
         now = self.clock.now()
         late = [card for card in self.state.waiting() if card.deadline <= now]
+        held = {card.id for item in self.queue().held for card in item.cards} if late else set()
         for card in late:
-            self._settle("ask.defaulted", card, card.default, "default", {"why": "nobody answered in time"})
+            why = _OVER_QUOTA if card.id in held else "nobody answered in time"
+            self._settle("ask.defaulted", card, card.default, "default", {"why": why})
         self._release(late)
         found = self.queue()
         for item in found.items:
             if item.shown is None:
-                self._note("ask.shown", {"group": item.id, "crew": item.top.crew, "shape": item.shape, "at": now})
+                body = {
+                    "group": item.id,
+                    "agent": item.top.agent,
+                    "crew": item.top.crew,
+                    "shape": item.shape,
+                    "at": now,
+                }
+                self._note("ask.shown", body)
         self._arm(now, waits=bool(found.held or found.flood))
 
     def close(self) -> None:
@@ -262,13 +283,14 @@ class Inbox:
         if (policy := self.state.covering(card, self.clock.now())) is not None:
             return self._by_policy(card, policy)
         lead = self.leads.get(card.crew)
-        if lead is None or not card.reversible or card.loss >= self.high_loss:
+        if lead is None or not may_absorb(card, self.high_loss):
             return None
         self._raise(card, f"lead:{card.crew}")
-        choice = await lead(card)
-        if choice is None or self._waits(card.id):
+        words = await lead(card)
+        if words is None or self._waits(card.id):
             return None
-        self._settle("ask.answered", card, choice, f"lead:{card.crew}", {})
+        said: Choice = "yes" if words == "yes" else "no"
+        self._settle("ask.answered", card, said, f"lead:{card.crew}", {"why": words})
         return self.state.answers[card.id]
 
     def _by_policy(self, card: Card, policy: Policy) -> Answer:
@@ -278,13 +300,20 @@ class Inbox:
         return self.state.answers[card.id]
 
     def _raise(self, card: Card, to: str) -> None:
-        now = self.clock.now()
-        over = to == PERSON and not may_show(
-            self.state.showings, card.crew, now, crews=self.crews, decisions=self.attention,
-            weighty=is_high_risk(card, self.high_loss),
-        )  # fmt: skip
+        self._hear_of_quotas()
+        now, weighty = self.clock.now(), is_high_risk(card, self.high_loss)
+        over = to == PERSON and not self.state.quotas.may_show(self.state.showings, card.agent, now, weighty=weighty)
         again = card.id in self.state.open
         self._note("ask.raised", {"card": card.to_json(), "to": to, "over_quota": over, "again": again, "at": now})
+
+    def _hear_of_quotas(self) -> None:
+        """Crews and limits that others have written down since; nothing is read where nobody wrote."""
+        if self.journal.head == self._head:
+            return
+        self._head = self.journal.head
+        for event in read_events(self.journal.path, self._heard, QUOTA_KINDS):
+            self.state.apply(event)
+            self._heard = event.seq
 
     def _settle(self, kind: str, card: Card, choice: Choice, by: str, body: Mapping[str, Any]) -> None:
         now = self.clock.now()
@@ -327,8 +356,15 @@ class Inbox:
             card = build_canary(self._seed, self.state.decisions, agent, now)
             self._note("ask.raised", {"card": card.to_json(), "to": "canary", "at": now})
 
+    def _mark(self, card: Card, state: str, why: str = "") -> None:
+        """Let everybody see that the agent waits, or works again."""
+        agent = card.agent.rpartition("/")[2]
+        self._note("agent.state", {"agent": agent, "state": state, "why": why}, agent, card.task)
+
     def _note(self, kind: str, body: Mapping[str, Any], actor: str = "kernel", task: str = "") -> Event:
+        alone = self.journal.head == self._head
         event = self.journal.note(kind, body, actor=actor, task=task)
+        self._head = event.seq if alone else self._head
         self.state.apply(event)
         return event
 

@@ -8,13 +8,11 @@ from typing import Literal, TypeAlias
 
 from tercet.swarm.inbox.cards import Card
 from tercet.swarm.inbox.rules import (
-    DECISIONS_AN_HOUR,
     averted,
     cause_of,
     common_node,
     denied_share,
     in_flood,
-    may_show,
     reading_seconds,
 )
 from tercet.swarm.inbox.stamps import is_high_risk
@@ -76,16 +74,8 @@ class Queue:
     flood: bool
 
 
-def build_queue(state: InboxState, now: float, *, crews: int = 1, decisions: int = DECISIONS_AN_HOUR) -> Queue:
-    """Rank what waits.
-
-    Args:
-        state: of the inbox.
-        now: Unix seconds.
-        crews: how many share the person's attention.
-        decisions: the run's decisions an hour.
-
-    """
+def build_queue(state: InboxState, now: float) -> Queue:
+    """Rank what waits at a moment, in Unix seconds."""
     flood = in_flood(state.arrivals, now)
     stuck: dict[str, list[Card]] = {}
     single: dict[str, list[Card]] = {}
@@ -99,7 +89,7 @@ def build_queue(state: InboxState, now: float, *, crews: int = 1, decisions: int
     found += [_item(state, key, "ask" if len(cards) == 1 else "cause", cards) for key, cards in single.items()]
     if flood:
         found = _collapse(state, found)
-    return _split(state, sorted(found, key=_order), now, crews=crews, decisions=decisions, flood=flood)
+    return _split(state, sorted(found, key=_order), now, flood=flood)
 
 
 def open_container(state: InboxState, item: Item) -> Sequence[Item]:
@@ -145,18 +135,17 @@ def _hidden_decisions(item: Item, most: int) -> int:
     return min(len({cause_of(card) for card in item.cards}), most) if item.is_container else 0
 
 
-def _split(state: InboxState, ranked: Sequence[Item], now: float, *, crews: int, decisions: int, flood: bool) -> Queue:
+def _split(state: InboxState, ranked: Sequence[Item], now: float, *, flood: bool) -> Queue:
     items: list[Item] = []
     held: list[Item] = []
     showings = list(state.showings[-64:])
     for item in ranked:
-        crew = item.top.crew
+        who = item.top.agent
         if item.shown is None and item.shape != "incident":
-            weighty = is_high_risk(item.top)
-            taken = [*showings, *[(now, crew)] * _hidden_decisions(item, decisions)]
-            if not may_show(taken, crew, now, crews=crews, decisions=decisions, weighty=weighty):
+            taken = [*showings, *[(now, who)] * _hidden_decisions(item, state.quotas.an_hour)]
+            if not state.quotas.may_show(taken, who, now, weighty=is_high_risk(item.top)):
                 held.append(Item(item.id, item.shape, item.cards, item.rank, None, held=True))
                 continue
-            showings.append((now, crew))
+            showings.append((now, who))
         items.append(item)
     return Queue(items, held, flood)

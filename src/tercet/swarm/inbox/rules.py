@@ -6,14 +6,17 @@ import hashlib
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from tercet.swarm.inbox.cards import Card
+from tercet.swarm.inbox.cards import Card, under
 
 __all__ = [
     "CEILING_AN_HOUR",
     "CHATTER_ASKS",
     "DECISIONS_AN_HOUR",
     "WINDOW",
+    "Quotas",
     "averted",
     "cause_of",
     "common_node",
@@ -80,25 +83,58 @@ def share_of(crews: int, decisions: int = DECISIONS_AN_HOUR) -> int:
 
 
 def may_show(
-    shown: Sequence[tuple[float, str]], crew: str, now: float, *, crews: int, decisions: int, weighty: bool = False
-) -> bool:
-    """Whether a crew's next decision may be put before the person.
+    shown: Sequence[tuple[float, str]], node: str, now: float, *, crews: int, decisions: int, weighty: bool = False,
+    limits: Mapping[str, float] = MappingProxyType({}),
+) -> bool:  # fmt: skip
+    """Whether the next decision that `node` asks for may be put before the person.
 
-    A crew over its share waits while others need the hour, except with what weighs much; nobody gets past the ceiling.
+    A crew over its share waits while others need the hour, and one over a limit that the person set waits in any case;
+    except with what weighs much. Nobody gets past the ceiling.
 
     Args:
-        shown: when a decision was shown, and whose.
-        crew: node path of who asks.
+        shown: when a decision was shown, and whose: node paths.
+        node: who asks.
         now: Unix seconds.
         crews: how many there are.
         decisions: the run's decisions an hour; the ceiling is twice as many.
         weighty: the decision cannot be undone, or much is lost if it is wrong.
+        limits: decisions an hour that crews and agents may ask for, by node path.
 
     """
     hour = [whose for at, whose in shown if at > now - 3600]
     if len(hour) >= decisions * CEILING_AN_HOUR // DECISIONS_AN_HOUR:
         return False
-    return weighty or len(hour) < decisions or hour.count(crew) < share_of(crews, decisions)
+    if weighty:
+        return True
+
+    def taken(above: str) -> int:
+        return sum(under(whose, above) for whose in hour)
+
+    parts = node.split("/")
+    crew, own = "/".join(parts[:2]), ["/".join(parts[: end + 1]) for end in range(1, len(parts))]
+    if any(taken(each) >= limits[each] for each in own if each in limits):
+        return False
+    return len(hour) < decisions or taken(crew) < limits.get(crew, share_of(crews, decisions))
+
+
+@dataclass(slots=True)
+class Quotas:
+    """Who shares the person's attention, and how much of it anybody may take; folded from a run's journal."""
+
+    crews: set[str] = field(default_factory=set)
+    limits: dict[str, float] = field(default_factory=dict)
+    """Decisions an hour, by node path; `run` is the whole."""
+
+    @property
+    def an_hour(self) -> int:
+        """Decisions of the run: at least one, since what cannot be undone is decided by nobody else."""
+        return max(1, int(self.limits.get("run", DECISIONS_AN_HOUR)))
+
+    def may_show(self, shown: Sequence[tuple[float, str]], node: str, now: float, *, weighty: bool) -> bool:
+        """See `may_show`."""
+        return may_show(
+            shown, node, now, crews=len(self.crews), decisions=self.an_hour, weighty=weighty, limits=self.limits
+        )
 
 
 def reading_seconds(words: int) -> float:

@@ -8,17 +8,19 @@ from typing import Any, Self, cast
 
 from tercet.errors import CardError
 from tercet.swarm.inbox.cards import Answer, Card, Choice, Policy, may_cover, parse_card, parse_policy
-from tercet.swarm.inbox.rules import CHATTER_ASKS, cause_of, is_chatter
+from tercet.swarm.inbox.rules import CHATTER_ASKS, Quotas, cause_of, is_chatter
 from tercet.swarm.inbox.stamps import Verdict
 from tercet.swarm.journal import Event
 
-__all__ = ["INCIDENT", "KINDS", "PERSON", "STUCK", "InboxState"]
+__all__ = ["INCIDENT", "KINDS", "PERSON", "QUOTA_KINDS", "STUCK", "InboxState"]
 
 KINDS = (
     "ask.raised", "ask.shown", "ask.answered", "ask.defaulted", "ask.doubted", "ask.decided", "ask.used",
-    "policy.made", "policy.revoked",
+    "policy.made", "policy.revoked", "crew.formed", "budget.set", "budget.added",
 )  # fmt: skip
-"""The events that an inbox writes and is rebuilt from."""
+"""The events that an inbox is rebuilt from."""
+QUOTA_KINDS = KINDS[-3:]
+"""Those that others write."""
 PERSON = "person"
 INCIDENT, STUCK = "incident", "stuck:"
 """Ids of containers: a flood's, and a chattering agent's, followed by its node path."""
@@ -48,7 +50,8 @@ class InboxState:
         self.shown: dict[str, float] = {}
         """Group or container that is before the person, to since when."""
         self.showings: list[tuple[float, str]] = []
-        """When the person's attention was taken, and by which crew: shown, from the decision on decided."""
+        """When the person's attention was taken, and by whom: shown, from the decision on decided. Node paths."""
+        self.quotas = Quotas()
         self.verdicts: list[Verdict] = []
         """The person's last answers."""
         self.tally: dict[str, dict[str, int]] = {}
@@ -153,7 +156,7 @@ def _raised(state: InboxState, event: Event) -> None:
 def _shown(state: InboxState, event: Event) -> None:
     state.shown[str(event.body["group"])] = float(event.body["at"])
     recent = [one for one in state.showings if one[0] > float(event.body["at"]) - 7200]
-    state.showings = [*recent, (float(event.body["at"]), str(event.body.get("crew", "")))]
+    state.showings = [*recent, (float(event.body["at"]), _who(event))]
 
 
 def _answered(state: InboxState, event: Event) -> None:
@@ -181,11 +184,34 @@ def _answered(state: InboxState, event: Event) -> None:
 def _decided(state: InboxState, event: Event) -> None:
     state.decisions += 1
     # Attention is spent when the decision is made; one that was opened out of a container was never shown before.
-    taken = (event.body.get("shown"), str(event.body.get("crew", "")))
+    taken = (event.body.get("shown"), _who(event))
     if taken in state.showings:
         state.showings.remove(taken)
     state.showings.append((float(event.body["at"]), taken[1]))
     state.last_answer = float(event.body["at"])
+
+
+def _who(event: Event) -> str:
+    """Whose decision it was: the agent's node path; in older journals its crew's."""
+    return str(event.body.get("agent") or event.body.get("crew", ""))
+
+
+def _crew_formed(state: InboxState, event: Event) -> None:
+    state.quotas.crews.add(str(event.body["crew"]))
+
+
+def _limited(state: InboxState, event: Event) -> None:
+    node, limit = str(event.body["node"]), event.body.get("attention")
+    if limit is None:
+        state.quotas.limits.pop(node, None)
+    else:
+        state.quotas.limits[node] = float(limit)
+
+
+def _raised_limit(state: InboxState, event: Event) -> None:
+    node = str(event.body["node"])
+    if node in state.quotas.limits:
+        state.quotas.limits[node] += float(event.body.get("attention") or 0)
 
 
 def _used(state: InboxState, event: Event) -> None:
@@ -217,4 +243,7 @@ _CHANGES: Mapping[str, Callable[[InboxState, Event], None]] = {
     "ask.used": _used,
     "policy.made": _policy_made,
     "policy.revoked": _policy_revoked,
+    "crew.formed": _crew_formed,
+    "budget.set": _limited,
+    "budget.added": _raised_limit,
 }

@@ -62,7 +62,7 @@ class Assistant:
 
             @agent.tool_plain
             async def ask_lead(question: str) -> str:
-                """Ask your crew's lead what the task leaves open."""
+                """Ask what the task leaves open, so that yes or no answers it: first your crew's lead, then the person."""
                 return await bench.ask_lead(bench, question)
 
             limits = UsageLimits(request_limit=int(options.get("requests", _REQUESTS)))
