@@ -14,14 +14,12 @@ from tercet.swarm.inbox.cards import (
     Answer,
     Card,
     Choice,
-    Policy,
-    Scope,
     build_card,
     digest_call,
-    may_cover,
 )
 from tercet.swarm.inbox.clock import Clock, VirtualClock, WallClock
 from tercet.swarm.inbox.inbox import Decision, Inbox, Lead
+from tercet.swarm.inbox.policies import Policy, Scope, may_cover
 from tercet.swarm.inbox.queue import Item, Queue, build_queue
 from tercet.swarm.inbox.state import InboxState
 from tercet.swarm.inbox.verbs import build_verbs

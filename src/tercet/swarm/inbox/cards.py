@@ -1,14 +1,14 @@
-"""What is asked and answered: cards, answers and policies. Values and the rules that bind them; no clock, no I/O."""
+"""What is asked and answered: cards and answers. Values and the rules that bind them; no clock, no I/O."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tercet.errors import CardError
 
@@ -16,18 +16,15 @@ __all__ = [
     "APPROVAL_SECONDS",
     "MEMBRANE",
     "QUESTION",
+    "SPENDING",
     "Answer",
     "Card",
     "Choice",
-    "Policy",
-    "Scope",
     "build_card",
     "crew_of",
     "digest_call",
     "may_absorb",
-    "may_cover",
     "parse_card",
-    "parse_policy",
     "under",
 ]
 
@@ -55,7 +52,6 @@ QUESTION = "ask"
 """The tool of a card that asks for no act, only for an answer."""
 APPROVAL_SECONDS = 900.0
 """For so long a yes may be used; an agent that comes later asks again."""
-LONGEST_POLICY_SECONDS = 7 * 86_400.0
 _LONGEST = 400
 """Characters of a line that somebody else wrote."""
 
@@ -80,7 +76,7 @@ def crew_of(node: str) -> str:
 class Card:
     """One ask. There is no field for a priority: rank follows from what is at stake."""
 
-    id: str
+    id: Annotated[str, Field(max_length=64)]
     """From agent, task, step and call: the same ask after a resume has the same id."""
     action: str
     """What is wanted, for a person: `Pay 2 credit to 0xab.. for 40 labels`."""
@@ -103,7 +99,7 @@ class Card:
     task: str = ""
     step: str = ""
     """Idempotency key of the step that asks."""
-    evidence: Sequence[str] = field(default_factory=tuple)
+    evidence: tuple[str, ...] = ()
     """What speaks for it or against it, a line each."""
 
     @property
@@ -143,70 +139,6 @@ class Answer:
     def yes(self) -> bool:
         """Whether it may be done."""
         return self.choice == "yes"
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The bounds that turn one answer into a policy: for this class up to `up_to` until `until`."""
-
-    kind: str
-    up_to: int
-    """Credit units that all calls under it may lose together."""
-    until: float
-    """Unix seconds."""
-    each: int | None = None
-    """Credit units that one call may lose; None: no more than the card that was answered."""
-    node: str = "run"
-    """Whose calls."""
-    tool: str = ""
-    """Only this tool; empty: any."""
-    cause: str = ""
-    """Only this cause; empty: any."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """An answer that holds for a class: bounded, until a moment, revocable, written into the journal."""
-
-    id: str
-    kind: str
-    """The class; a policy for `network` holds for `network:example.org` as well."""
-    choice: Choice
-    each: int
-    """Credit units that one call may lose at most: what the person had on the card."""
-    up_to: int
-    """Credit units that all calls under it may lose together."""
-    until: float
-    node: str = "run"
-    tool: str = ""
-    """Only this tool; empty: any."""
-    cause: str = ""
-    """Only asks with this cause; empty: any."""
-    by: str = "person"
-    used: int = 0
-    """Credit units at risk through calls that it let through."""
-    count: int = 0
-    """Asks that it answered."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the journal; `used` and `count` follow from the answers."""
-        found = asdict(self)
-        del found["used"], found["count"]
-        return {**found, "class": self.kind}
-
-
-def may_cover(policy: Policy, card: Card, now: float) -> bool:
-    """Whether the policy answers this card. What cannot be undone is never answered by a policy's yes."""
-    fits = (
-        now < policy.until
-        and (card.kind == policy.kind or card.kind.startswith(policy.kind + ":"))
-        and under(card.agent, policy.node)
-        and policy.tool in {"", card.tool}
-        and policy.cause in {"", card.cause}
-    )
-    if policy.choice == "no":
-        return fits
-    return fits and card.reversible and card.loss <= policy.each and policy.used + card.loss <= policy.up_to
 
 
 def may_absorb(card: Card, high_loss: int) -> bool:
@@ -283,37 +215,6 @@ def _one_line(text: str) -> str:
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
-class _CardBody(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    id: str = Field(max_length=64)
-    action: str
-    kind: str
-    agent: str
-    tool: str
-    digest: str
-    deadline: float
-    loss: int
-    reversible: bool
-    cause: str = ""
-    task: str = ""
-    step: str = ""
-    evidence: tuple[str, ...] = ()
-
-
-class _PolicyBody(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    id: str = Field(max_length=64)
-    kind: str
-    choice: Choice
-    each: int = Field(ge=0)
-    up_to: int = Field(ge=0)
-    until: float
-    node: str = "run"
-    tool: str = ""
-    cause: str = ""
-    by: str = "person"
-
-
 def parse_card(raw: Any) -> Card:
     """Read a card from a journal.
 
@@ -322,36 +223,9 @@ def parse_card(raw: Any) -> Card:
 
     """
     try:
-        body = _CardBody.model_validate(raw)
+        return _CARD.validate_python(raw)
     except ValidationError as error:
         raise CardError(f"This is no card: {error.errors()[0]['msg']}.") from error
-    return Card(**body.model_dump())
 
 
-def parse_policy(raw: Any) -> Policy:
-    """Read a policy from a journal.
-
-    Raises:
-        CardError: it is none.
-
-    """
-    try:
-        body = _PolicyBody.model_validate(raw)
-    except ValidationError as error:
-        raise CardError(f"This is no policy: {error.errors()[0]['msg']}.") from error
-    return Policy(**body.model_dump())
-
-
-def validate_scope(scope: Scope, now: float) -> None:
-    """A policy is bounded in money and in time.
-
-    Raises:
-        CardError: it is not.
-
-    """
-    if scope.kind.partition(":")[0] not in MEMBRANE:
-        raise CardError(f"{scope.kind!r} is no class that asks. Known: {', '.join(MEMBRANE)}.")
-    if scope.up_to < 0 or (scope.each is not None and scope.each < 0):
-        raise CardError("A policy's bounds are 0 or more credit. Say --up-to 2, for example.")
-    if not now < scope.until <= now + LONGEST_POLICY_SECONDS:
-        raise CardError("A policy ends, within a week and not before now. Say --until 1h, for example.")
+_CARD = TypeAdapter(Card)

@@ -10,28 +10,27 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from tercet.errors import ApprovalError, CardError
+from tercet.swarm.inbox.alarm import Alarm
 from tercet.swarm.inbox.cards import (
-    APPROVAL_SECONDS,
     Answer,
     Card,
     Choice,
-    Policy,
-    Scope,
     crew_of,
     may_absorb,
     under,
     validate_card,
-    validate_scope,
 )
 from tercet.swarm.inbox.clock import Clock, WallClock
+from tercet.swarm.inbox.policies import Policy, Scope, validate_scope
 from tercet.swarm.inbox.queue import Queue, build_queue
+from tercet.swarm.inbox.record import Record
 from tercet.swarm.inbox.rules import cause_of
-from tercet.swarm.inbox.stamps import CANARY_EVERY, HIGH_LOSS, build_canary, canary_is_due, is_high_risk, least_dwell
-from tercet.swarm.inbox.state import KINDS, PERSON, QUOTA_KINDS, InboxState
-from tercet.swarm.journal import Event, Journal, read_events
+from tercet.swarm.inbox.stamps import CANARY_EVERY, HIGH_LOSS, build_canary, canary_is_due, least_dwell
+from tercet.swarm.inbox.state import KINDS, PERSON, InboxState
+from tercet.swarm.journal import Journal, read_events
 
 __all__ = ["Decision", "Inbox", "Lead"]
 
@@ -80,12 +79,10 @@ class Inbox:
         self.high_loss = high_loss
         self.canary_every = canary_every
         self.state = InboxState.of(read_events(journal.path, kinds=KINDS))
-        self._head, self._heard = 0, self.state.seq
-        """Where the journal ended when quotas were last looked for, and up to where they are known."""
+        self._record = Record(journal, self.state, self.clock, high_loss)
+        self._alarm = Alarm(self.clock, self.tick)
         self._seed = journal.path.parent.name
         self._parked: dict[str, asyncio.Future[Answer]] = {}
-        self._timer: asyncio.Task[None] | None = None
-        self._due = 0.0
 
     async def ask(self, card: Card) -> Answer:
         """Wait for an answer; only the caller waits.
@@ -103,16 +100,16 @@ class Inbox:
         if not self._waits(card.id):
             if (answer := await self._absorb(card)) is not None:
                 return answer
-            self._raise(card, PERSON)
+            self._record.raised(card, PERSON)
         parked = self._parked.get(card.id)
         if parked is None:
             parked = self._parked[card.id] = asyncio.get_running_loop().create_future()
         self.tick()
         if not parked.done():
-            self._mark(card, "waiting", f"for the person: {card.action}")
+            self._record.mark(card, "waiting", f"for the person: {card.action}")
         answer = await asyncio.shield(parked)
         if answer.by != "kernel" and not self.awaits(card.agent):
-            self._mark(card, "working")
+            self._record.mark(card, "working")
         return answer
 
     def queue(self) -> Queue:
@@ -149,16 +146,16 @@ class Inbox:
         key = cause_of(cards[0])
         looked = now - self.state.shown.get(key, now - 3600) if dwell is None else dwell
         if choice == "yes" and (short := self._too_quick(cards, looked)) > 0:
-            self._note("ask.doubted", {"card": cards[0].id, "group": key, "dwell": looked, "at": now}, by)
+            self._record.note("ask.doubted", {"card": cards[0].id, "group": key, "dwell": looked, "at": now}, by)
             return Decision("again", wait=short)
         policy = self._build_policy(scope, choice, cards, by) if scope is not None else None
         canary, shown = cards[0].id in self.state.canaries, self.state.shown.get(key)
         for card in cards:
             first = card is cards[0]  # a group is one verdict of the person
             body = {"dwell": looked, "group": key, "counts": first, "policy": policy.id if policy else ""}
-            self._settle("ask.answered", card, choice, by, body)
+            self._record.settle("ask.answered", card, choice, by, body)
         if policy is not None:
-            self._note("policy.made", {"policy": policy.to_json(), "at": now}, by)
+            self._record.note("policy.made", {"policy": policy.to_json(), "at": now}, by)
             self._cover(policy)
         who = next((agent for at, agent in self.state.showings if at == shown), cards[0].agent)
         decided = {
@@ -235,38 +232,33 @@ class Inbox:
         """Deny what a subtree waits for, since it was ended; how many cards that were."""
         cards = [card for card in list(self.state.waiting()) if under(card.agent, node)]
         for card in cards:
-            self._settle("ask.answered", card, "no", "kernel", {"why": why})
+            self._record.settle("ask.answered", card, "no", "kernel", {"why": why})
         self._release(cards)
         return len(cards)
 
     def tick(self) -> None:
         """Let time do its work: deadlines pass, what has room is shown. Called by itself when something is due."""
-        self._hear_of_quotas()
+        self._record.hear_of_quotas()
         now = self.clock.now()
         late = [card for card in self.state.waiting() if card.deadline <= now]
         held = {card.id for item in self.queue().held for card in item.cards} if late else set()
         for card in late:
             why = _OVER_QUOTA if card.id in held else "nobody answered in time"
-            self._settle("ask.defaulted", card, card.default, "default", {"why": why})
+            self._record.settle("ask.defaulted", card, card.default, "default", {"why": why})
         self._release(late)
         found = self.queue()
         for item in found.items:
             if item.shown is None:
-                body = {
-                    "group": item.id,
-                    "agent": item.top.agent,
-                    "crew": item.top.crew,
-                    "shape": item.shape,
-                    "at": now,
-                }
-                self._note("ask.shown", body)
-        self._arm(now, waits=bool(found.held or found.flood))
+                who = item.top.agent
+                body = {"group": item.id, "agent": who, "crew": crew_of(who), "shape": item.shape, "at": now}
+                self._record.note("ask.shown", body)
+        due = min((card.deadline for card in self.state.waiting()), default=0.0)
+        again = bool(found.held or found.flood)
+        self._alarm.set(min(due, now + HELD_SECONDS) if due and again else due)
 
     def close(self) -> None:
         """Stop the timer; who waits is left waiting, and asks again after the resume."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.stop()
 
     def _standing(self, card: Card) -> Answer | None:
         known = self.state.answers.get(card.id)
@@ -285,41 +277,19 @@ class Inbox:
         lead = self.leads.get(card.crew)
         if lead is None or not may_absorb(card, self.high_loss):
             return None
-        self._raise(card, f"lead:{card.crew}")
+        self._record.raised(card, f"lead:{card.crew}")
         words = await lead(card)
         if words is None or self._waits(card.id):
             return None
         said: Choice = "yes" if words == "yes" else "no"
-        self._settle("ask.answered", card, said, f"lead:{card.crew}", {"why": words})
+        self._record.settle("ask.answered", card, said, f"lead:{card.crew}", {"why": words})
         return self.state.answers[card.id]
 
     def _by_policy(self, card: Card, policy: Policy) -> Answer:
         if card.id not in self.state.open:
-            self._raise(card, f"policy:{policy.id}")
-        self._settle("ask.answered", card, policy.choice, f"policy:{policy.id}", {})
+            self._record.raised(card, f"policy:{policy.id}")
+        self._record.settle("ask.answered", card, policy.choice, f"policy:{policy.id}", {})
         return self.state.answers[card.id]
-
-    def _raise(self, card: Card, to: str) -> None:
-        self._hear_of_quotas()
-        now, weighty = self.clock.now(), is_high_risk(card, self.high_loss)
-        over = to == PERSON and not self.state.quotas.may_show(self.state.showings, card.agent, now, weighty=weighty)
-        again = card.id in self.state.open
-        self._note("ask.raised", {"card": card.to_json(), "to": to, "over_quota": over, "again": again, "at": now})
-
-    def _hear_of_quotas(self) -> None:
-        """Crews and limits that others have written down since; nothing is read where nobody wrote."""
-        if self.journal.head == self._head:
-            return
-        self._head = self.journal.head
-        for event in read_events(self.journal.path, self._heard, QUOTA_KINDS):
-            self.state.apply(event)
-            self._heard = event.seq
-
-    def _settle(self, kind: str, card: Card, choice: Choice, by: str, body: Mapping[str, Any]) -> None:
-        now = self.clock.now()
-        expires = now + APPROVAL_SECONDS
-        said = {"card": card.id, "answer": choice, "by": by, "digest": card.digest, "expires": expires, "at": now}
-        self._note(kind, {**said, **body}, by if by == PERSON else "kernel", card.task)
 
     def _release(self, cards: Iterable[Card]) -> None:
         for card in cards:
@@ -347,39 +317,11 @@ class Inbox:
         for card in sorted(self.state.waiting(), key=lambda card: self.state.raised_seq[card.id]):
             found = self.state.covering(card, self.clock.now())
             if found is not None and found.id == policy.id and card.id not in self.state.canaries:
-                self._settle("ask.answered", card, policy.choice, f"policy:{policy.id}", {})
+                self._record.settle("ask.answered", card, policy.choice, f"policy:{policy.id}", {})
                 covered.append(card)
         self._release(covered)
 
     def _plant(self, agent: str, now: float) -> None:
         if canary_is_due(self._seed, self.state.decisions, self.canary_every):
             card = build_canary(self._seed, self.state.decisions, agent, now)
-            self._note("ask.raised", {"card": card.to_json(), "to": "canary", "at": now})
-
-    def _mark(self, card: Card, state: str, why: str = "") -> None:
-        """Let everybody see that the agent waits, or works again."""
-        agent = card.agent.rpartition("/")[2]
-        self._note("agent.state", {"agent": agent, "state": state, "why": why}, agent, card.task)
-
-    def _note(self, kind: str, body: Mapping[str, Any], actor: str = "kernel", task: str = "") -> Event:
-        alone = self.journal.head == self._head
-        event = self.journal.note(kind, body, actor=actor, task=task)
-        self._head = event.seq if alone else self._head
-        self.state.apply(event)
-        return event
-
-    def _arm(self, now: float, *, waits: bool) -> None:
-        due = min((card.deadline for card in self.state.waiting()), default=0.0)
-        if due and waits:
-            due = min(due, now + HELD_SECONDS)
-        if self._timer is not None and not self._timer.done() and self._due == due:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._due = due
-        self._timer = asyncio.get_running_loop().create_task(self._wake(due - now)) if due else None
-
-    async def _wake(self, seconds: float) -> None:
-        await self.clock.sleep(seconds)
-        self._timer = None
-        self.tick()
+            self._record.note("ask.raised", {"card": card.to_json(), "to": "canary", "at": now})

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any, Self, cast
 
 from tercet.errors import CardError
-from tercet.swarm.inbox.cards import Answer, Card, Choice, Policy, may_cover, parse_card, parse_policy
+from tercet.swarm.inbox.cards import Answer, Card, Choice, parse_card
+from tercet.swarm.inbox.policies import Policy, may_cover, parse_policy
 from tercet.swarm.inbox.rules import CHATTER_ASKS, Quotas, cause_of, is_chatter
 from tercet.swarm.inbox.stamps import Verdict
 from tercet.swarm.journal import Event
