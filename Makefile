@@ -9,8 +9,8 @@ export VENV
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: ## A virtual environment with Tercet in it
-	@sh scripts/setup.sh run
+setup: ## A virtual environment with Tercet in it, for a market in completions and for agents
+	@sh scripts/setup.sh use
 
 dev: ## The same with the tools for working on it
 	@sh scripts/setup.sh dev

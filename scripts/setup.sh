@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes .venv and installs Tercet into it. Runs again only when pyproject.toml or constraints.txt changed.
-# Usage: scripts/setup.sh run|all|dev
-# run: one market in completions. all: every competition, torch among them. dev: the same with the tools for working on it.
+# Usage: scripts/setup.sh run|use|all|dev
+# run: one market in completions. use: that, and agents. all: every competition, torch among them. dev: the same with the tools for working on it.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -48,6 +48,7 @@ $pip install -q --upgrade 'pip>=25.1'
 case $what in
     dev) $pip install -q -c constraints.txt -e '.[all]' --group dev ;;
     all) $pip install -q -c constraints.txt -e '.[all]' ;;
+    use) $pip install -q -c constraints.txt -e '.[devnet,inference,demo,coding,swarm]' ;;
     *) $pip install -q -c constraints.txt -e '.[devnet,inference,demo]' ;;
 esac
 touch "$stamp"

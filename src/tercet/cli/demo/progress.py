@@ -13,7 +13,7 @@ from rich.table import Table
 
 __all__ = ["Progress"]
 
-COLUMNS = ("miner", "challenges", "last score", "requests", "charged", "weight")
+COLUMNS = ("miner", "challenges", "last score", "requests", "credit", "weight")
 
 
 class Progress:
