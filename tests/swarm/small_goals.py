@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tercet.swarm.gateway import Call, ScriptedUpstream
+from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
 from tercet.swarm.kernel import RunConfig
 from tercet.swarm.plan import Plan
 
@@ -48,6 +49,13 @@ def say_yes(call: Call) -> Mapping[str, Any] | str:
     if asked.startswith("Fact: "):
         return {"sentence": asked.split("\n", maxsplit=1)[0].removeprefix("Fact: ").rstrip(".").capitalize() + "."}
     return {"sentence": "the discount is taken off the total instead of being added to it"}
+
+
+def use_tool(number: int, name: str, arguments: Mapping[str, Any]) -> Completion:
+    """A model's call of a tool, its `number`th."""
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    call = {"id": f"t{number}", "type": "function", "function": function}
+    return Completion(tool_calls=(call,), finish="tool_calls")
 
 
 def scripted(price: Any = None) -> ScriptedUpstream:

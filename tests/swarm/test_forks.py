@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.swarm.small_goals import CREDIT, Yes
+from tests.swarm.small_goals import CREDIT, Yes, use_tool
 
 from tercet.errors import JournalError, WorkspaceError
 from tercet.market import Price
@@ -161,8 +161,7 @@ async def test_a_run_with_tools_is_played_again(tmp_path: Path) -> None:
     def play(call: Call) -> Completion:
         if any(message["role"] == "tool" for message in call.messages):
             return Completion(text="It is there.")
-        function = {"name": "write_file", "arguments": json.dumps({"path": "hello.txt", "text": "hello"})}
-        return Completion(tool_calls=({"id": "t0", "type": "function", "function": function},), finish="tool_calls")
+        return use_tool(0, "write_file", {"path": "hello.txt", "text": "hello"})
 
     config = RunConfig("say hello", CREDIT, plan=str(plan), gateway="scripted")
     assert (await Kernel(tmp_path / "run", config, ScriptedUpstream(play), Yes()).run()).status == "done"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted
+from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted, use_tool
 
 from tercet.swarm.events import read_events, verify_journal
 from tercet.swarm.gateway import Call, Completion, LocalUpstream, ScriptedUpstream
@@ -88,10 +88,7 @@ async def test_an_assistant_works_with_tools_in_its_own_files(tmp_path: Path) ->
         done = sum(message["role"] == "tool" for message in call.messages)
         if done == len(turns):
             return Completion(text="It prints hello.")
-        name, arguments = turns[done]
-        function = {"name": name, "arguments": json.dumps(arguments)}
-        made = {"id": f"t{done}", "type": "function", "function": function}
-        return Completion(tool_calls=(made,), finish="tool_calls")
+        return use_tool(done, *turns[done])
 
     config = RunConfig("say hello", CREDIT, plan=str(plan), gateway="scripted")
     outcome = await Kernel(tmp_path / "run-1", config, ScriptedUpstream(play), Yes()).run()
@@ -113,10 +110,7 @@ async def test_an_agent_that_goes_in_circles_is_stopped(tmp_path: Path) -> None:
     plan.write_text(json.dumps({"goal": "spin", "tasks": [task | {"options": {"attempts": 2}}]}))
 
     def play(call: Call) -> Completion:
-        number = len(call.messages)
-        function = {"name": "run", "arguments": json.dumps({"command": ["ls"]})}
-        made = {"id": f"t{number}", "type": "function", "function": function}
-        return Completion(tool_calls=(made,), finish="tool_calls")
+        return use_tool(len(call.messages), "run", {"command": ["ls"]})
 
     config = RunConfig("spin", CREDIT, plan=str(plan), gateway="scripted")
     outcome = await Kernel(tmp_path / "run-1", config, ScriptedUpstream(play), Yes()).run()

@@ -156,6 +156,21 @@ async def test_another_way_that_fails_as_well_is_planned_anew_once_more_and_then
     assert len(list(read_events(tmp_path / "run" / "journal.db", kinds=("task.replanned",)))) == 2
 
 
+async def test_a_test_of_the_whole_that_may_write_nothing_is_not_planned_anew(tmp_path: Path) -> None:
+    """No other way to look makes it better: the run ends at once, and no model is asked how."""
+    verify = {
+        **SHOW,
+        "id": "verify",
+        "role": "tester",
+        "needs": ["words"],
+        "outputs": [],
+        "done": {"command": ["test", "-s", "never"]},
+    }
+    model = Model(MEND)
+    outcome = await go(tmp_path, model, WORDS, verify)
+    assert (outcome.status, "'verify'" in outcome.why, model.questions) == ("failed", True, [])
+
+
 async def test_of_a_hidden_test_the_planner_learns_that_it_failed(tmp_path: Path) -> None:
     """Neither its command nor its output; a test of the model's own is lent nothing that is hidden."""
     (tmp_path / "hidden").mkdir()

@@ -60,8 +60,8 @@ class Planning:
         task had.
         """
         run, number = self._run, self._replans()
-        if number >= _REPLANS or not run.model:
-            return None
+        if number >= _REPLANS or not run.model or not (task.outputs or self.from_model):
+            return None  # whoever may write nothing can do nothing in another way: a test, or who only looks
         try:
             async with run_scope(run.journal, f"replan/{number}"):
                 failure = await self._failure(f"replan/{number}", plan, task, why)
