@@ -12,10 +12,11 @@ import pytest
 from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted, use_tool
 
 from tercet.swarm.events import read_events, verify_journal
+from tercet.swarm.explanation import render
 from tercet.swarm.gateway import Call, Completion, LocalUpstream, ScriptedUpstream
 from tercet.swarm.kernel import Kernel, RunConfig
 from tercet.swarm.replay import replay
-from tercet.swarm.why import explain, render
+from tercet.swarm.why import explain
 
 
 async def test_a_repository_is_repaired_and_its_changelog_written(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
 from tercet.swarm.control import request
 from tercet.swarm.events import read_events
+from tercet.swarm.explanation import render
 from tercet.swarm.foreign import hosts_of, open_toolsets
 from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
 from tercet.swarm.guard import Guard
@@ -34,7 +35,7 @@ from tercet.swarm.kernel import Kernel, RunConfig
 from tercet.swarm.mcp import Address, GatewayDoor, build_server, list_tools, open_tools
 from tercet.swarm.roles import ROLES, Assistant
 from tercet.swarm.tools import Toolbox
-from tercet.swarm.why import explain, render
+from tercet.swarm.why import explain
 
 SERVER = """
 import json, os, socket, sys

@@ -15,13 +15,14 @@ from tests.swarm.small_goals import CREDIT, Yes, build_table, say_yes
 from tercet.subnets.inference import Embedder, models_directory
 from tercet.swarm.claims import Claims
 from tercet.swarm.events import read_events
+from tercet.swarm.explanation import render
 from tercet.swarm.gateway import Call, ScriptedUpstream
 from tercet.swarm.guard import Guard
 from tercet.swarm.journal import Journal
 from tercet.swarm.kernel import Kernel, RunConfig
 from tercet.swarm.memory import Memory
 from tercet.swarm.run_memory import OFF, RunMemory, known_words
-from tercet.swarm.why import explain, render
+from tercet.swarm.why import explain
 
 pytestmark = [
     pytest.mark.model,

@@ -20,7 +20,8 @@ from tercet.errors import JournalError, TercetError, UsageError
 from tercet.market import CREDIT, Amount
 from tercet.nodes.budgets import Budgets
 from tercet.nodes.gateway_keys import gateway_db
-from tercet.swarm.why import Explanation, Verified, explain, render
+from tercet.swarm.explanation import Explanation, Verified, render
+from tercet.swarm.why import explain
 
 __all__ = ["command"]
 

@@ -6,16 +6,16 @@ says just as plainly what was not.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from tercet.errors import DamagedJournalError, UsageError
-from tercet.swarm.claims import Claim, fold_claims, taint_of
+from tercet.swarm.claims import Claim, fold_claims
+from tercet.swarm.explanation import Explanation, Kind, Line, Verified
 from tercet.swarm.journal import Event, read_events, verify_journal
 from tercet.swarm.state import ArtefactView, CallView, RunState, TaskView, fold
+from tercet.swarm.why_checks import believed, on_disk, tested
 from tercet.swarm.why_words import (
     DEVELOPERS,
     agent_words,
@@ -28,54 +28,12 @@ from tercet.swarm.why_words import (
     policy_words,
 )
 
-__all__ = ["Explanation", "Line", "Verified", "explain", "render"]
+__all__ = ["explain"]
 
-Kind: TypeAlias = Literal["artefact", "call", "payment", "seller"]
 _MOST = 12
 """Lines of one kind; the rest is counted."""
 _SHORTEST = 8
 """Characters of an id or a digest that may stand for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A sentence, and what stands behind it."""
-
-    text: str
-    below: Sequence[Line] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """One thing that was checked just now, or could not be."""
-
-    what: str
-    ok: bool | None
-    """None: not checked."""
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """The whole answer."""
-
-    run: str
-    kind: Kind
-    subject: str
-    tree: Sequence[Line]
-    verified: Sequence[Verified]
-    calls: Sequence[CallView] = field(default_factory=tuple)
-    """What was paid for it, so that a market's books can be asked."""
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        return {
-            "run": self.run,
-            "kind": self.kind,
-            "subject": self.subject,
-            "tree": [_as_json(line) for line in self.tree],
-            "verified": [{"what": each.what, "ok": each.ok, "how": each.how} for each in self.verified],
-        }
 
 
 def explain(run: Path, target: str, *, sellers: Iterable[str] = ()) -> Explanation:
@@ -93,17 +51,6 @@ def explain(run: Path, target: str, *, sellers: Iterable[str] = ()) -> Explanati
     """
     events, chain = _trusted(run / "journal.db")
     return _Answer(run, events, chain).find(target, frozenset(each.lower() for each in sellers))
-
-
-def render(found: Explanation, verified: Sequence[Verified] = ()) -> Iterator[str]:
-    """The tree in plain words, a line each; ends with what was verified, by default what `found` says of it."""
-    for top in found.tree:
-        yield top.text
-        yield from _branches(top.below, "")
-    yield "Verified:"
-    for each in verified or found.verified:
-        mark = {True: "yes", False: "NO", None: "not checked"}[each.ok]
-        yield f"  {mark:<12}{each.what}: {each.how}"
 
 
 def _trusted(path: Path) -> tuple[list[Event], Verified]:
@@ -191,7 +138,12 @@ class _Answer:
                 self._beliefs(claims), *self._memory(recalled), self._acts(agent, made.task),
             ],
         )  # fmt: skip
-        checks = [self.chain, self._on_disk(made), self._tested(task), self._believed([*claims, *recalled])]
+        checks = [
+            self.chain,
+            on_disk(self.run, self.state.run.dir, made),
+            tested(task),
+            believed(self.claims, [*claims, *recalled]),
+        ]
         return Explanation(self.run.name, "artefact", made.path, [top], checks, calls)
 
     def _explain_calls(self, target: str, calls: Sequence[CallView], kind: Kind) -> Explanation:
@@ -223,7 +175,7 @@ class _Answer:
             f"Payment {plain(receipt)}: {money(int(body.get('charged', 0)))}, by {plain(agent)} with {plain(body['tool'])}.",
             below,
         )
-        checks = [self.chain, self._believed(named)]
+        checks = [self.chain, believed(self.claims, named)]
         return Explanation(self.run.name, "payment", receipt, [top], checks)
 
     # the parts
@@ -326,59 +278,7 @@ class _Answer:
         ]
         return Line(f"On the way: {len(passed)} acts let pass, {len(refused)} refused by the guard.", lines)
 
-    # what holds
-
-    def _on_disk(self, made: ArtefactView) -> Verified:
-        what, places = (
-            f"the file {plain(made.path)}",
-            [Path(self.state.run.dir) / made.path, self.run / "work" / made.path],
-        )
-        seen = [place for place in places if place.is_file()]
-        for place in seen:
-            if hashlib.sha256(place.read_bytes()).hexdigest() == made.sha256:
-                return Verified(what, ok=True, how=f"{place} has the sha256 that the journal tells")
-        if seen:
-            return Verified(what, ok=False, how=f"{seen[0]} is another file now: it was changed after the run")
-        return Verified(what, ok=None, how="it is neither in the person's folder nor in the run's")
-
-    def _tested(self, task: TaskView) -> Verified:
-        what = f"the done-test of {plain(task.id) or 'no task'}"
-        if not task.tested:
-            return Verified(what, ok=None, how="it was never run")
-        return Verified(
-            what,
-            ok=task.passed,
-            how=f"run {task.tested} times in the sandbox; it said {'yes' if task.passed else 'no'} last",
-        )
-
-    def _believed(self, claims: Sequence[Claim]) -> Verified:
-        if not claims:
-            return Verified("the claims", ok=None, how="there are none")
-        open_ = [claim.id for claim in claims if taint_of(self.claims, claim.id)]
-        if open_:
-            return Verified(
-                "the claims",
-                ok=None,
-                how=f"{len(open_)} of {len(claims)} rest on what nobody has checked: {', '.join(open_[:5])}",
-            )
-        return Verified(
-            "the claims",
-            ok=True,
-            how=f"all {len(claims)} were checked by a program, by another model with the source, or are the person's",
-        )
-
 
 def _given(capabilities: Mapping[str, Any]) -> str:
     """Capabilities in words."""
     return plain(", ".join(f"{key} {value}" for key, value in sorted(capabilities.items()) if value), 300)
-
-
-def _branches(lines: Sequence[Line], prefix: str) -> Iterator[str]:
-    for number, line in enumerate(lines):
-        last = number == len(lines) - 1
-        yield f"{prefix}{'└─ ' if last else '├─ '}{line.text}"
-        yield from _branches(line.below, prefix + ("   " if last else "│  "))
-
-
-def _as_json(line: Line) -> dict[str, Any]:
-    return {"text": line.text, "below": [_as_json(each) for each in line.below]}
