@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
+from tests.swarm.small_goals import seen
 
 from tercet.chain import Deployment, Ledger, Rpc
 from tercet.cli.job import JOB_SCHEMA
+from tercet.swarm.events import Event
 
 from .conftest import Outcome, Shell, covers, fields_of
 
@@ -134,3 +137,52 @@ def test_all_jobs_are_listed_and_an_unknown_one_is_wrong_usage(office: tuple[She
     for name in ("0xffffffff", "0x", "zz"):
         unknown = town.run("job", "show", name)
         assert (unknown.code, "tercet job list" in unknown.err) == (2, True)
+
+
+def events_of(town: Shell, kind: str) -> list[Event]:
+    """Of the only run in this home."""
+    return [event for run in (town.folder / "home" / "runs").glob("*") for event in seen(run, kind)]
+
+
+def test_a_run_pays_from_a_wallet_what_its_person_agrees_to(office: tuple[Shell, str]) -> None:
+    """`tercet run --pay`: a script plays the agent, the inbox asks, the chain moves the credit, why tells who agreed."""
+    town, worker = office
+    options = {"money": "2", "payees": [worker]}
+    task = {
+        "id": "pay",
+        "title": "Pay",
+        "role": "assistant",
+        "outputs": ["paid"],
+        "done": {"command": ["test", "-s", "paid"]},
+    }
+    (town.folder / "plan.json").write_text(json.dumps({"goal": "pay", "tasks": [{**task, "options": options}]}))
+    pay = {"tool": "pay", "arguments": {"to": worker, "amount": 2_000_000, "claims": []}, "times": 1}
+    write = {"tool": "write_file", "arguments": {"path": "paid", "text": "2"}, "times": 1}
+    (town.folder / "script.json").write_text(json.dumps({"rules": [pay, write, {"text": "Paid."}]}))
+    before = asyncio.run(credit_of(town, worker))
+    words = ["run", "Pay what is due", "--plan", "plan.json", "--scripted", "script.json", "--yes", "--pay", "3"]
+    running = town.start(*words, "--wallet", "patron", "--password-file", str(town.password_file))
+    try:
+        while not (cards := [event.body["card"]["id"] for event in events_of(town, "ask.raised")]):
+            assert running.poll() is None
+            time.sleep(0.1)
+        assert asyncio.run(credit_of(town, worker)) == before, "nothing moves before the person has said so"
+        while (said := town.run("inbox", "answer", cards[0], "yes")).code != 0:
+            assert "Look 1 s longer" in said.err, "a yes to money that comes at once is not taken"
+            time.sleep(0.5)
+        _, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.communicate()
+    assert running.returncode == 0, err
+    assert f"may pay 2 credit to {worker}" in " ".join(err.split())
+    assert asyncio.run(credit_of(town, worker)) - before == 2_000_000
+    (receipt,) = [event.body["receipt"] for event in events_of(town, "tool") if event.body.get("charged")]
+    told = town.run("why", receipt)
+    assert (told.code, "by the person's yes" in told.out) == (0, True), told.err
+
+
+def test_a_purse_needs_an_amount(office: tuple[Shell, str]) -> None:
+    """Before anything is begun."""
+    refused = office[0].spend("run", "pay", "--pay", "0", wallet="patron")
+    assert (refused.code, "lets nobody pay anything" in refused.err) == (2, True), refused.err

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tercet.errors import JournalError
+from tercet.swarm.events import Event, read_events
 from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
 from tercet.swarm.kernel import RunConfig
 from tercet.swarm.plan import Plan
@@ -61,6 +63,14 @@ def use_tool(number: int, name: str, arguments: Mapping[str, Any]) -> Completion
 def scripted(price: Any = None) -> ScriptedUpstream:
     """A scripted model."""
     return ScriptedUpstream(say_yes, price=price)
+
+
+def seen(run: Path, *kinds: str) -> list[Event]:
+    """A run's events so far; none while its journal is being made."""
+    try:
+        return list(read_events(run / "journal.db", kinds=kinds))
+    except JournalError:
+        return []
 
 
 class Yes:

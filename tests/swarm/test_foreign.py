@@ -42,7 +42,7 @@ def kernel_of(tmp_path: Path, agents: Agents, body: str, *, price: Price | None 
     driver = tmp_path / "driver.py"
     driver.write_text(HEAD + THINK + body)
     task = {
-        "id": "write", "title": "write ok", "role": "fake", "outputs": ["out.txt"], "budget": CREDIT, "seconds": 60,
+        "id": "write", "title": "write ok", "role": "fake", "outputs": ["out.txt"], "budget": CREDIT, "seconds": 60, "options": {"attempts": 1},
         "done": {"command": ["grep", "-q", "ok", "out.txt"]},
     }  # fmt: skip
     plan = tmp_path / "plan.json"

@@ -17,7 +17,7 @@ from aiohttp import web
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.server.mcpserver import MCPServer
-from tests.swarm.small_goals import CREDIT, Yes
+from tests.swarm.small_goals import CREDIT, Yes, seen
 
 from tercet.errors import AgentError, CapabilityError, ToolError
 from tercet.subnets.kit import Sandbox
@@ -25,7 +25,6 @@ from tercet.swarm.agents import Added, Agents
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
 from tercet.swarm.control import request
-from tercet.swarm.events import read_events
 from tercet.swarm.explanation import render
 from tercet.swarm.foreign import hosts_of, open_toolsets
 from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
@@ -110,7 +109,7 @@ async def test_a_server_in_the_sandbox_has_no_network_no_files_and_no_key(
 )
 async def test_a_server_that_is_none(sandbox: Sandbox, program: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Junk and death are told as such."""
-    monkeypatch.setattr("tercet.swarm.mcp.tools._CALL_SECONDS", 3.0)
+    monkeypatch.setattr("tercet.swarm.mcp.tools._CALL_SECONDS", 1.0)
     with pytest.raises(AgentError, match=why):
         await list_tools(Address(command=("python3", "-c", program)), sandbox)
 
@@ -218,7 +217,7 @@ def run_of(
 
 def bodies(tmp_path: Path, kind: str) -> list[Any]:
     """Of a run's events."""
-    return [event.body for event in read_events(tmp_path / "run" / "journal.db", kinds=(kind,))]
+    return [event.body for event in seen(tmp_path / "run", kind)]
 
 
 WRITE = ("write_file", {"path": "said.txt", "text": "hi"})
@@ -244,8 +243,7 @@ async def test_what_a_tool_does_outside_waits_for_the_person(here: Address, tmp_
     """The inbox has a card for the exact call; a no is the tool's answer, and the agent goes on without."""
     kernel = run_of(tmp_path, here, "irreversible", [("echoes_echo", {"text": "hi"}), WRITE])
     running = asyncio.create_task(kernel.run())
-    journal = tmp_path / "run" / "journal.db"
-    while not (journal.exists() and bodies(tmp_path, "ask.raised")):  # noqa: ASYNC110 - another thread's file
+    while not bodies(tmp_path, "ask.raised"):  # noqa: ASYNC110 - another thread's file
         await asyncio.sleep(0.05)
     (card,) = [body["card"] for body in bodies(tmp_path, "ask.raised")]
     assert "echoes_echo" in card["action"]

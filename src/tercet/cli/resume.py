@@ -7,6 +7,7 @@ import asyncio
 import click
 
 from tercet.cli.frame import State, TercetCommand, pass_state
+from tercet.cli.options import password_option
 from tercet.cli.output import print_json, say
 from tercet.cli.run import resume_run
 from tercet.cli.targets import Target, find_target, steer, validate_open
@@ -23,6 +24,7 @@ __all__ = ["command"]
     schema={"target": "what goes on", "run": "of a run that is taken up: as `tercet run` prints it"},
 )
 @click.argument("target")
+@password_option
 @pass_state
 def command(state: State, target: str, *, as_json: bool) -> int:
     """Let TARGET go on: a paused agent, crew or run; or a run that was stopped, killed, or out of budget.

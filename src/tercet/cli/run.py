@@ -16,10 +16,12 @@ import click
 from rich.console import Console
 
 from tercet.cli.frame import INTERRUPTED, State, TercetCommand, pass_state
+from tercet.cli.options import wallet_option
 from tercet.cli.output import is_terminal, print_json, say
 from tercet.cli.run_folder import known_roles, new_folder
 from tercet.cli.run_screen import CLASSES, Asker, plan_table, watching
 from tercet.cli.thinking import choose_thinking, open_thinking
+from tercet.cli.wallet_purse import choose_purse, reopen_purse
 from tercet.errors import UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.events import read_events
@@ -84,6 +86,10 @@ _MOST_AGENTS = 100
     help="Of the agents' shared memory: a Chroma server's URL, a folder, or off.",
 )
 @click.option(
+    "--pay", default="", metavar="CREDIT", help="What agents may pay others from the wallet; each payment asks."
+)
+@wallet_option
+@click.option(
     "--yes-to", multiple=True, type=click.Choice(CLASSES), help="Agree beforehand; may be said more than once."
 )
 @click.option("--yes", is_flag=True, help="Agree to everything beforehand.")
@@ -104,6 +110,7 @@ def command(
     scripted: str,
     lend: tuple[str, ...],
     memory: str,
+    pay: str,
     yes_to: tuple[str, ...],
     yes: bool,
     dry_run: bool,
@@ -123,14 +130,15 @@ def command(
     if dry_run:
         return _show_plan(state, RunConfig(goal, units, dir=place, plan=file))
     words, chosen = choose_thinking(state.settings, model=model, gateway=gateway, key_file=key_file, script=scripted)
+    purse, opened = choose_purse(state.settings, pay) if pay else ({}, None)
     config = RunConfig(
         goal, units, dir=place, agents=agents, model=chosen.get("model", ""), gateway=words, plan=file, hidden=unseen,
-        lend=lend, memory=_memory_place(memory), seed=secrets.randbelow(2**31), upstream=chosen,
+        lend=lend, memory=_memory_place(memory), purse=purse, seed=secrets.randbelow(2**31), upstream=chosen,
     )  # fmt: skip
     folder = new_folder(state)
     say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")
     asker = Asker(_console(state), CLASSES if yes else yes_to)
-    kernel = Kernel(folder, config, open_thinking(chosen), asker, roles=known_roles(state))
+    kernel = Kernel(folder, config, open_thinking(chosen), asker, roles=known_roles(state), purse=opened)
 
     async def go() -> Outcome:
         async with watching(folder, _console(state), asker):
@@ -161,6 +169,7 @@ def resume_run(state: State, folder: Path, *, as_json: bool = False) -> int:
                     asker,
                     roles=known_roles(state),
                     watch=lambda kernel: stack.enter_context(_polite(kernel, asker)),
+                    open_purse=lambda config: reopen_purse(state.settings, config.purse),
                 )
 
     return _tell(_wait_for(go(), folder), as_json=as_json)

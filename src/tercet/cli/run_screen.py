@@ -26,7 +26,7 @@ from tercet.errors import JournalError, RefusedError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.events import Event
 from tercet.swarm.kernel import RunConfig
-from tercet.swarm.plan import Plan, Task
+from tercet.swarm.plan import Plan, Task, money_of
 from tercet.swarm.state import Folding, RunState
 
 __all__ = ["CLASSES", "Asker", "plan_table", "watching"]
@@ -138,7 +138,7 @@ def plan_table(plan: Plan, by: str) -> Table:
     for task in plan.tasks:
         test = "a hidden test passes" if task.done.hidden else " ".join(task.done.command)
         table.add_row(
-            Text(printable(f"{task.id}: {task.title}{_reach(task)}")),
+            Text("\n".join([printable(f"{task.id}: {task.title}"), *map(printable, _reach(task))])),
             task.role,
             ", ".join(task.needs) or "-",
             Text(printable(test)),
@@ -148,10 +148,11 @@ def plan_table(plan: Plan, by: str) -> Table:
     return table
 
 
-def _reach(task: Task) -> str:
+def _reach(task: Task) -> list[str]:
     """What of the world outside its sandbox the task's agent may use: the person agrees to it with the plan."""
-    named = task.options.get("tools")
-    return f" (tools of {', '.join(map(str, named))})" if isinstance(named, list) and named else ""
+    named, payees = task.options.get("tools", ()), task.options.get("payees", ())
+    money = f"may pay {Amount(money_of(task), CREDIT)} to {', '.join(payees) or 'nobody'}"
+    return [*([f"uses {', '.join(named)}"] if named else []), *([money] if money_of(task) else [])]
 
 
 @contextlib.asynccontextmanager

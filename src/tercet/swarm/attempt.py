@@ -66,6 +66,7 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
             guard=shop.guard,
             inbox=shop.inbox,
             memory=shop.memory,
+            purse=shop.purse,
             seed=shop.seed,
             lent=shop.lent,
             failure="" if task.done.hidden else failure,

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tercet.errors import CapabilityError
+from tercet.swarm.plan import Task, money_of
 
-__all__ = ["NOTHING", "Capabilities", "clean_path", "pattern_covers", "pattern_matches"]
+__all__ = ["NOTHING", "Capabilities", "clean_path", "granted", "pattern_covers", "pattern_matches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,25 @@ class Capabilities:
 
 
 NOTHING = Capabilities()
+
+
+def granted(task: Task, *, commands: Sequence[str] = (), hosts: Sequence[str] = ()) -> Capabilities:
+    """What a task lets its agent touch: the files that it names, and what its options say of money.
+
+    Args:
+        task: of a plan that was parsed, so its options are in form.
+        commands: programs that its role may start in the sandbox.
+        hosts: where the servers of tools are that it names.
+
+    """
+    return Capabilities(
+        read=tuple(task.inputs) or ("**",),
+        write=tuple(task.outputs),
+        commands=tuple(commands),
+        hosts=tuple(hosts),
+        money=money_of(task),
+        people=tuple(task.options.get("payees", ())),
+    )
 
 
 def clean_path(path: str) -> str:

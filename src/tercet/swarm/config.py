@@ -41,6 +41,8 @@ class RunConfig:
     """Of samples that are drawn by chance: the same goal begun again draws others."""
     memory: str = ""
     """Where the agents' shared memory is: address of a Chroma server, a folder, or `off`; empty for the run's folder."""
+    purse: Mapping[str, str] = field(default_factory=dict)
+    """Whose money agents may pay away, and how much; see `cli/wallet_purse.py`. No secrets. Empty for none."""
     upstream: Mapping[str, str] = field(default_factory=dict)
     """What whoever resumes needs to open the same models again. No secrets: names of files that hold them."""
 

@@ -8,8 +8,9 @@ it from stage to stage: `planning`, `work` (one task each: `pursuit`), `ending`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tercet.swarm.gateway import Budget, Desk, Upstream
 from tercet.swarm.guard import Guard
 from tercet.swarm.inbox import Inbox, build_verbs
 from tercet.swarm.journal import Journal
+from tercet.swarm.planner import Planned
 from tercet.swarm.planning import Planning
 from tercet.swarm.roles import ROLES
 from tercet.swarm.run import Ending, Run
@@ -33,6 +35,7 @@ from tercet.swarm.sandboxes import find_sandbox
 from tercet.swarm.shop import open_shop
 from tercet.swarm.state import fold
 from tercet.swarm.steering import Steering
+from tercet.swarm.tools import OpenPurse
 from tercet.swarm.work import Work
 from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
@@ -53,10 +56,11 @@ class Kernel:
         roles: Mapping[str, Role] = ROLES,
         call_seconds: float = 180.0,
         slots: int = 16,
+        purse: OpenPurse | None = None,
     ) -> None:
         self.folder, self.config = folder, config
         self._upstream, self._person, self._roles = upstream, person, roles
-        self._call_seconds, self._slots = call_seconds, slots
+        self._call_seconds, self._slots, self._purse = call_seconds, slots, purse
         self._workspace = Workspace(folder)
         self._ending = Ending()
 
@@ -111,14 +115,7 @@ class Kernel:
         planning = Planning(run)
         planned = await self._ending.unless(planning.agreed())
         if planned is not None:
-            sandbox = await asyncio.to_thread(find_sandbox, planned.plan, self.config.lend)
-            team = Team(run.journal, run.model, self._roles)
-            guard = Guard(Claims(run.journal))
-            async with RunMemory(self.config.memory or self.folder / "memory", guard) as memory:
-                shop = open_shop(run, sandbox, team, inbox, guard, memory)
-                await run.journal.append("run.state", {"state": "running", "why": ""})
-                await Work(run, shop, team, steering, planning).do(planned.plan)
-            await run_acceptance_test(run, shop)
+            await self._work(run, planning, planned, steering, inbox)
         status, why = self._ending.status or "done", self._ending.why
         delivery = None
         if status == "paused":
@@ -127,6 +124,20 @@ class Kernel:
             delivery = await deliver(run) if status == "done" else None
             await end(run, status, why, delivery)
         return Outcome(status, why, fold(run.journal.events()), self.folder, delivery)
+
+    async def _work(self, run: Run, planning: Planning, planned: Planned, steering: Steering, inbox: Inbox) -> None:
+        """Let agents work at the plan, with what the run has open meanwhile: its memory, its purse."""
+        sandbox = await asyncio.to_thread(find_sandbox, planned.plan, self.config.lend)
+        team = Team(run.journal, run.model, self._roles)
+        guard = Guard(Claims(run.journal))
+        async with (
+            RunMemory(self.config.memory or self.folder / "memory", guard) as memory,
+            self._purse(run.journal) if self._purse else contextlib.nullcontext() as purse,
+        ):
+            shop = replace(open_shop(run, sandbox, team, inbox, guard, memory), purse=purse)
+            await run.journal.append("run.state", {"state": "running", "why": ""})
+            await Work(run, shop, team, steering, planning).do(planned.plan)
+        await run_acceptance_test(run, shop)
 
     async def _begin(self, run: Run) -> None:
         """Take the files in, or find them where a killed run left them."""
@@ -185,6 +196,7 @@ async def resume(
     *,
     roles: Mapping[str, Role] = ROLES,
     watch: Callable[[Kernel], None] = lambda _kernel: None,
+    open_purse: Callable[[RunConfig], OpenPurse | None] = lambda _config: None,
 ) -> Outcome:
     """Go on with a run that was paused, killed, stopped, or whose budget was out.
 
@@ -200,6 +212,6 @@ async def resume(
         if not (folder / "report.md").is_file():
             return await asyncio.to_thread(report_late, folder, state)
         raise GoalError(f"The run {folder.name} has ended: {state.run.status}. {state.run.why}".strip())
-    kernel = Kernel(folder, config, open_upstream(config), person, roles=roles)
+    kernel = Kernel(folder, config, open_upstream(config), person, roles=roles, purse=open_purse(config))
     watch(kernel)
     return await kernel.run()

@@ -8,12 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tercet.errors import PlanError
+from tercet.errors import PlanError, TercetError
+from tercet.market import CREDIT, Amount
 
-__all__ = ["SPAN", "DoneTest", "Plan", "Task", "crews_of", "parse_plan"]
+__all__ = ["SPAN", "DoneTest", "Plan", "Task", "crews_of", "money_of", "parse_plan"]
 
 SPAN = 7
 """The most that one lead looks after: crews of a run, agents of a crew (NIMS 2008: 3 to 7)."""
+_MOST_NAMED = 16
+"""Tools or payees of a task: a person reads them all before agreeing to the plan."""
 _NAME = r"^[a-z][a-z0-9-]{0,31}$"
 
 
@@ -78,7 +81,7 @@ def parse_plan(raw: Any, *, budget: int) -> Plan:
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, item['loc'])) or 'the plan'}: {item['msg']}" for item in error.errors()[:5]]
         raise PlanError(f"This is no plan: {'; '.join(faults)}.") from error
-    faults = [*_bad_ids(plan), *_bad_paths(plan), *_clashes(plan)]
+    faults = [*_bad_ids(plan), *_bad_paths(plan), *_bad_reach(plan), *_clashes(plan)]
     if (wanted := sum(task.budget for task in plan.tasks)) > budget:
         faults.append(f"its tasks may spend {wanted} credit units together, the run has {budget}")
     if len(crews_of(plan)) > SPAN:
@@ -140,6 +143,31 @@ def _bad_paths(plan: Plan) -> list[str]:
         for path in (*task.inputs, *task.outputs)
         if path.startswith(("/", "~")) or "\0" in path or ".." in re.split(r"[/\\]", path)
     ]
+
+
+def money_of(task: Task) -> int:
+    """Credit units that its agent may pay away: its option `money`, credit as text.
+
+    Raises:
+        MarketError: it is no amount.
+
+    """
+    return Amount.parse(str(task.options.get("money", "0")), CREDIT).units
+
+
+def _bad_reach(plan: Plan) -> list[str]:
+    """Options that let an agent reach out of its sandbox, and are not in form."""
+    faults = []
+    for task in plan.tasks:
+        for name in ("tools", "payees"):
+            named = task.options.get(name, [])
+            if not isinstance(named, list) or len(named) > _MOST_NAMED or not all(isinstance(x, str) for x in named):
+                faults.append(f"task {task.id!r}: {name} is a list of up to {_MOST_NAMED} names, not {named!r:.200}")
+        try:
+            money_of(task)
+        except TercetError as error:
+            faults.append(f"task {task.id!r}: money: {error}")
+    return faults
 
 
 def _clashes(plan: Plan) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tercet.errors import AttemptError, DivergedError, EndedError, JournalError, OutOfBudgetError, TercetError
 from tercet.swarm.attempt import attempt
-from tercet.swarm.capabilities import Capabilities
+from tercet.swarm.capabilities import granted
 from tercet.swarm.crews import Agent
 from tercet.swarm.deadline import Deadline
 from tercet.swarm.journal import Journal
@@ -81,6 +81,6 @@ def failures_of(journal: Journal) -> dict[str, list[str]]:
 
 
 def _capabilities(task: Task) -> dict[str, Any]:
-    """What the task lets its agent touch: files by its patterns, programs in the sandbox, and the tools that it names."""
-    given = Capabilities(read=tuple(task.inputs) or ("**",), write=tuple(task.outputs)).as_json() | {"sandbox": True}
+    """What the task lets its agent touch: files by its patterns, programs in the sandbox, tools and money that it names."""
+    given = granted(task).as_json() | {"sandbox": True}
     return given | ({"tools": task.options["tools"]} if task.options.get("tools") else {})

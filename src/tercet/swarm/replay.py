@@ -30,6 +30,7 @@ from tercet.swarm.run import Ending, Run
 from tercet.swarm.run_memory import RunMemory
 from tercet.swarm.sandboxes import find_sandbox
 from tercet.swarm.shop import Shop, open_shop
+from tercet.swarm.tools import Bought, Desires
 from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
 
@@ -128,7 +129,7 @@ async def _play(folder: Path, config: RunConfig, journal: Journal, roles: Mappin
         async with RunMemory(config.memory or folder / "memory", guard) as memory:
             sandbox = await asyncio.to_thread(find_sandbox, last, config.lend)
             shop = open_shop(run, sandbox, team, inbox, guard, memory)
-            shop.recorded_only = True
+            shop.recorded_only, shop.purse = True, _Closed()
             for done in (event for event in past if event.kind == "task.done"):
                 found.append(await _again(shop, team, past, done))
                 if not found[-1].same:
@@ -171,6 +172,16 @@ def _plan_of(event: Event) -> Plan:
 
 def _no_model(call: Call) -> str:
     raise ThinkingError(f"A replay has no model, and {call.agent!r} asks one.", again=False)
+
+
+class _Closed:
+    """A purse that pays nothing: what was paid is read back."""
+
+    async def pay(self, agent: str, to: str, amount: int, key: str) -> str:
+        raise RefusedError("A replay pays nothing.")
+
+    async def buy(self, agent: str, wanted: Desires, most: int, key: str) -> Bought:
+        raise RefusedError("A replay buys nothing.")
 
 
 class _Absent:

@@ -18,6 +18,7 @@ from tercet.swarm.journal import Journal
 from tercet.swarm.questions import Questions
 from tercet.swarm.run import Run
 from tercet.swarm.run_memory import RunMemory
+from tercet.swarm.tools import Purse
 from tercet.swarm.workbench import CHECKS, Role, Workbench
 from tercet.swarm.workspace import Workspace
 
@@ -48,6 +49,7 @@ class Shop:
     guard: Guard
     inbox: Inbox
     memory: RunMemory | None = None
+    purse: Purse | None = None
     seed: int = 0
     recorded_only: bool = False
     """A replay: nothing is done that the journal does not have."""

@@ -15,10 +15,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from tercet.errors import CapabilityError, ClaimError, GuardError, RefusedError, TercetError, ToolError
 from tercet.subnets.kit import Limits, Outcome, Sandbox
@@ -38,9 +39,10 @@ from tercet.swarm.claims import (
 )
 from tercet.swarm.folder import Folder
 from tercet.swarm.guard import Act, Approval, Approver, Guard, Reach
+from tercet.swarm.journal import Journal
 from tercet.swarm.steps import payment_key
 
-__all__ = ["Bought", "Desires", "Purse", "Shelf", "Toolbox"]
+__all__ = ["Bought", "Desires", "OpenPurse", "Purse", "Shelf", "Toolbox"]
 
 _MOST_SHOWN = 20_000
 _MOST_LISTED = 500
@@ -69,6 +71,10 @@ class Purse(Protocol):
 
     async def buy(self, agent: str, wanted: Desires, most: int, key: str) -> Bought:
         """Buy for at most this. RefusedError: nothing was bought."""
+
+
+OpenPurse: TypeAlias = Callable[[Journal], AbstractAsyncContextManager[Purse]]
+"""Opens the purse of the run that has this journal."""
 
 
 class Shelf(Protocol):
@@ -336,6 +342,13 @@ class Toolbox:
             text, author=self.agent, sources=sources, rests=fresh.names, model=self.model, task=self.task
         )
 
+    async def state(self, text: str, sources: Sequence[str] = ()) -> str:
+        """Say something that can be checked, so that a payment can rest on it. Gives the claim's id."""
+        async with self._call("state", {"text": text[:_MOST_TOLD]}) as note:
+            claim = await self.claim(text, sources)
+            note.fields["claim"] = claim.id
+            return claim.id
+
     async def review(self, claim: str, holds: bool) -> str:
         """Say whether another agent's claim holds. You must have read what it was read from, and think with another model."""
         async with self._call("review", {"claim": claim, "holds": holds}) as note:
@@ -393,7 +406,9 @@ class Toolbox:
         async def do(purse: Purse, key: str) -> Bought:
             return await purse.buy(self.agent, wanted, most, key)
 
-        return await self._spend("buy", {"wanted": dict(wanted), "most": most, "claims": sorted(set(claims))}, most, do)
+        arguments = {"wanted": dict(wanted), "most": most, "claims": sorted(set(claims))}
+        # Of a job, whoever is to be paid for it is somebody that the agent may pay.
+        return await self._spend("buy", arguments, most, do, str(wanted.get("worker", "")))
 
     async def _spend(
         self,

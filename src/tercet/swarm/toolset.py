@@ -24,6 +24,7 @@ def as_toolset(box: Toolbox) -> FunctionToolset[Any]:
         (bool(caps.read or caps.write), box.list_files),
         (bool(caps.write), box.write_file),
         (bool(caps.commands) and box.has_sandbox, box.run),
+        (bool(box.checkers) or caps.money > 0, box.state),
         (bool(box.checkers) and box.has_sandbox, box.check),
         (bool(box.model), box.review),
         (box.has_memory, box.recall),

@@ -26,6 +26,7 @@ from tercet.swarm.run_memory import RunMemory, known_words
 from tercet.swarm.steps import step
 from tercet.swarm.stops import Loops
 from tercet.swarm.store import Files, Store, plain_files, read_files
+from tercet.swarm.tools import Purse
 from tercet.swarm.workspace import changes
 
 __all__ = ["CHECKS", "Made", "Ran", "Role", "Thought", "Workbench"]
@@ -116,6 +117,8 @@ class Workbench:
     """Who waits for the person."""
     memory: RunMemory | None = None
     """What all agents of the run share; None for none."""
+    purse: Purse | None = None
+    """Who pays for what agents owe others; None for nobody. What they think the desk pays."""
     seed: int = 0
     """Of the run; added to the seed of each sample."""
     lent: Mapping[str, Path] = field(default_factory=dict)

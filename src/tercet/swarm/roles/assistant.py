@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tercet.errors import AgentError, AttemptError
+from tercet.market import CREDIT, Amount
 from tercet.swarm.agents import Agents
-from tercet.swarm.capabilities import Capabilities
+from tercet.swarm.capabilities import Capabilities, granted
+from tercet.swarm.guard import Reach
 from tercet.swarm.inbox import InboxApprover
 from tercet.swarm.tools import Toolbox
 from tercet.swarm.workbench import Made, Workbench
@@ -30,9 +32,11 @@ _SYSTEM = (
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """Options of its tasks: `requests` (to the model, at most), `commands`, `calling` (calls, schema), `tools`.
+    """Options of its tasks: `requests` (to the model, at most), `commands`, `calling` (calls, schema), and those below.
 
-    `tools` names servers of tools (MCP) that the person added, each as `SERVER` or `SERVER/TOOL`.
+    `tools`: servers of tools (MCP) that the person added, each as `SERVER` or `SERVER/TOOL`.
+    `money`, `payees`: the credit that it may pay away, and the addresses that it may pay; each payment asks the person.
+    `checkers`: name to command that finds in the sandbox whether a claim holds, as `Toolbox` has it.
     """
 
     agents: Agents | None = None
@@ -76,7 +80,7 @@ class Assistant:
     @contextlib.asynccontextmanager
     async def _tools(self, bench: Workbench) -> AsyncIterator[tuple[Toolbox, Sequence[Any]]]:
         """Its own tools, and those of the servers that its task names."""
-        named = _named(bench)
+        named = bench.task.options.get("tools", ())
         if not named:
             yield _toolbox(bench), ()
             return
@@ -108,6 +112,8 @@ class _Tools(Toolbox):
             sandbox=bench.sandbox,
             approver=InboxApprover(bench.inbox, bench.node),
             memory=bench.memory if bench.memory is not None and bench.memory.available else None,
+            purse=bench.purse,
+            checkers=bench.task.options.get("checkers", {}),
             task=bench.task.id,
             model=bench.model,
         )
@@ -140,23 +146,15 @@ class _Tools(Toolbox):
         return await super().outside(tool, arguments, do, **how)
 
 
-def _named(bench: Workbench) -> Sequence[str]:
-    """The servers of tools that its task names."""
-    named = bench.task.options.get("tools", [])
-    if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
-        raise AttemptError(f"A task's tools are a list of names, not {named!r}.", final=True)
-    return named
-
-
 def _toolbox(bench: Workbench, hosts: Sequence[str] = ()) -> Toolbox:
     """What its task lets it touch, and no more."""
     task = bench.task
-    caps = Capabilities(
-        read=tuple(task.inputs) or ("**",),
-        write=tuple(task.outputs),
-        commands=tuple(task.options.get("commands", _COMMANDS)),
-        hosts=tuple(hosts),
-    )
+    caps = granted(task, commands=task.options.get("commands", _COMMANDS), hosts=hosts)
+    if caps.money and bench.purse is None:
+        raise AttemptError(
+            "The task may pay, and this run has no purse. Start it with one: tercet run --wallet NAME --pay CREDIT.",
+            final=True,
+        )
     return _Tools(bench, caps)
 
 
@@ -170,9 +168,22 @@ def _asked(bench: Workbench) -> str:
     ]
     if not task.done.hidden:
         said.append(f"It is done when this succeeds: {' '.join(task.done.command)}")
+    said += [f"Paid for this task already: {paid}. Do not pay it again." for paid in _paid(bench)]
     if bench.failure:
         said.append(f"An earlier try failed: {bench.failure[:800]}\nDo it afresh.")
     return "\n\n".join(said)
+
+
+def _paid(bench: Workbench) -> list[str]:
+    """What earlier attempts at the task paid, or may have."""
+    events = [event for event in bench.journal.events(kinds=("guard.passed", "tool")) if event.task == bench.task.id]
+    settled = {e.body["digest"]: int(e.body["charged"]) for e in events if "charged" in e.body}
+    passed = {e.body["digest"]: e.body for e in events if e.kind == "guard.passed" and e.body["action"] == Reach.MONEY}
+    return [
+        f"{body['tool']} of {Amount(settled.get(digest, int(body['amount'])), CREDIT)}{'' if digest in settled else ', perhaps'}"
+        for digest, body in passed.items()
+        if settled.get(digest, 1)
+    ]
 
 
 def _calls(bench: Workbench) -> list[str]:
