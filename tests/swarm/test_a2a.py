@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from tests.swarm import stub
 
 from tercet.errors import AgentError, RefusedError, UsageError
-from tercet.swarm.a2a import A2aWorker, Answer, Ask, build_app, fetch_card
+from tercet.swarm.a2a import A2aWorker, Answer, Answered, Asked, build_app, fetch_card
 from tercet.swarm.a2a.wire import MAX_ANSWER
 
 TOKEN = "let me in"
@@ -43,7 +43,7 @@ async def serve(make: Callable[[str], Starlette]) -> AsyncIterator[str]:
 
 
 def ours(answer: Answer) -> Callable[[str], Starlette]:
-    return lambda url: build_app("helper", "helps", answer, url=url, token=TOKEN, skills=["helping"])
+    return lambda url: build_app("helper", "helps", answer, url=url, callers={"caller": TOKEN}, skills=["helping"])
 
 
 async def test_a_task_goes_there_and_its_result_is_a_claim_and_a_file(tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ async def test_a_task_goes_there_and_its_result_is_a_claim_and_a_file(tmp_path: 
     (tmp_path / "secret.txt").write_text("secret\n")
     heard = []
 
-    async def answer(text: str, ask: Ask) -> str:
-        heard.append(text)
-        return "the answer"
+    async def answer(asked: Asked) -> Answered:
+        heard.append(asked.text)
+        return Answered("the answer")
 
     ear = stub.Ear()
     async with serve(ours(answer)) as url:
@@ -71,10 +71,10 @@ async def test_a_task_goes_there_and_its_result_is_a_claim_and_a_file(tmp_path: 
 async def test_a_question_goes_to_whoever_answers_and_the_work_goes_on(tmp_path: Path) -> None:
     """INPUT_REQUIRED becomes an ask, and its answer reaches the very task that waits."""
 
-    async def answer(text: str, ask: Ask) -> str:
-        colour = await ask("which colour?")
-        size = await ask("which size?")
-        return f"{colour} {size}"
+    async def answer(asked: Asked) -> Answered:
+        colour = await asked.ask("which colour?")
+        size = await asked.ask("which size?")
+        return Answered(f"{colour} {size}")
 
     ear = stub.Ear("blue")
     async with serve(ours(answer)) as url:
@@ -87,14 +87,14 @@ async def test_stopping_cancels_the_task_there(tmp_path: Path) -> None:
     """The agent elsewhere is told, and what it was doing ends."""
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def answer(text: str, ask: Ask) -> str:
-        await ask("ready?")
+    async def answer(asked: Asked) -> Answered:
+        await asked.ask("ready?")
         begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.set()
-        return ""
+        return Answered("")
 
     async with serve(ours(answer)) as url:
         worker = A2aWorker(url, token=TOKEN)
@@ -109,9 +109,9 @@ async def test_stopping_cancels_the_task_there(tmp_path: Path) -> None:
 async def test_a_deadline_ends_it(tmp_path: Path) -> None:
     """Also when the agent elsewhere never ends."""
 
-    async def answer(text: str, ask: Ask) -> str:
+    async def answer(asked: Asked) -> Answered:
         await asyncio.Event().wait()
-        return ""
+        return Answered("")
 
     async with serve(ours(answer)) as url:
         with pytest.raises(AgentError, match=r"used up its 0\.5 s"):
@@ -124,7 +124,7 @@ async def test_a_deadline_ends_it(tmp_path: Path) -> None:
 async def test_a_no_is_told_with_its_words(tmp_path: Path, error: Exception, why: str) -> None:
     """Rejected and failed are two things."""
 
-    async def answer(text: str, ask: Ask) -> str:
+    async def answer(asked: Asked) -> Answered:
         raise error
 
     async with serve(ours(answer)) as url:
@@ -135,8 +135,8 @@ async def test_a_no_is_told_with_its_words(tmp_path: Path, error: Exception, why
 async def test_calls_without_the_token_or_too_large_are_turned_away(tmp_path: Path) -> None:
     """The card is open, the agent is not."""
 
-    async def answer(text: str, ask: Ask) -> str:
-        return "never"
+    async def answer(asked: Asked) -> Answered:
+        return Answered("never")
 
     async with serve(ours(answer)) as url, httpx.AsyncClient() as http:
         assert (await http.get(url + ".well-known/agent-card.json")).status_code == 200
@@ -259,8 +259,8 @@ async def test_junk_from_a_peer_is_an_agents_error(
 def test_an_agent_without_a_token_is_not_served() -> None:
     """An empty token is one that anybody has."""
 
-    async def answer(_text: str, _ask: Ask) -> str:
-        return "done"
+    async def answer(_asked: Asked) -> Answered:
+        return Answered("done")
 
     with pytest.raises(UsageError, match="Give it one"):
-        build_app("helper", "helps", answer, url="http://127.0.0.1:1/", token="")
+        build_app("helper", "helps", answer, url="http://127.0.0.1:1/", callers={"caller": ""})

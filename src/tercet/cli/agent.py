@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from tercet.cli.agent_serve import serve
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import state_option
 from tercet.cli.output import is_terminal, print_json, print_table, say
@@ -36,6 +37,9 @@ _FIELDS = {
 @group("agent", examples=("tercet agent list", "tercet agent add mini-swe-agent"))
 def command() -> None:
     """Other people's agents: each in an environment and a sandbox of its own, thinking through the run's gateway."""
+
+
+command.add_command(serve)
 
 
 @command.command(

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tercet.swarm.a2a.client import A2aWorker, Card, fetch_card
-from tercet.swarm.a2a.server import Answer, Ask, build_app
+from tercet.swarm.a2a.server import Answer, Answered, Ask, Asked, build_app
 
-__all__ = ["A2aWorker", "Answer", "Ask", "Card", "build_app", "fetch_card"]
+__all__ = ["A2aWorker", "Answer", "Answered", "Ask", "Asked", "Card", "build_app", "fetch_card"]

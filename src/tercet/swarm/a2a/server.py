@@ -1,11 +1,12 @@
-"""One of our agents, to be asked by anybody with the token: an A2A server as a Starlette app."""
+"""One of our agents, to be asked by whoever has a token of their own: an A2A server as a Starlette app."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from a2a.helpers import new_task_from_user_message
@@ -16,21 +17,46 @@ from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
 from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Message, Part
 from starlette.applications import Starlette
+from starlette.authentication import SimpleUser
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as AsgiMessage
 
 from tercet import __version__
-from tercet.errors import RefusedError, TercetError, UsageError
+from tercet.errors import CapabilityError, RefusedError, TercetError, UsageError
+from tercet.swarm.capabilities import clean_path
 
-__all__ = ["Answer", "Ask", "build_app"]
+__all__ = ["Answer", "Answered", "Ask", "Asked", "build_app"]
 
 Ask: TypeAlias = Callable[[str], Awaitable[str]]
 """Asks the caller something back; its answer."""
-Answer: TypeAlias = Callable[[str, Ask], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody elsewhere wants. Anybody's words and files, whoever the token says it is."""
+
+    caller: str
+    """Whose token was shown."""
+    text: str
+    files: Mapping[str, bytes]
+    """By clean relative path."""
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the caller gets."""
+
+    text: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+Answer: TypeAlias = Callable[[Asked], Awaitable[Answered]]
 """What the agent makes of what it was asked. RefusedError becomes a rejection, any other error of ours a failure."""
-MAX_BODY = 1 << 20
+MAX_BODY = 3 << 19
+"""Bytes of a request: a MiB of files, as the base64 that they travel in."""
 MOST_TASKS = 64
 """Tasks under way at once."""
 WAIT_SECONDS = 3600.0
@@ -38,7 +64,7 @@ WAIT_SECONDS = 3600.0
 
 
 def build_app(
-    name: str, description: str, answer: Answer, *, url: str, token: str, skills: Sequence[str] = ()
+    name: str, description: str, answer: Answer, *, url: str, callers: Mapping[str, str], skills: Sequence[str] = ()
 ) -> Starlette:
     """Make the app.
 
@@ -47,14 +73,15 @@ def build_app(
         description: what it does.
         answer: does it.
         url: where callers reach it, with the path /: stands in its card.
-        token: what callers show as `Authorization: Bearer`; the card itself is open to all.
+        callers: name to token of those who are let in, shown as `Authorization: Bearer`; the card itself is open to all.
+            No caller sees another's tasks.
         skills: what it can do, a few words each.
 
     Raises:
-        UsageError: the token is empty, which anybody could show.
+        UsageError: a token is empty, which anybody could show, or there is none.
 
     """
-    if not token:
+    if not callers or not all(callers.values()):
         raise UsageError(
             "An agent without a token would work for anybody. Give it one, such as secrets.token_urlsafe()."
         )
@@ -83,24 +110,27 @@ def build_app(
     return Starlette(
         lifespan=live,
         routes=[*create_agent_card_routes(card), *create_jsonrpc_routes(handler, "/")],
-        middleware=[Middleware(_Door, token=token)],
+        middleware=[Middleware(_Door, callers=callers)],
     )
 
 
 class _Door:
-    """Lets calls in that show the token and are small."""
+    """Lets calls in that show a token and are small, and says whose it is."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: ASGIApp, callers: Mapping[str, str]) -> None:
+        self._app, self._callers = app, callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] == "GET":
             await self._app(scope, receive, send)
             return
         shown = dict(scope["headers"]).get(b"authorization", b"")
-        if not hmac.compare_digest(shown, f"Bearer {self._token}".encode()):
+        # Every token is compared, so that the time tells nothing.
+        fits = [name for name, token in self._callers.items() if hmac.compare_digest(shown, f"Bearer {token}".encode())]
+        if not fits:
             await PlainTextResponse("This token opens nothing here.\n", 401)(scope, receive, send)
             return
+        scope["user"] = SimpleUser(fits[0])  # owns its tasks, in the library's store
         body = bytearray()
         while True:
             message = await receive()
@@ -121,10 +151,11 @@ class _Door:
 class _Thread:
     """One task: the agent at work on it, and the question that it waits with."""
 
-    def __init__(self, answer: Answer, text: str) -> None:
+    def __init__(self, answer: Answer, caller: str, message: Message) -> None:
         self._asked: asyncio.Queue[tuple[str, asyncio.Future[str]]] = asyncio.Queue(1)
         self._open: asyncio.Future[str] | None = None
-        self.work = asyncio.ensure_future(answer(text, self._ask))
+        text = "\n".join(part.text for part in message.parts if part.HasField("text"))
+        self.work = asyncio.ensure_future(answer(Asked(caller, text, _files(message), self._ask)))
 
     async def _ask(self, question: str) -> str:
         waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -169,7 +200,9 @@ class _Executor(AgentExecutor):
             await updater.reject(_words(updater, f"{MOST_TASKS} tasks are under way; come again later."))
             return
         else:
-            thread = self._threads[context.task_id] = _Thread(self._answer, context.get_user_input())
+            thread = self._threads[context.task_id] = _Thread(
+                self._answer, context.call_context.user.user_name, context.message
+            )
         await updater.start_work()
         question = await thread.next()
         if question is not None:
@@ -197,15 +230,28 @@ class _Executor(AgentExecutor):
         await TaskUpdater(event_queue, context.task_id, context.context_id).cancel()
 
 
-async def _end(updater: TaskUpdater, work: asyncio.Future[str]) -> None:
+def _files(message: Message) -> dict[str, bytes]:
+    """What came along; a name that is no path within a folder stays out."""
+    found: dict[str, bytes] = {}
+    for part in message.parts:
+        if part.HasField("raw"):
+            with contextlib.suppress(CapabilityError):
+                found[clean_path(part.filename)] = part.raw
+    found.pop(".", None)
+    return found
+
+
+async def _end(updater: TaskUpdater, work: asyncio.Future[Answered]) -> None:
     try:
-        text = work.result()
+        made = work.result()
     except RefusedError as error:
         await updater.reject(_words(updater, str(error)))
     except (TercetError, TimeoutError) as error:
         await updater.failed(_words(updater, str(error) or "Nobody answered its question in time."))
     else:
-        await updater.add_artifact([Part(text=text)], name="answer")
+        for name, data in made.files.items():
+            await updater.add_artifact([Part(raw=data, filename=name)], name=name)
+        await updater.add_artifact([Part(text=made.text)], name="answer")
         await updater.complete()
 
 
