@@ -22,12 +22,13 @@ from tercet.market import JobState
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
 from tercet.swarm.control import request
+from tercet.swarm.explanation import render
 from tercet.swarm.guard import Guard
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import parse_plan
 from tercet.swarm.purse import ChainPurse
 from tercet.swarm.tools import Toolbox
-from tercet.swarm.why import explain, render
+from tercet.swarm.why import explain
 
 SHOP, THIEF = Key.from_hex("11" * 32).address, Key.from_hex("22" * 32).address
 FUNDS = 100 * CREDIT

@@ -177,10 +177,10 @@ def _no_model(call: Call) -> str:
 class _Closed:
     """A purse that pays nothing: what was paid is read back."""
 
-    async def pay(self, agent: str, to: str, amount: int, key: str) -> str:
+    async def pay(self, agent: str, to: str, amount: int, key: str) -> str:  # noqa: ARG002 - a purse's shape
         raise RefusedError("A replay pays nothing.")
 
-    async def buy(self, agent: str, wanted: Desires, most: int, key: str) -> Bought:
+    async def buy(self, agent: str, wanted: Desires, most: int, key: str) -> Bought:  # noqa: ARG002 - a purse's shape
         raise RefusedError("A replay buys nothing.")
 
 
