@@ -233,6 +233,7 @@ def show_next_steps(settings: Settings) -> None:
     else:
         steps = [
             ("tercet demo", "watch a whole market run on this machine"),
+            ("tercet run GOAL", "have agents reach a goal, within a budget"),
             ("tercet up", "start a market that stays, with an OpenAI-compatible address"),
         ]
     click.echo("Tercet, an open market for machine intelligence. Next:\n")
