@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -32,10 +33,16 @@ def play(name: str, rules: Mapping[str, Any] = {}, scenario: int = 0, **economy:
     return find_attack(name).play(find_attack(name).scenarios[scenario], lab)
 
 
+@cache
+def play_usual(name: str) -> Mapping[str, Trial]:
+    """Under a new market's rules. Cartels from 40 % on are half of an honest validator's others."""
+    return play(name, scenario=2 if name == "cartel" else 0)
+
+
 @pytest.mark.parametrize("name", find_attacks())
 def test_the_attack_earns_less_than_honest_work(name: str) -> None:
     """Or stays within a bound that is proved."""
-    for variant, trial in play(name).items():
+    for variant, trial in play_usual(name).items():
         most = 1 if trial.bound is None else trial.bound
         assert trial.honest > 0, variant
         assert trial.attacker < most * trial.honest, (variant, trial)
@@ -74,6 +81,21 @@ def test_vouchers_of_another_chain_are_refused_there() -> None:
 
 def test_a_forger_is_slashed_and_a_false_accuser_loses_bonds() -> None:
     """More than they could ever have earned; the accuser's loss is bonds, since it also does honest work."""
-    trials = play("audit")
+    trials = play_usual("audit")
     assert trials["forged log"].attacker < -50 * TCT
     assert trials["false accusation"].attacker < trials["false accusation"].honest
+
+
+def test_a_cartel_that_can_withhold_gains_by_it_and_stays_within_its_bound() -> None:
+    """What others forfeit comes into the pot, and the bound counts it in."""
+    trials = play_usual("cartel")
+    assert trials["withholding"].attacker > trials["favoured"].attacker
+    assert (trials["withholding"].bound or 0) > (trials["favoured"].bound or 0)
+
+
+def test_a_flip_of_the_owners_comes_into_force_and_finds_no_money() -> None:
+    """Each differs from the honest run; nobody is left to pay for it."""
+    trials = play_usual("owner")
+    assert set(trials) == {"one permit", "higher minimum", "new version", "immunity"}
+    assert len({trial.attacker for trial in trials.values()}) > 1
+    assert all(set(trial.refusals) == {"rules: caller is not the market"} for trial in trials.values())
