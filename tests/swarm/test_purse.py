@@ -27,6 +27,7 @@ from tercet.swarm.guard import Guard
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import parse_plan
 from tercet.swarm.purse import ChainPurse
+from tercet.swarm.replay import replay
 from tercet.swarm.tools import Toolbox
 from tercet.swarm.why import explain
 
@@ -174,6 +175,9 @@ async def test_a_runs_agent_pays_what_its_person_agrees_to(bank: Bank, tmp_path:
         assert tool["charged"] == paid
         told = list(render(explain(run, tool["receipt"])))
         assert any("by the person's yes" in line for line in told), told
+        (played,) = await replay(run)
+        assert played.same, played
+        assert await bank.balances() == [FUNDS - paid, paid, 0, 0], "a replay pays nothing"
 
 
 @pytest.mark.slow

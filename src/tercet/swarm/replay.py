@@ -30,7 +30,7 @@ from tercet.swarm.run import Ending, Run
 from tercet.swarm.run_memory import RunMemory
 from tercet.swarm.sandboxes import find_sandbox
 from tercet.swarm.shop import Shop, open_shop
-from tercet.swarm.tools import Bought, Desires
+from tercet.swarm.tools import Bought
 from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
 
@@ -177,10 +177,12 @@ def _no_model(call: Call) -> str:
 class _Closed:
     """A purse that pays nothing: what was paid is read back."""
 
-    async def pay(self, agent: str, to: str, amount: int, key: str) -> str:  # noqa: ARG002 - a purse's shape
+    async def pay(self, *_: object, **__: object) -> str:
+        """Refuse."""
         raise RefusedError("A replay pays nothing.")
 
-    async def buy(self, agent: str, wanted: Desires, most: int, key: str) -> Bought:  # noqa: ARG002 - a purse's shape
+    async def buy(self, *_: object, **__: object) -> Bought:
+        """Refuse."""
         raise RefusedError("A replay buys nothing.")
 
 
