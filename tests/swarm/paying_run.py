@@ -64,14 +64,17 @@ def die() -> None:
 
 
 def kill_at(life: int) -> None:
-    """Before anything is sent, when the node has it, when it is mined, when it is noted; the fifth life goes on."""
-    pay, send, append = ChainPurse.pay, Rpc.send_raw, Journal.append
+    """Before anything is sent, when the node has it, when it is found made, when it is noted; the fifth life goes on."""
+    pay, find, send, append = ChainPurse.pay, ChainPurse.find, Rpc.send_raw, Journal.append
 
     async def killed_pay(self: ChainPurse, agent: str, to: str, amount: int, key: str) -> str:
         if life == 0:
             die()
-        made = await pay(self, agent, to, amount, key)
-        if life == 2:
+        return await pay(self, agent, to, amount, key)
+
+    async def killed_find(self: ChainPurse, key: str) -> str | None:
+        made = await find(self, key)
+        if life == 2 and made:
             die()
         return made
 
@@ -87,7 +90,8 @@ def kill_at(life: int) -> None:
             die()
         return await append(self, kind, body, **more)
 
-    ChainPurse.pay, Rpc.send_raw, Journal.append = killed_pay, killed_send, killed_append  # type: ignore[method-assign]
+    ChainPurse.pay, ChainPurse.find = killed_pay, killed_find  # type: ignore[method-assign]
+    Rpc.send_raw, Journal.append = killed_send, killed_append  # type: ignore[method-assign]
 
 
 async def live(run: Path, url: str, deployment: Deployment, wallet: Key, shop: str) -> str:

@@ -30,6 +30,9 @@ class Till:
         self.paid.append(amount)
         return f"receipt-{len(self.paid)}"
 
+    async def find(self, key: str) -> str | None:
+        return None
+
     async def buy(self, agent: str, wanted: Mapping[str, Any], most: int, key: str) -> Bought:
         raise NotImplementedError
 

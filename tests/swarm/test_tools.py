@@ -58,6 +58,9 @@ class Till:
         self.paid.setdefault(key, (to, amount))
         return f"receipt-{len(self.paid)}"
 
+    async def find(self, key: str) -> str | None:
+        return None
+
     async def buy(self, agent: str, wanted: Mapping[str, Any], most: int, key: str) -> Bought:
         self.paid.setdefault(key, (str(wanted), most // 2))
         return Bought(f"receipt-{len(self.paid)}", most // 2, "forty labels")

@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from tercet.chain import Deployment, Key
 from tercet.chain.keys import checksum_address, keccak, parse_address
@@ -26,6 +26,7 @@ from tercet.swarm.tools import Bought, Desires, Purse
 __all__ = ["ChainPurse", "open_purse"]
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _TRIES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between tries while the chain does not answer."""
@@ -84,6 +85,22 @@ class ChainPurse:
             name = await self._surely(do, key, f"the job of salt 0x{key} is held")
             return Bought(name, most, f"Job {name} is held for {worker} until {job.deliver_by}. Its work: {work[:500]}")
 
+    async def find(self, key: str) -> str | None:
+        """Transaction or job of this key, if there is one."""
+        job = self._written(key)
+
+        async def do() -> str | None:
+            ledger = self._client.ledger
+            if job is None:
+                made = await ledger.credit.find_payment(
+                    self._sender.address, bytes.fromhex(key), ledger.deployment.block
+                )
+                return None if made is None else f"0x{made.hex()}"
+            name = await ledger.jobs.id_of(job)
+            return None if (await ledger.jobs.record(name)).state is JobState.UNKNOWN else f"0x{name.hex()}"
+
+        return await self._surely(do, key, f"what 0x{key} pays for was paid")
+
     async def _hold(self, job: Job) -> bytes:
         jobs = self._client.ledger.jobs
         name = await jobs.id_of(job)
@@ -98,10 +115,8 @@ class ChainPurse:
 
     async def _terms(self, agent: str, worker: str, work: str, market: str, most: int, key: str) -> Job:
         """The job's terms: written down before it is held, for its id has the time in it."""
-        for event in self._journal.events(kinds=("purse.job",)):
-            if event.body["key"] == key:
-                raw = event.body["terms"]
-                return Job(**{**raw, "work_hash": bytes.fromhex(raw["work_hash"]), "salt": bytes.fromhex(raw["salt"])})
+        if (written := self._written(key)) is not None:
+            return written
         client = self._client
         try:
             judge = (await client.find_market(market)).market
@@ -116,7 +131,14 @@ class ChainPurse:
         await self._journal.append("purse.job", {"key": key, "terms": terms, "work": work[:4000]}, actor=agent)
         return job
 
-    async def _surely(self, do: Callable[[], Awaitable[str]], key: str, what: str) -> str:
+    def _written(self, key: str) -> Job | None:
+        for event in self._journal.events(kinds=("purse.job",)):
+            if event.body["key"] == key:
+                raw = event.body["terms"]
+                return Job(**{**raw, "work_hash": bytes.fromhex(raw["work_hash"]), "salt": bytes.fromhex(raw["salt"])})
+        return None
+
+    async def _surely(self, do: Callable[[], Awaitable[T]], key: str, what: str) -> T:
         """Do it, again and again while the chain is away: it is one payment however often it is tried."""
         sent = self._passes(key) > 1  # before a kill, perhaps
         for pause in (*_TRIES, None):

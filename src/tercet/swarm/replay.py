@@ -185,6 +185,9 @@ class _Closed:
         """Refuse."""
         raise RefusedError("A replay buys nothing.")
 
+    async def find(self, *_: object, **__: object) -> None:
+        """Nothing was paid here."""
+
 
 class _Absent:
     """The person of a replay, who is not asked."""

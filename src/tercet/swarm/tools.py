@@ -72,6 +72,9 @@ class Purse(Protocol):
     async def buy(self, agent: str, wanted: Desires, most: int, key: str) -> Bought:
         """Buy for at most this. RefusedError: nothing was bought."""
 
+    async def find(self, key: str) -> str | None:
+        """The receipt of what was paid or bought under this key; None where nothing was."""
+
 
 OpenPurse: TypeAlias = Callable[[Journal], AbstractAsyncContextManager[Purse]]
 """Opens the purse of the run that has this journal."""
@@ -427,12 +430,10 @@ class Toolbox:
             self._need(most <= left, f"spend {most} of the {left} credit units it has left")
             if self._purse is None:
                 raise ToolError("This run has no purse, so nothing can be paid or bought in it.")
-            if note.act.step and note.act.digest in self._paid:
-                self.guard.reopen(
-                    note.act
-                )  # paid, and killed before the step was written down: once more, with its key
-            await self._let_pass(note.act, arguments["claims"])
-            bought = await self._paid_once(note, most, do, self._purse)
+            bought = await self._made_before(note.act, most, self._purse)
+            if bought is None:
+                await self._let_pass(note.act, arguments["claims"])
+                bought = await self._paid_once(note, most, do, self._purse)
             charged = max(0, bought.charged)
             note.fields |= {"charged": charged, "receipt": bought.receipt, "claims": list(arguments["claims"])}
             self._paid[note.act.digest] = charged
@@ -443,6 +444,16 @@ class Toolbox:
                     note, await self._external(f"{tool}:{bought.receipt}", "what was bought", said.encode())
                 )
             return f"Paid {charged} credit units, receipt {bought.receipt}." + (f"\n{said}" if said else "")
+
+    async def _made_before(self, act: Act, most: int, purse: Purse) -> Bought | None:
+        """The payment of a step that was killed, where it was made: no guard and no person unmakes it. Else it is tried anew."""
+        if not act.step or act.digest not in self._paid:
+            return None
+        receipt = await purse.find(act.digest)
+        if receipt is None:
+            self.guard.reopen(act)
+            return None
+        return Bought(receipt, most)
 
     async def _paid_once(
         self, note: _Note, most: int, do: Callable[[Purse, str], Awaitable[Bought]], purse: Purse
