@@ -10,16 +10,14 @@ import asyncio
 import hashlib
 import json
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tercet.errors import AttemptError
-from tercet.subnets.kit import Limits
 from tercet.swarm.crews import Agent
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import DoneTest, Task
+from tercet.swarm.proof import DoneTests
 from tercet.swarm.roles import find_role
 from tercet.swarm.shop import Shop
 from tercet.swarm.steps import run_scope
@@ -29,7 +27,6 @@ from tercet.swarm.workspace import Change, changes
 
 __all__ = ["attempt", "run_done_test"]
 
-_DETAIL = 2_000
 _MOST_SOURCES = 64
 _RESERVED = (
     sys.stdlib_module_names | {"pytest", "_pytest", "pluggy", "iniconfig", "sitecustomize", "usercustomize"}
@@ -122,7 +119,8 @@ def _module(path: str) -> str:
 
 async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> Mapping[str, Any]:
     """The done-test, over all that is merged and what this attempt adds."""
-    files = dict(shop.workspace.files)
+    before = dict(shop.workspace.files)
+    files = dict(before)
     for change in changed:
         if change.after is None:
             files.pop(change.path, None)
@@ -131,7 +129,7 @@ async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> Mapp
 
     async def do() -> dict[str, Any]:
         for test in (bench.task.done, *shop.tests.of(bench.task.outputs)):
-            found = {**await run_done_test(shop, test, files), "hidden": test.hidden}
+            found = {**await run_done_test(shop, test, files, before), "hidden": test.hidden}
             if not found["ok"]:
                 break
         event = {"attempt": bench.attempt, **found}
@@ -166,25 +164,9 @@ async def _claim(shop: Shop, bench: Workbench, changed: Sequence[Change], tested
     return claim.id
 
 
-async def run_done_test(shop: Shop, done: DoneTest, files: Mapping[str, Any]) -> dict[str, Any]:
-    """Run it over a set of files; {ok, seconds, detail}."""
-    limits = Limits(
-        cpu_seconds=max(1, int(done.seconds)), wall_seconds=done.seconds, memory_bytes=1 << 30, processes=64
-    )
-    with tempfile.TemporaryDirectory(prefix="tercet-test-") as name:
-        folder = Path(name) / "w"
-        await asyncio.to_thread(shop.workspace.store.lay_out, files, folder)
-        outcome = await shop.sandbox.run(
-            done.command,
-            folder,
-            limits=limits,
-            readonly={**shop.lent, **(shop.hidden if done.hidden else {})},
-            environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": "/w"},
-            writable=False,
-        )
-    said = (outcome.stdout + outcome.stderr).decode(errors="replace").strip()
-    detail = f"stopped: over its limit of {outcome.stopped}. {said}" if outcome.stopped else said
-    return {"ok": outcome.ok, "seconds": round(outcome.seconds, 3), "detail": detail[-_DETAIL:]}
+async def run_done_test(shop: Shop, done: DoneTest, files: Files, before: Files | None = None) -> dict[str, Any]:
+    """Run it over a set of files; {ok, seconds, detail}. `before` is what they were before what is tested now."""
+    return await DoneTests(shop.workspace.store, shop.sandbox, shop.lent, shop.hidden).run(done, files, before)
 
 
 async def _merge(shop: Shop, bench: Workbench, changed: Sequence[Change], made: Made, claim: str) -> None:

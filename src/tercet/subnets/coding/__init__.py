@@ -16,6 +16,7 @@ from tercet.subnets.coding.tasks import (
     repository_work,
 )
 from tercet.subnets.coding.vet import find_tricks
+from tercet.subnets.coding.witness import Witness, plant_canaries, runs_pytest
 
 __all__ = [
     "BEHAVIOURS",
@@ -28,13 +29,16 @@ __all__ = [
     "Packed",
     "Report",
     "RepositoryTask",
+    "Witness",
     "apply_diff",
     "build_diff",
     "find_tricks",
     "is_protected",
     "pack_repository",
     "parse_task",
+    "plant_canaries",
     "read_answer",
     "repository_work",
+    "runs_pytest",
     "write_fix",
 ]

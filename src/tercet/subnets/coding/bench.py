@@ -14,11 +14,11 @@ import secrets
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tercet.market.text import decode_json
+from tercet.subnets.coding.witness import Report, Witness, runs_pytest
 from tercet.subnets.kit import Limits, Outcome, Sandbox
 
 __all__ = ["TEST_LIMITS", "Bench", "Report", "same_value", "write_files"]
@@ -29,50 +29,8 @@ _LENT = "/tercet"
 TEST_LIMITS = Limits(cpu_seconds=30, wall_seconds=60.0, memory_bytes=1 << 30)
 _PROBE_LIMITS = Limits(cpu_seconds=10, wall_seconds=20.0)
 _PROBE_SECONDS = 2.0
-_MAX_NAME = 1000
+_NOTHING: Mapping[str, Path] = {}
 _NO_COMMAND = frozenset({126, 127})
-_TESTS = frozenset({"passed", "failed", "skipped", "xfailed"})
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How a test run ended."""
-
-    tests: Mapping[str, str]
-    """Test id to passed, failed, skipped or xfailed."""
-    messages: Mapping[str, str]
-    """Test id to the first words of its failure."""
-    errors: Mapping[str, str]
-    """Modules that could not be loaded, and why."""
-    exit: int | None
-    """Of the runner; None when it did not end by itself."""
-    problem: str = ""
-    """Why there is no report at all; empty when there is one."""
-    output: str = ""
-    """The end of what was printed."""
-    lines: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
-    """Test id to the (file, line) pairs that it ran, when asked for."""
-    cpu_seconds: float = 0.0
-
-    @property
-    def failed(self) -> list[str]:
-        """Ids of failing tests, and modules that cannot be loaded."""
-        return sorted([name for name, how in self.tests.items() if how == "failed"] + list(self.errors))
-
-    @property
-    def good(self) -> bool:
-        """All tests that ran passed, there are some, and the runner agrees."""
-        passed = any(how == "passed" for how in self.tests.values())
-        return not self.problem and self.exit == 0 and not self.errors and not self.failed and passed
-
-    def words(self, most: int = 40) -> str:
-        """The failures as text, the same on every machine."""
-        if self.problem:
-            return self.problem
-        told = {**self.errors, **self.messages}
-        lines = [f"FAILED {name}: {told.get(name, '')}".rstrip(": ") for name in self.failed]
-        more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
-        return "\n".join([*lines[:most], *more])
 
 
 class Bench:
@@ -103,10 +61,6 @@ class Bench:
             "-B",
             "-m",
             "pytest",
-            "-p",
-            "tercet_outcomes",
-            "-p",
-            "no:cacheprovider",
             "-q",
             "--tb=short",
         ]
@@ -124,11 +78,10 @@ class Bench:
         limits: Limits = TEST_LIMITS,
     ) -> Report:
         """Run a user's own test command in its repository. What runs no pytest is known by its exit code alone."""
-        environment = {"PYTEST_ADDOPTS": "-p tercet_outcomes -p no:cacheprovider"}
-        report = await self._pytest(files, binary, _ours(command), environment, trace=trace, limits=limits)
+        report = await self._pytest(files, binary, _ours(command), {}, trace=trace, limits=limits)
         if report.exit in _NO_COMMAND:
             return replace(report, problem=f"{command[0]!r} is not there in the sandbox")
-        if report.problem and report.exit is not None and not _runs_pytest(command):
+        if report.problem and report.exit is not None and not runs_pytest(command):
             name = shlex.join(command)
             how = "passed" if report.exit == 0 else "failed"
             return replace(report, problem="", tests={name: how}, messages={name: report.output[-300:]})
@@ -144,15 +97,11 @@ class Bench:
         trace: bool,
         limits: Limits,
     ) -> Report:
-        nonce = secrets.token_hex(16)
-        order = json.dumps({"nonce": nonce, "trace": trace}) + "\n"
-        environment = {
-            "PYTHONPATH": f"{_LENT}:/w",
-            "LC_ALL": "C.UTF-8",
-            **environment,
-        }
-        outcome = await self._run(files, binary, command, order.encode(), environment, limits)
-        return _read_report(outcome, nonce)
+        with Witness(trace=trace) as witness:
+            options = f"{witness.environment['PYTEST_ADDOPTS']} -p no:cacheprovider"
+            environment = {**witness.environment, "PYTEST_ADDOPTS": options, "LC_ALL": "C.UTF-8", **environment}
+            outcome = await self._run(files, binary, command, witness.stdin, environment, limits, witness.lent)
+        return witness.read(outcome)
 
     async def run_batch(
         self,
@@ -231,6 +180,7 @@ class Bench:
         stdin: bytes,
         environment: Mapping[str, str],
         limits: Limits,
+        lent: Mapping[str, Path] = _NOTHING,
     ) -> Outcome:
         place = tempfile.TemporaryDirectory(prefix="tercet-bench-")
         try:
@@ -241,7 +191,7 @@ class Bench:
                 folder,
                 limits=limits,
                 stdin=stdin,
-                readonly={_LENT: _INSIDE},
+                readonly={_LENT: _INSIDE, **lent},
                 environment=environment,
                 writable=False,
             )
@@ -288,31 +238,3 @@ def _ours(command: Sequence[str]) -> list[str]:
     if first in {"pytest", "py.test"}:
         return ["python3", "-m", "pytest", *rest]
     return ["python3" if first == "python" else first, *rest]
-
-
-def _runs_pytest(command: Sequence[str]) -> bool:
-    return any(Path(word).name in {"pytest", "py.test"} for word in command)
-
-
-def _read_report(outcome: Outcome, nonce: str) -> Report:
-    output = (outcome.stdout + outcome.stderr).decode(errors="replace")
-    lines = [line for line in outcome.stdout.decode(errors="replace").split("\n") if line.startswith(f"{nonce} ")]
-    shown = "\n".join(line for line in output.split("\n") if not line.startswith(nonce))[-4000:]
-    spent = outcome.cpu_seconds
-    if outcome.stopped:
-        why = f"the tests were stopped: they exceeded their limit of {outcome.stopped}"
-        return Report({}, {}, {}, None, why, shown, cpu_seconds=spent)
-    if len(lines) != 1:
-        why = "the test run ended before it was over"
-        return Report({}, {}, {}, outcome.returncode, why, shown, cpu_seconds=spent)
-    try:
-        found = decode_json(lines[0][len(nonce) + 1 :])
-        tests = {str(name)[:_MAX_NAME]: str(how) for name, how in found["tests"].items() if how in _TESTS}
-        traced = {
-            name: [(str(file), int(line)) for file, line in pairs] for name, pairs in found.get("lines", {}).items()
-        }
-        return Report(
-            tests, found["messages"], found["errors"], outcome.returncode, "", shown, lines=traced, cpu_seconds=spent
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return Report({}, {}, {}, outcome.returncode, "the report of the tests is damaged", shown, cpu_seconds=spent)

@@ -7,7 +7,6 @@ then tests that must fail run among the others, and the report comes over a chan
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -17,6 +16,7 @@ from tercet.subnets.coding.diffs import DiffError, apply_diff
 from tercet.subnets.coding.draw import Drawn, function_of
 from tercet.subnets.coding.tasks import AnswerError, FixTask, read_answer
 from tercet.subnets.coding.vet import find_tricks
+from tercet.subnets.coding.witness import plant_canaries
 from tercet.subnets.mechanism import Submission
 
 __all__ = ["GAVE_UP", "OVERFITTED", "PACE_SECONDS", "Judge", "speed_score"]
@@ -91,7 +91,7 @@ class Judge:
         return _told(drawn, wrong), _counted(drawn, wrong)
 
     async def _test_library(self, drawn: Drawn, after: Mapping[str, str]) -> tuple[str, dict[str, float]]:
-        tests, canaries = _with_canaries(drawn.project.tests)
+        tests, canaries = plant_canaries(drawn.project.tests)
         report = await self._bench.run_tests({**after, **tests})
         forged = _forgery(report, canaries)
         if forged:
@@ -100,7 +100,7 @@ class Judge:
         return _told(drawn, wrong), _counted(drawn, wrong)
 
     async def _test_visible(self, task: FixTask, after: Mapping[str, str]) -> tuple[str, dict[str, float]]:
-        tests, canaries = _with_canaries(task.tests)
+        tests, canaries = plant_canaries(task.tests)
         report = await self._bench.run_tests({**after, **tests})
         forged = _forgery(report, canaries)
         if forged:
@@ -115,19 +115,6 @@ class Judge:
 def speed_score(seconds: float, pace: float = PACE_SECONDS) -> float:
     """Score of a right answer: 0.8, and 0.2 more for one that comes within the pace."""
     return 0.8 + 0.2 * min(1.0, pace / max(seconds, 1e-3))
-
-
-def _with_canaries(tests: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
-    """The modules with tests that must fail, before and after the others and by names that nobody can know."""
-    planted, names = {}, set()
-    for path, source in tests.items():
-        first, last = (f"test_{secrets.token_hex(6)}" for _ in range(2))
-        planted[path] = (
-            f"{source.rstrip()}\n\n\ndef {first}():\n    assert [1, 2] == [2, 1]\n\n\n"
-            f"def {last}():\n    raise ValueError({secrets.token_hex(4)!r})\n"
-        )
-        names |= {f"{path}::{first}", f"{path}::{last}"}
-    return planted, names
 
 
 def _forgery(report: Report, canaries: set[str]) -> str:
