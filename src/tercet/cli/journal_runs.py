@@ -100,4 +100,5 @@ def _verdict(found: Sequence[Replayed]) -> str:
             f"The first file that differs is {other.path!r}, of task {last.task!r}: the record has {other.recorded or 'none'}, the"
             f" replay {other.found or 'none'}."
         )
-    return f"{len(found)} tasks come to the same files, digest by digest. Nothing was asked, and nothing was paid."
+    many = f"{len(found)} tasks come" if len(found) > 1 else "The one task that was done comes"
+    return f"{many} to the same files, digest by digest. Nothing was asked, and nothing was paid."
