@@ -23,6 +23,9 @@ from tercet.swarm.journal import Event, Journal, read_events
 
 __all__ = ["command"]
 
+_ALWAYS = ("node", "credit", "spent", "left")
+"""Columns that are shown even where they say nothing."""
+
 
 @group("budget", examples=("tercet budget show fair-otter", "tercet budget add fair-otter 2"))
 def command() -> None:
@@ -56,27 +59,22 @@ def show(state: State, target: str, as_json: bool) -> None:
     if as_json:
         print_json({"nodes": rows})
         return
-    table = [
-        [row["name"], _money(row["credit"]), _money(row["allowed"]), _money(row["spent"]), _money(row["unknown"]),
-         _money(row["reserved"]), _money(row["left"]), row["tokens"] or "", row["tokens_spent"], row["seconds"] or "",
-         f"{row['seconds_spent']:.1f}", "" if row["attention"] is None else f"{row['attention']:g}"]
-        for row in rows
-    ]  # fmt: skip
-    columns = [
-        "node",
-        "credit",
-        "for its task",
-        "spent",
-        "unknown",
-        "held",
-        "left",
-        "tokens",
-        "used",
-        "seconds",
-        "used",
-        "decisions/h",
-    ]
-    print_table(columns, table, "Nothing has a limit, and nothing was spent.")
+    columns = {
+        "node": [row["name"] for row in rows],
+        "credit": [_money(row["credit"]) for row in rows],
+        "for its task": [_money(row["allowed"]) for row in rows],
+        "spent": [_money(row["spent"]) for row in rows],
+        "unknown": [_money(row["unknown"]) for row in rows],
+        "held": [_money(row["reserved"]) for row in rows],
+        "left": [_money(row["left"]) for row in rows],
+        "of tokens": [str(row["tokens"] or "") for row in rows],
+        "tokens": [str(row["tokens_spent"]) for row in rows],
+        "of seconds": [f"{row['seconds']:g}" if row["seconds"] else "" for row in rows],
+        "seconds": [f"{row['seconds_spent']:.1f}" for row in rows],
+        "decisions/h": ["" if row["attention"] is None else f"{row['attention']:g}" for row in rows],
+    }
+    told = {name: cells for name, cells in columns.items() if name in _ALWAYS or set(cells) - {"", "0"}}
+    print_table(list(told), list(zip(*told.values(), strict=True)), "Nothing has a limit, and nothing was spent.")
 
 
 @command.command(
@@ -167,7 +165,7 @@ def set_(
     words = [f"{Amount(units, CREDIT)}"] if units is not None else []
     words += [f"{value:g} {name}" for name in ("tokens", "seconds") if (value := limits.get(name)) is not None]
     words = [f"{', '.join(words)} in all"] if words else []
-    words += [f"{attention:g} decisions an hour"] if attention is not None else []
+    words += [f"{attention:g} decision{'' if attention == 1 else 's'} an hour"] if attention is not None else []
     if not confirm(f"limit {found.name} to {' and '.join(words)}", yes=yes, dry_run=dry_run):
         return
     asyncio.run(_change(found, "budget_set", live=live, args=limits))
