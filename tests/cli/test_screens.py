@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from tercet.cli.glance import Glance
 from tercet.cli.inbox.reader import Reader
 from tercet.cli.inbox.screen import Screen
 from tercet.cli.inbox.words import crop, fold, pack
@@ -68,6 +70,27 @@ def test_a_narrow_screen_keeps_who_needs_you_and_drops_the_counters() -> None:
     head = next(number for number, line in enumerate(lines) if line.startswith("CREW"))
     assert lines[head].split() == ["CREW", "AGENTS", "NEED", "YOU", "NOW"]
     assert [line.split()[2] for line in lines[head + 1 :]] == ["-", "1", "2", "3", "4", "5", "6"]
+
+
+def test_a_flood_is_no_single_act_and_all_its_crews_wait(tmp_path: Path) -> None:
+    """Not its dearest card's words, which one might take for the decision."""
+    now = time.time()
+    with Journal(tmp_path / "journal.db") as journal:
+        journal.note("run.started", {"goal": "g", "budget": 1000})
+        for number in range(12):
+            crew = "ab"[number % 2]
+            card = build_card(
+                action=f"Fetch page {number}", kind="network", agent=f"run/{crew}/coder-{number}", tool="fetch",
+                call={"page": number}, loss=5, reversible=True, deadline=now + 600,
+            )  # fmt: skip
+            journal.note("ask.raised", {"card": card.to_json(), "to": "person", "at": now})
+        for crew in "ab":
+            journal.note("crew.formed", {"crew": crew, "lead": "", "members": []})
+    looked = Glance(tmp_path)
+    looked.read()
+    view = looked.view(now + 1)
+    assert view["first"]["action"] == "incident: 12 asks under run"
+    assert [crew["asks"] for crew in view["crews"]] == [1, 1]
 
 
 def test_nobody_needs_you() -> None:

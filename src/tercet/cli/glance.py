@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tercet.cli.inbox.reader import Reader
-from tercet.swarm.inbox import Queue
+from tercet.cli.inbox.words import tell_item
+from tercet.swarm.inbox import Item, Queue
 from tercet.swarm.journal import Event, read_events
 from tercet.swarm.state import Folding, RunState
 
@@ -68,7 +69,7 @@ class Glance:
             "calls_a_minute": len(self._calls),
             "asks": len(queue.items),
             "held": len(queue.held),
-            "first": None if first is None else {"id": first.id, "node": first.node, "action": first.top.action},
+            "first": None if first is None else {"id": first.id, "node": first.node, "action": tell_item(first)},
             "crews": [self._crew(state, queue, crew) for crew in sorted(_crews(state))],
         }
 
@@ -80,7 +81,7 @@ class Glance:
         return {
             "crew": crew,
             "agents": len(agents),
-            "asks": sum(item.top.crew == node for item in (*queue.items, *queue.held)),
+            "asks": sum(_is_of(item, node) for item in (*queue.items, *queue.held)),
             "states": {name: count for name, count in states.items() if count},
             "tasks": len(tasks),
             "done": sum(task.state == "done" for task in tasks),
@@ -89,6 +90,11 @@ class Glance:
             "tokens": state.spent(node).prompt + state.spent(node).completion,
             "calls_a_minute": sum(each.startswith(f"{node}/") or each == node for _, each in self._calls),
         }
+
+
+def _is_of(item: Item, crew: str) -> bool:
+    """Whether a crew waits for this decision; one for many is noted where its dearest card is, a container with all in it."""
+    return any(card.crew == crew for card in (item.cards if item.is_container else item.cards[:1]))
 
 
 def _crews(state: RunState) -> Iterator[str]:

@@ -12,7 +12,7 @@ from tercet.swarm.inbox import QUESTION, Item, Policy
 from tercet.swarm.inbox.cards import SPENDING
 from tercet.swarm.inbox.stamps import Proposal
 
-__all__ = ["crop", "fold", "item_json", "pack", "tell_card", "tell_policy", "tell_row", "tell_span"]
+__all__ = ["crop", "fold", "item_json", "pack", "tell_card", "tell_item", "tell_policy", "tell_row", "tell_span"]
 
 
 def crop(words: str, width: int) -> str:
@@ -103,9 +103,14 @@ def _tell_container(item: Item) -> Iterator[tuple[str, str]]:
     yield "[enter] open, [p] pause who asks, or let their defaults hold", ""
 
 
+def tell_item(item: Item) -> str:
+    """What is to be decided, or what a container holds."""
+    return f"{item.shape}: {len(item.cards)} asks under {item.node}" if item.is_container else item.top.action
+
+
 def tell_row(item: Item, now: float, width: int) -> str:
     """One line of the queue."""
-    words = item.top.action if not item.is_container else f"{item.shape}: {len(item.cards)} asks under {item.node}"
+    words = tell_item(item)
     many = f" x{len(item.cards)}" if len(item.cards) > 1 and not item.is_container else ""
     end = f"{many}  {item.top.kind}  {_credit(item.top.loss)}  {tell_span(item.deadline - now)}"
     room = max(10, width - cell_len(end))
