@@ -6,7 +6,6 @@ import importlib
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import click
@@ -38,18 +37,8 @@ def test_help_opens_with_two_examples_that_run_this_very_command(words: str, com
     assert text.index("Examples:") < text.index("Options:")
 
 
-def test_the_table_of_commands_is_quick(shell: Shell) -> None:
-    """`tercet --help` answers before anybody wonders: it imports no noun."""
-    best = 9.9
-    for _ in range(5):
-        began = time.perf_counter()
-        assert shell.run("--help").code == 0
-        best = min(best, time.perf_counter() - began)
-    assert best < 0.3
-
-
 def test_help_imports_no_noun() -> None:
-    """The table is written without loading a single command."""
+    """The table is quick because it is written without loading a single command."""
     script = (
         "import sys; from tercet.cli.frame import run; run(['--help']); "
         "print([m for m in sys.modules if m.startswith(('aiohttp', 'pydantic', 'tercet.chain', 'tercet.nodes'))])"
