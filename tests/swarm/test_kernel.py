@@ -49,6 +49,7 @@ async def test_a_repository_is_repaired_and_its_changelog_written(tmp_path: Path
     kinds = [event.kind for event in read_events(tmp_path / "run-1" / "journal.db")]
     assert kinds[0] == "run.started"
     assert kinds[-1] == "run.ended"
+    assert "memory.recalled" not in kinds, "no prompt of a small model holds what does not concern its task"
     played = await replay(tmp_path / "run-1")
     assert [(task.task, task.same, [file.path for file in task.files]) for task in played] == [
         ("repair", True, ["till.py"]),
@@ -67,6 +68,7 @@ async def test_a_table_becomes_a_report_with_plots(tmp_path: Path) -> None:
     assert report.count("[F") >= 2
     assert len(list((mine / "analysis" / "plots").glob("*.png"))) == 3
     assert outcome.state.artefacts["analysis/facts.json"].by == "program"
+    assert not list(read_events(tmp_path / "run-1" / "journal.db", kinds=("memory.recalled",)))
 
 
 async def test_an_assistant_works_with_tools_in_its_own_files(tmp_path: Path) -> None:
