@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import signal
 import tempfile
@@ -129,6 +130,7 @@ def command(
     unseen = _hidden_folder(hidden)
     if dry_run:
         return _show_plan(state, RunConfig(goal, units, dir=place, plan=file))
+    _name_models(state)
     words, chosen = choose_thinking(state.settings, model=model, gateway=gateway, key_file=key_file, script=scripted)
     purse, opened = choose_purse(state.settings, pay) if pay else ({}, None)
     config = RunConfig(
@@ -153,6 +155,7 @@ def resume_run(state: State, folder: Path, *, as_json: bool = False) -> int:
 
     A plan that nobody agreed to before is asked about where somebody can answer.
     """
+    _name_models(state)
     agreed = any(True for _ in read_events(folder / "journal.db", kinds=("run.approved",)))
     asker = Asker(_console(state), CLASSES if agreed or not is_terminal() else ())
 
@@ -210,6 +213,11 @@ def _hidden_folder(chosen: str | None) -> str:
         raise UsageError(f"{chosen!r} is no folder. --hidden takes a folder of tests: docs/how-to/hide-tests.md.")
     load_hidden(folder)
     return str(folder)
+
+
+def _name_models(state: State) -> None:
+    """Where the settings say that models are: the run's memory has one, and looks for it by the environment."""
+    os.environ["TERCET_MODELS"] = str(state.settings.path("models"))
 
 
 def _memory_place(chosen: str) -> str:

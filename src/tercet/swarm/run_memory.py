@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tercet.errors import RecallError, TercetError
+from tercet.subnets.inference import CATALOGUE, models_directory
 from tercet.swarm.claims import Claim
 from tercet.swarm.guard import Act, Guard, Reach
 from tercet.swarm.memory import Memory, Vectors
@@ -103,6 +104,8 @@ class RunMemory:
         """The memory, with all in it that holds by now."""
         async with self._order:
             if self._memory is None:
+                if self._vectors is None:
+                    _validate_model()
                 self._memory = await Memory.open(self._where, self._claims, vectors=self._vectors)
             new = self._new()
             for claim in new:
@@ -141,6 +144,14 @@ class RunMemory:
         log.warning("swarm.memory.missing why=%r", why)
         if not any(True for _ in self._journal.events(kinds=("memory.missing",))):
             await self._journal.append("memory.missing", {"why": why[:500]})
+
+
+def _validate_model() -> None:
+    """A run fetches no model in its middle: it is here, or there is no memory."""
+    if not all((models_directory() / file.name).is_file() for file in CATALOGUE["minilm"].files):
+        raise RecallError(
+            "MiniLM, which finds claims by meaning, is not on this machine. Fetch it: tercet model pull minilm."
+        )
 
 
 def known_words(found: Sequence[Mapping[str, Any]]) -> str:
