@@ -89,19 +89,20 @@ class Unsettled:
         self._asking = None
 
     async def _sweep(self) -> bool:
-        """Ask for each once; whether asking again may help."""
-        hope = False
-        for event in list(self._events.values()):
-            if event.body["upstream"] != seller_of(self._upstream):
-                continue
-            try:
-                cost = await self._upstream.find_cost(event.body["id"])
-            except ThinkingError as error:
-                hope = hope or error.again
-            else:
-                self._correct(event, cost)
-                await self._journal.flush()
-        return hope
+        """Ask for each once, all at the same time; whether asking again may help."""
+        own = [event for event in self._events.values() if event.body["upstream"] == seller_of(self._upstream)]
+        hopes = await asyncio.gather(*(self._ask(event) for event in own))
+        if own:
+            await self._journal.flush()
+        return any(hopes)
+
+    async def _ask(self, event: Event) -> bool:
+        try:
+            cost = await self._upstream.find_cost(event.body["id"])
+        except ThinkingError as error:
+            return error.again
+        self._correct(event, cost)
+        return False
 
     def _correct(self, event: Event, cost: Cost) -> None:
         if self._events.pop(event.body["id"], None) is None:
