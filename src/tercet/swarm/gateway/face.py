@@ -13,16 +13,15 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tercet.errors import BudgetError, CallError, EndedError, TercetError, ThinkingError, UnknownKeyError
-from tercet.market.text import decode_json
+from tercet.swarm.gateway.asks import Ask, read_ask
 from tercet.swarm.gateway.call import Call, Reply
 from tercet.swarm.gateway.desk import Desk
 
@@ -37,7 +36,6 @@ _BODY_SECONDS = 15.0
 _CODES = {413: "too_large"}
 _MOST_AT_ONCE = 64
 """Calls of one agent that may wait or be in flight."""
-_DEFAULT_TOKENS = 1024
 
 
 def new_token() -> str:
@@ -95,70 +93,6 @@ def _remove(socket: Path) -> None:
     socket.unlink(missing_ok=True)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-
-class _Shape(_Strict):
-    json_schema: Annotated[Mapping[str, Any], Field(alias="schema")] = {"type": "object"}
-
-
-class _Format(_Strict):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: _Shape = _Shape()
-
-
-class _Function(_Strict):
-    name: str = Field(min_length=1, max_length=200)
-    arguments: str = "{}"
-
-
-class _ToolCall(_Strict):
-    id: str = ""
-    type: Literal["function"] = "function"
-    function: _Function
-
-
-class _Message(_Strict):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Sequence[Mapping[str, Any]] | None = None
-    tool_calls: Sequence[_ToolCall] | None = None
-    tool_call_id: str | None = None
-    name: str | None = None
-
-
-class _ToolBody(_Strict):
-    name: str = Field(min_length=1, max_length=200)
-    description: str | None = None
-    parameters: Mapping[str, Any] | None = None
-    strict: bool | None = None
-
-
-class _Tool(_Strict):
-    type: Literal["function"]
-    function: _ToolBody
-
-
-class _StreamOptions(_Strict):
-    include_usage: bool = False
-
-
-class _Ask(_Strict):
-    model: str = ""
-    messages: Sequence[_Message] = Field(min_length=1, max_length=2000)
-    max_tokens: int | None = Field(default=None, ge=1, le=1 << 20)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=1 << 20)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    seed: int | None = None
-    stop: str | Annotated[Sequence[str], Field(max_length=8)] | None = None
-    tools: Sequence[_Tool] | None = Field(default=None, max_length=128)
-    tool_choice: Any = None
-    response_format: _Format | None = None
-    n: Literal[1] | None = None
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-
-
 class _Routes:
     def __init__(self, desk: Desk, tokens: Mapping[str, str], task_of: Callable[[str], str]) -> None:
         self._desk = desk
@@ -213,8 +147,11 @@ class _Routes:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         node = self._node(request)
-        ask = await self._read(request)
-        call = self._call(node, ask, request.headers.get("Idempotency-Key", "")[:200])
+        async with asyncio.timeout(_BODY_SECONDS):
+            ask = read_ask(await request.read())
+        self._validate_model(ask.model)
+        step = request.headers.get("Idempotency-Key", "")[:200]
+        call = ask.call(node, self._task_of(node), f"face/{step}" if step else "")
         if self._busy[node] >= _MOST_AT_ONCE:
             return _problem(
                 503, "server_error", "busy", f"{_MOST_AT_ONCE} calls of this agent wait already.", {"retry-after": "2"}
@@ -228,46 +165,15 @@ class _Routes:
             return await _stream(request, ask, call, reply)
         return web.json_response(_completion(call, reply), headers={"x-tercet-receipt": reply.receipt})
 
-    async def _read(self, request: web.Request) -> _Ask:
-        async with asyncio.timeout(_BODY_SECONDS):
-            raw = decode_json(await request.read())
-        if not isinstance(raw, dict):
-            raise CallError("The body is not a JSON object.", status=400, code="invalid_json")
-        try:
-            return _Ask.model_validate(raw)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise CallError(f"{where}: {first['msg']}.", param=str(first["loc"][0])) from None
-
-    def _call(self, node: str, ask: _Ask, step: str) -> Call:
+    def _validate_model(self, name: str) -> None:
         models = self._desk.upstream.models
-        if ask.model and ask.model not in models:
-            known = ", ".join(models)
+        if name and name not in models:
             raise CallError(
-                f"The model {ask.model[:80]!r} is not offered here. Offered: {known}.",
+                f"The model {name[:80]!r} is not offered here. Offered: {', '.join(models)}.",
                 status=404,
                 code="model_not_found",
                 param="model",
             )
-        wanted = ask.response_format
-        return Call(
-            agent=node,
-            task=self._task_of(node),
-            step=f"face/{step}" if step else "",
-            model=ask.model,
-            messages=[message.model_dump(exclude_none=True) for message in ask.messages],
-            max_tokens=ask.max_completion_tokens or ask.max_tokens or _DEFAULT_TOKENS,
-            temperature=ask.temperature,
-            seed=ask.seed,
-            schema=None if wanted is None or wanted.type == "text" else wanted.json_schema.json_schema,
-            tools=None if ask.tool_choice == "none" or not ask.tools else [_bare(tool) for tool in ask.tools],
-            stop=(ask.stop,) if isinstance(ask.stop, str) else tuple(ask.stop or ()),
-        )
-
-
-def _bare(tool: _Tool) -> dict[str, Any]:
-    return tool.model_dump(exclude_none=True)
 
 
 def _completion(call: Call, reply: Reply) -> dict[str, Any]:
@@ -301,7 +207,7 @@ def _money(reply: Reply) -> dict[str, Any]:
     return {"receipt": reply.receipt, "cost": reply.charged}
 
 
-async def _stream(request: web.Request, ask: _Ask, call: Call, reply: Reply) -> web.StreamResponse:
+async def _stream(request: web.Request, ask: Ask, call: Call, reply: Reply) -> web.StreamResponse:
     """The whole answer as a stream: who wants one gets its form."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
