@@ -23,9 +23,9 @@ from tercet.nodes.gateway_metrics import Metrics
 from tercet.swarm.gateway import HttpUpstream
 from tercet.turns import FairQueue
 
-Fault = Literal["none", "drop", "silent", "lose", "502", "junk"]
+Fault = Literal["none", "drop", "silent", "lose", "502", "502, then 401", "junk"]
 """`drop`: hangs up when the answer is there and paid; `silent`: keeps it; `lose`: hangs up before the market heard of it;
-`502`: says that somebody broke off; `junk`: answers with something else.
+`502`: says that somebody broke off, and in the end, or not, that the key is bad; `junk`: answers with something else.
 """
 COST = 10 + 1 + 2 * 5
 """Of a call of five words."""
@@ -65,6 +65,8 @@ class Line:
             fault = "none" if self.spared else self.fault
             self.spared = max(0, self.spared - 1)
             self.keys.append(request.headers["Idempotency-Key"])
+        if fault == "502, then 401" and len(self.keys) > 1:
+            return web.Response(status=401)
         if fault == "lose":
             return _hang_up(request)
         if request.method == "DELETE" and self.deaf:
@@ -84,7 +86,7 @@ class Line:
             return _hang_up(request)
         if fault == "silent":
             await asyncio.sleep(60)
-        if fault == "502":
+        if fault.startswith("502"):
             return web.Response(status=502)
         return web.Response(body=b"<html>" if fault == "junk" else data, status=status, content_type="application/json")
 

@@ -14,8 +14,7 @@ from aiohttp import web
 
 from tercet.errors import OutOfBudgetError, ThinkingError
 from tercet.market import Price, Usage
-from tercet.swarm.gateway import Budget, Call, Desk, HttpUpstream
-from tercet.swarm.gateway import http as http_room
+from tercet.swarm.gateway import Budget, Call, Desk, HttpUpstream, wire
 from tercet.swarm.journal import Journal
 
 KEY = "sk-very-secret"
@@ -257,7 +256,7 @@ async def test_the_upstreams_402_is_out_of_budget() -> None:
 
 async def test_who_is_busy_is_asked_again_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """503 and 429 are tried three times in all; 500, which may have been paid, once."""
-    monkeypatch.setattr(http_room, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(wire, "_RETRY_SECONDS", 0.001)
     statuses = [503, 429]
 
     async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
@@ -319,7 +318,7 @@ async def test_what_cannot_be_is_cut_down() -> None:
 
 async def test_an_endless_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a bound of bytes, however it is sent."""
-    monkeypatch.setattr(http_room, "_MOST_BYTES", 100_000)
+    monkeypatch.setattr(wire, "_MOST_BYTES", 100_000)
 
     async def answerer(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -351,7 +350,7 @@ async def test_silence_and_breaking_off_are_thinking_errors() -> None:
 
 async def test_nobody_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that is down cannot be opened; the message says where it was looked for."""
-    monkeypatch.setattr(http_room, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(wire, "_RETRY_SECONDS", 0.001)
     upstream = HttpUpstream("http://127.0.0.1:9/v1", KEY, "m")
     with pytest.raises(ThinkingError, match=r"127\.0\.0\.1:9/v1 cannot be reached"):
         await upstream.open()

@@ -14,8 +14,7 @@ import pytest
 
 from tercet.errors import OutOfBudgetError, ThinkingError
 from tercet.market import Price
-from tercet.swarm.gateway import Budget, Budgets, Call, Desk, HttpUpstream, unsettled
-from tercet.swarm.gateway import http as http_room
+from tercet.swarm.gateway import Budget, Budgets, Call, Desk, HttpUpstream, unsettled, wire
 from tercet.swarm.gateway.budgets import Spent
 from tercet.swarm.journal import Event, Journal
 from tercet.swarm.report import describe_run, render_report
@@ -43,14 +42,15 @@ def rebuilt(journal: Journal) -> Budgets:
 
 @pytest.fixture
 async def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Line]:
-    monkeypatch.setattr(http_room, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(wire, "_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(unsettled, "_RESTS", (0.01, 0.01))
     async with faulty_market(tmp_path) as line:
         yield line
 
 
 @pytest.mark.parametrize(
-    ("fault", "cost"), [("drop", COST), ("silent", COST), ("502", COST), ("junk", COST), ("lose", 0)]
+    ("fault", "cost"),
+    [("drop", COST), ("silent", COST), ("502", COST), ("junk", COST), ("502, then 401", COST), ("lose", 0)],
 )
 async def test_the_market_says_what_a_call_cost_whose_answer_is_lost(
     line: Line, journal: Journal, fault: Fault, cost: int
@@ -140,7 +140,7 @@ async def test_an_endpoint_that_keeps_no_books_is_booked_at_the_most(line: Line,
     price = Price(per_request=100)
     upstream = HttpUpstream(line.url, line.secret, "fake", {"fake": price})
     async with Desk(journal, upstream) as desk:
-        upstream._market = False
+        upstream._wire.sells_once = False
         desk.budgets.open("run", Budget(credit=150))
         with pytest.raises(ThinkingError):
             await desk.ask(call())
