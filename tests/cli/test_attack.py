@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tercet.attacks import suite
+from tercet.attacks.lab import Lab, Trial
+from tercet.cli.attack import judge_runs
+
 from .conftest import Shell, covers, fields_of
 from .test_chain_commands import schema_of
 
@@ -47,6 +51,17 @@ def test_one_seed_proves_nothing(shell: Shell) -> None:
     done = shell.run("attack", "half-closed", "--seeds", "1", "--epochs", "2", "--json")
     assert done.code == 1
     assert [(f["low"], f["verdict"]) for f in done.json["findings"]] == [(None, "unclear")] * 2
+
+
+def test_an_attack_without_a_twin_takes_nothing_from_the_others() -> None:
+    """Rules under which miners earn nothing still say what validators could do; only where nothing is left it is an error."""
+    dust, voucher = (suite.Task(name, "", Lab()) for name in ("dust", "voucher"))
+    good, broken = {"x": Trial(1, 2)}, {"x": Trial(1, 0)}
+    findings, unmeasured = judge_runs(suite, [(dust, broken), (voucher, good)])
+    assert ([finding.attack for finding in findings], list(unmeasured)) == (["voucher"], ["dust"])
+    assert "economy.reward" in str(unmeasured["dust"])
+    with pytest.raises(suite.BrokenTwinError):
+        judge_runs(suite, [(dust, broken)])
 
 
 def test_nonsense_is_wrong_usage(shell: Shell) -> None:

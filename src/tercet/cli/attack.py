@@ -16,6 +16,7 @@ from tercet.attacks.params import build_economy
 from tercet.cli.frame import TercetCommand
 from tercet.cli.output import is_terminal, print_json, print_table, say
 from tercet.cli.rules import parse_rules_file, read_rules
+from tercet.errors import TercetError
 
 if TYPE_CHECKING:
     from tercet.attacks.suite import Finding
@@ -46,6 +47,8 @@ SHOWN_REFUSALS = 3
         "findings[].bound.proof": "its proof",
         "findings[].stopped_by": "the rule that takes the profit out of it",
         "findings[].refusals.*": "the attacker's refused transactions by the contract's reason, all seeds",
+        "unmeasured[].attack": "an attack whose honest twin earns nothing under these rules, so no ratio can be formed",
+        "unmeasured[].reason": "in words, and what to change",
         "attacks[].name": "without NAME: an attack",
         "attacks[].about": "without NAME: what the attacker does",
         "attacks[].twin": "without NAME: who it is compared with",
@@ -81,14 +84,36 @@ def command(
     lab = replace(_read_lab(Path(params)) if params else Lab(), seed=seed)
     tasks = suite.plan_tasks(names, lab, seeds, epochs)
     results = suite.run_tasks(tasks, workers=workers, progress=_progress)
-    findings = suite.judge(tasks, results)
-    ok = all(finding.verdict in ("loses", "bounded") for finding in findings)
+    findings, unmeasured = judge_runs(suite, list(zip(tasks, results, strict=True)))
+    ok = not unmeasured and all(finding.verdict in ("loses", "bounded") for finding in findings)
     if as_json:
         shown = {"seeds": seeds, "first_seed": seed, "interval": CONFIDENCE, "ok": ok}
-        print_json({**shown, "findings": [_finding_json(finding) for finding in findings]})
+        missing = [{"attack": attack, "reason": str(error)} for attack, error in unmeasured.items()]
+        print_json({**shown, "findings": [_finding_json(finding) for finding in findings], "unmeasured": missing})
     else:
         _print(findings, seeds, seed)
+        for error in unmeasured.values():
+            click.echo(f"\nNot measured. {error}")
     click.get_current_context().exit(0 if ok else 1)
+
+
+def judge_runs(suite: Any, runs: Sequence[tuple[Any, Any]]) -> tuple[list[Finding], dict[str, TercetError]]:
+    """Attack by attack: what it came to, or why that cannot be said.
+
+    Raises:
+        BrokenTwinError: of no attack it can.
+    """
+    findings: list[Finding] = []
+    unmeasured: dict[str, TercetError] = {}
+    for attack in dict.fromkeys(task.attack for task, _ in runs):
+        own = [run for run in runs if run[0].attack == attack]
+        try:
+            findings += suite.judge([task for task, _ in own], [trials for _, trials in own])
+        except suite.BrokenTwinError as error:
+            unmeasured[attack] = error
+    if not findings:
+        raise next(iter(unmeasured.values()))
+    return findings, unmeasured
 
 
 def _read_lab(path: Path) -> Lab:
