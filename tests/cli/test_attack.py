@@ -69,7 +69,8 @@ def test_nonsense_is_wrong_usage(shell: Shell) -> None:
     (shell.folder / "unknown.toml").write_text("kapa = 1\n")
     (shell.folder / "poor.toml").write_text("[economy]\nrewards = 1\n")
     (shell.folder / "wrong.toml").write_text("kappa = 1\n")
-    for file in ("none.toml", "unknown.toml", "poor.toml"):
+    (shell.folder / "small.toml").write_text("max_miners = 4\n")
+    for file in ("none.toml", "unknown.toml", "poor.toml", "small.toml"):
         assert shell.run("attack", "dust", "--params", file).code == 2, file
     assert shell.run("attack", "copyer").code == 2
     done = shell.run("attack", "half-closed", "--params", "wrong.toml", *SMALL)

@@ -170,8 +170,9 @@ def _judge(name: str, variant: str, trials: Sequence[Trial]) -> Finding:
     attack = find_attack(name)
     if any(trial.honest <= 0 for trial in trials):
         worst = min(trial.honest for trial in trials)
+        who = f"{attack.name!r} ({variant})" if variant else repr(attack.name)
         raise BrokenTwinError(
-            f"Under these rules the honest twin of {attack.name!r} ({variant}) ends with {worst / TCT:.2f} TCT, so no "
+            f"Under these rules the honest twin of {who} ends with {worst / TCT:.2f} TCT, so no "
             "ratio can be formed. Raise economy.reward, or lower what honest work costs."
         )
     bounds = [trial.bound for trial in trials if trial.bound is not None]

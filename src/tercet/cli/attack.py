@@ -16,7 +16,7 @@ from tercet.attacks.params import build_economy
 from tercet.cli.frame import TercetCommand
 from tercet.cli.output import is_terminal, print_json, print_table, say
 from tercet.cli.rules import parse_rules_file, read_rules
-from tercet.errors import TercetError
+from tercet.errors import TercetError, UsageError
 
 if TYPE_CHECKING:
     from tercet.attacks.suite import Finding
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 SHOWN_REFUSALS = 3
+MOST_MINERS = 12
+"""In any market that the suite plays."""
 
 
 @click.command(
@@ -120,7 +122,13 @@ def _read_lab(path: Path) -> Lab:
     """The rules of a file as for `tercet market create`, and its table `economy`, if it has one."""
     content = dict(parse_rules_file(path))
     economy = build_economy(content.pop("economy", {}), str(path))
-    return Lab(read_rules(path, content, RULES), economy)
+    rules = read_rules(path, content, RULES)
+    if 0 < rules.max_miners < MOST_MINERS:
+        raise UsageError(
+            f"{path}: the markets that are attacked have up to {MOST_MINERS} miners, and max_miners is {rules.max_miners}. "
+            "Raise it there; the attacks that need a full market make theirs small by themselves."
+        )
+    return Lab(rules, economy)
 
 
 def _progress(done: int, of: int) -> None:
