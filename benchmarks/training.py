@@ -179,18 +179,20 @@ def measure_cheats(bench: Bench, seeds: int, rounds: int, jobs: int) -> Iterator
         return [index for index, each in enumerate(names) if each == name]
 
     whole = {name: [float(p.scores[:, i].mean()) for p in played for i in of(name)] for name in names}
+    early = {name: [float(p.scores[: rounds // 2, i].mean()) for p in played for i in of(name)] for name in names}
     late = {name: [float(p.scores[rounds // 2 :, i].mean()) for p in played for i in of(name)] for name in names}
     work = {name: fmean(p.seconds[i] for p in played for i in of(name)) for name in names}
     first = [
         int((p.scores[:, i] > 0.5).argmax()) + 1 for p in played for i in of("honest") if p.scores[:, i].max() > 0.5
     ]
     usual, settled, judging = fmean(whole["honest"]), fmean(late["honest"]), fmean(p.judging for p in played)
+    first_half = fmean(early["honest"])
     yield f"### What {len(names)} miners earn in {rounds} rounds, {seeds} seeds ({describe(bench)})\n"
-    yield "| miner | pay / honest pay | second half | worst seed, second half | AUC, second half | its CPU / honest CPU |"
-    yield "|---|---|---|---|---|---|"
+    yield "| miner | pay / honest pay | first half | second half | worst seed, second half | AUC, second half | its CPU / honest CPU |"
+    yield "|---|---|---|---|---|---|---|"
     for name in dict.fromkeys(names):
         yield (
-            f"| {name} | {fmean(whole[name]) / usual:.1%} | {fmean(late[name]) / settled:.1%} | "
+            f"| {name} | {fmean(whole[name]) / usual:.1%} | {fmean(early[name]) / first_half:.1%} | {fmean(late[name]) / settled:.1%} | "
             f"{'-' if name == 'honest' else format(max(late[name]) / settled, '.1%')} | {auc(late['honest'], late[name]):.3f} | {work[name] / work['honest']:.2f} |"
         )
     yield (

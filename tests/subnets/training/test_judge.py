@@ -230,6 +230,15 @@ def test_a_newcomer_is_tried_for_some_rounds() -> None:
     assert price_standing(standing(TRIAL_ROUNDS + 1, 0.3), USUAL, measured(0.3)).score == 0
 
 
+def test_nobody_is_paid_before_somebody_is_proven() -> None:
+    """A hundredth each would be all that there is to earn then, the same for honest work and for none."""
+    nobody = Standard.among([standing(1, 5.0), standing(9, 0.1)])
+    assert nobody == Standard(0.0, 0.0)
+    for rounds in range(1, TRIAL_ROUNDS + 2):
+        assert price_standing(standing(rounds, 0.1), nobody, measured(0.1)).score == 0
+    assert "nobody is proven yet" in price_standing(standing(1, 0.1), nobody, measured(0.1)).reason
+
+
 def test_nobody_lives_on_the_past() -> None:
     assert price_standing(standing(9, 4.0).after(0.0, 0.1), USUAL, measured(0.0)).score == TRIAL_SCORE
 

@@ -25,7 +25,7 @@ from tercet.subnets.training.setting import build_setting
 from tercet.subnets.training.store import parse_checkpoint, read_metadata
 from tercet.subnets.training.tasks import Rules
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROLE = Path(__file__).with_name("role.py")
 OPTIONS: dict[str, Any] = {"model": "nano", "steps": 8, "batch": 8}
@@ -125,7 +125,7 @@ async def academy(tmp_path: Path, text: Path) -> AsyncIterator[Academy]:
 
 
 async def test_a_market_trains_a_model_and_pays_who_trained_it(academy: Academy) -> None:
-    """Two honest miners and a flipper, through five epochs; the validator is killed between asking and judging."""
+    """Two honest miners and a flipper, until both are paid; the validator is killed between asking and judging."""
     town = academy.town
     judge = await academy.add_validator("judge")
     await judge.until_ready(90)
@@ -141,18 +141,19 @@ async def test_a_market_trains_a_model_and_pays_who_trained_it(academy: Academy)
     await close_epoch(town.market, await town.passer_by())
     judge.start()
     await judge.until_ready(90)
-    closed = []
-    for _ in range(4):
+    honest, paid = {await town.uid(miner) for miner in miners[:2]}, set[int]()
+    closed: list[ClosedEpoch] = []
+    # Nobody is paid before one of the two is proven, which takes three rounds, or a few more where chance is slow.
+    while len(closed) < 4 or (paid < honest and len(closed) < 8):
         target = await academy.ask(judge, miners)
         assert f"round.judged epoch={target - 1} contenders=3" in judge.log
         closed.append(await academy.close(judge))
+        paid |= set(closed[-1].miners)
 
     rounds, loss = await asyncio.to_thread(academy.loss, "judge")
     assert rounds >= 4
     assert loss < math.log(256) - 0.5, "an untrained model says log 256"
-    honest = {await town.uid(miner) for miner in miners[:2]}
-    assert set(closed[-1].miners) == honest
-    assert all(set(each.miners) <= honest for each in closed)
+    assert paid == honest
     verdicts = [line for line in judge.reasons() if line["event"] == "verdict"]
     cheat = await town.uid(miners[2])
     assert {line["score"] for line in verdicts if line["uid"] == cheat} == {0.0}

@@ -65,7 +65,8 @@ NONE_BELOW, FULL_FROM = 0.5, 0.9
 LEAST_ROUNDS = 3
 """Before them nothing is proven: luck in one round is cheap for whoever comes under many names."""
 TRIAL_ROUNDS = 8
-"""A newcomer's rounds without proof that are worth a little, since they may be honest."""
+"""A newcomer's rounds without proof that are worth a little, since they may be honest: beside somebody who is proven.
+Before that nobody is paid, since nothing tells who trains, and a hundredth each would be the same for all."""
 TRIAL_SCORE = 0.01
 
 
@@ -372,6 +373,8 @@ def price_standing(standing: Standing, standard: Standard, measure: Measure) -> 
     if standing.mean_gain <= 0:
         return Pay(0.0, "your updates do not lower the loss on data drawn from the text")
     if not standing.proven:
+        if not standard.proof:
+            return Pay(0.0, "nobody is proven yet: until a miner has shown that it trains on its windows, none is paid")
         if standing.rounds <= TRIAL_ROUNDS:
             return Pay(TRIAL_SCORE, "not proven yet: a few rounds must show that you train on what you are assigned")
         return Pay(0.0, "your updates do not show that you train on the windows that you are assigned")
