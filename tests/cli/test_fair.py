@@ -65,6 +65,17 @@ def test_units_are_counted_from_what_the_judge_measured() -> None:
         assert stall.tell([deed])
 
 
+def test_an_update_that_helped_is_good_before_anybody_is_paid() -> None:
+    """The model learns from the first round on, and the page shows it; noise does not count."""
+    (training,) = [stall for stall in STALLS if stall.subnet == "training"]
+    early, noise = (
+        Deed(1, 3, answered=True, score=0.0, reason="not proven", charged=7, measures={"gain": gain})
+        for gain in (0.25, -0.1)
+    )
+    assert (early.good, noise.good) == (True, False)
+    assert "by 0.25 nats" in training.tell([early])
+
+
 def test_verdicts_are_read_as_the_validator_writes_them(tmp_path: Path) -> None:
     """Scores and rows stand in the same file, and it may not be there yet."""
     assert read_deeds(tmp_path) == []

@@ -31,8 +31,8 @@ class Deed:
 
     @property
     def good(self) -> bool:
-        """Whether it was worth anything."""
-        return self.answered and self.score > 0
+        """Whether it was worth anything: to its miner, or to the model that it went into before anybody was paid."""
+        return self.answered and (self.score > 0 or self.measures.get("gain", 0.0) > 0)
 
 
 def read_deeds(folder: Path) -> list[Deed]:
