@@ -168,7 +168,7 @@ def test_a_run_pays_from_a_wallet_what_its_person_agrees_to(office: tuple[Shell,
             time.sleep(0.1)
         assert asyncio.run(credit_of(town, worker)) == before, "nothing moves before the person has said so"
         while (said := town.run("inbox", "answer", cards[0], "yes")).code != 0:
-            assert "Look 1 s longer" in said.err, "a yes to money that comes at once is not taken"
+            assert "quick for what is at stake" in said.err, "a yes to money that comes at once is not taken"
             time.sleep(0.5)
         _, err = running.communicate(timeout=60)
     finally:
