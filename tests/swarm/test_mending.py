@@ -124,9 +124,10 @@ def test_no_answer_does_more_than_be_refused(raw: Any) -> None:
 
 
 def test_a_task_that_could_read_all_may_have_all_read() -> None:
-    """Nothing said of inputs is everything, as it was for the failed task."""
-    plan = mend({"before": [], "last": part("a", "setup.py", inputs=["key.md"])}, failure(inputs=[]))
-    assert list(plan.tasks[1].inputs) == ["key.md"]
+    """Nothing said of inputs is everything, as it was for the failed task; the last, judged as that was, reads all anyway."""
+    mended = {"before": [early("a", "app/a.py", inputs=["key.md"])], "last": part("b", "setup.py", inputs=["key.md"])}
+    plan = mend(mended, failure(inputs=[]))
+    assert [list(task.inputs) for task in plan.tasks[1:3]] == [["key.md"], []]
     assert list(mend({"before": [], "last": part("a", "app/b.py")}, failure(inputs=[])).tasks[1].inputs) == []
 
 

@@ -103,7 +103,9 @@ def mend_plan(failure: Failure, raw: Any, *, budget: int, roles: Collection[str]
     new = [_task(part, failed, names, share) for part in mend.before]
     others = [names[part.id] for part in mend.before]
     last = _task(mend.last, failed, names, share + rest)
-    new.append({**last, "needs": [*failed.needs, *others], "done": failed.done.model_dump()})
+    # It is judged as the failed task was, so it sees all that one saw, whatever the model thought it would need.
+    test = failed.done.model_dump()
+    new.append({**last, "needs": [*failed.needs, *others], "inputs": _readable(failed), "done": test})
     mended = parse_plan({"goal": failure.plan.goal, "tasks": _in_place(failure, new)}, budget=budget)
     shape_team(mended, agents)
     return mended
@@ -116,12 +118,17 @@ def _task(part: _Part, failed: Task, names: Mapping[str, str], budget: int) -> d
         **part.model_dump(),
         "id": names[part.id],
         "needs": [*failed.needs, *(names[need] for need in part.needs if need in names)],
-        "inputs": list(part.inputs) or ([*failed.inputs, *failed.outputs] if failed.inputs else []),
+        "inputs": list(part.inputs) or _readable(failed),
         "budget": budget,
         "seconds": failed.seconds,
         "crew": failed.crew,
         "options": options,
     }
+
+
+def _readable(failed: Task) -> list[str]:
+    """Patterns of what the failed task could read; none is everything."""
+    return [*failed.inputs, *failed.outputs] if failed.inputs else []
 
 
 def _in_place(failure: Failure, new: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -139,7 +146,7 @@ def _in_place(failure: Failure, new: Sequence[Mapping[str, Any]]) -> list[Mappin
 def _faults(part: _Part, failure: Failure, own: Sequence[str], roles: Collection[str]) -> list[str]:
     failed = failure.task
     known = {*own, *ancestors(failure.plan)[failed.id]}
-    readable = (*failed.inputs, *failed.outputs) if failed.inputs else ()
+    readable = _readable(failed)
     faults = [f"the id {part.id!r} is used twice"] if own.count(part.id) > 1 else []
     faults += [f"{part.id!r} may write {path!r}, which {failed.id!r} may not"
                for path in part.outputs if not _within(path, failed.outputs)]  # fmt: skip
