@@ -10,7 +10,8 @@ from tercet.cli.inbox.reader import Reader
 from tercet.cli.inbox.words import tell_item
 from tercet.swarm.inbox import Item, Queue
 from tercet.swarm.journal import Event, read_events
-from tercet.swarm.state import Folding, RunState
+from tercet.swarm.state import Folding
+from tercet.swarm.views import RunState
 
 __all__ = ["Glance"]
 

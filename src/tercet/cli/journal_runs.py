@@ -17,7 +17,7 @@ from tercet.errors import TercetError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.forks import find_cut, fork_run
 from tercet.swarm.replay import Replayed, replay
-from tercet.swarm.state import RunState
+from tercet.swarm.views import RunState
 
 __all__ = ["make_fork", "play_again"]
 

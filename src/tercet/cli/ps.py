@@ -16,7 +16,7 @@ from tercet.cli.targets import ENDED, Target, find_runs, find_target, read_state
 from tercet.errors import JournalError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served
-from tercet.swarm.state import AgentView, RunState, RunView
+from tercet.swarm.views import AgentView, RunState, RunView
 
 __all__ = ["command", "printable"]
 

@@ -27,7 +27,8 @@ from tercet.market import CREDIT, Amount
 from tercet.swarm.events import Event
 from tercet.swarm.kernel import RunConfig
 from tercet.swarm.plan import Plan, Task, money_of
-from tercet.swarm.state import Folding, RunState
+from tercet.swarm.state import Folding
+from tercet.swarm.views import RunState
 
 __all__ = ["CLASSES", "Asker", "plan_table", "watching"]
 

@@ -12,7 +12,8 @@ from typing import Any
 from tercet.errors import JournalError, RefusedError, UsageError
 from tercet.swarm.control import is_served, request
 from tercet.swarm.journal import Journal, read_events
-from tercet.swarm.state import AgentView, RunState, fold, node_of
+from tercet.swarm.state import fold
+from tercet.swarm.views import AgentView, RunState, node_of
 
 __all__ = [
     "CLOSED",

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from tercet.swarm.delivery import Delivery
 from tercet.swarm.events import Event
 from tercet.swarm.plan import Plan
-from tercet.swarm.state import RunState
+from tercet.swarm.views import RunState
 
 __all__ = ["Outcome", "Person", "RunConfig", "Status", "config_of"]
 

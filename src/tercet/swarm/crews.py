@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tercet.errors import PlanError
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import SPAN, Plan, Task, crews_of
-from tercet.swarm.state import RunState, node_of
+from tercet.swarm.views import RunState, node_of
 from tercet.swarm.workbench import Role
 
 __all__ = ["Agent", "Team", "shape_team"]

@@ -13,7 +13,8 @@ from tercet.swarm.events import read_events
 from tercet.swarm.report import write_report
 from tercet.swarm.run import Run
 from tercet.swarm.shop import Shop
-from tercet.swarm.state import RunState, fold
+from tercet.swarm.state import fold
+from tercet.swarm.views import RunState
 
 __all__ = ["deliver", "end", "report_late", "run_acceptance_test"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from tercet.swarm.state import CallView
+from tercet.swarm.views import CallView
 
 __all__ = ["Explanation", "Kind", "Line", "Verified", "render"]
 

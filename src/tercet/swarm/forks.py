@@ -29,7 +29,8 @@ from tercet.swarm.events import (
     verify_chain,
 )
 from tercet.swarm.journal import INSERT, SCHEMA
-from tercet.swarm.state import RunState, fold
+from tercet.swarm.state import fold
+from tercet.swarm.views import RunState
 
 __all__ = ["Cut", "copy_contents", "find_cut", "fork", "fork_run"]
 

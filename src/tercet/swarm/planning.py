@@ -15,8 +15,8 @@ from tercet.swarm.mending import Failure
 from tercet.swarm.plan import Plan, Task, parse_plan
 from tercet.swarm.planner import Planned, Planner
 from tercet.swarm.run import Run
-from tercet.swarm.state import RunState
 from tercet.swarm.steps import run_scope, step
+from tercet.swarm.views import RunState
 
 __all__ = ["Planning"]
 

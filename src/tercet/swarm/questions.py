@@ -14,7 +14,7 @@ from tercet.market.text import decode_json
 from tercet.swarm.gateway import Call, Desk
 from tercet.swarm.inbox import QUESTION, Answer, Card, Inbox, build_card
 from tercet.swarm.plan import Task
-from tercet.swarm.state import node_of
+from tercet.swarm.views import node_of
 from tercet.swarm.workbench import Workbench, ask_patiently
 
 __all__ = ["Questions"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from tercet.market import CREDIT, Amount
 from tercet.swarm.delivery import Delivery
-from tercet.swarm.state import ArtefactView, CallView, RunState, TaskView
+from tercet.swarm.views import ArtefactView, CallView, RunState, TaskView
 
 __all__ = ["describe_run", "render_report", "write_report"]
 

@@ -12,7 +12,8 @@ from tercet.errors import EndedError
 from tercet.swarm.config import Person, RunConfig, Status
 from tercet.swarm.gateway import Desk
 from tercet.swarm.journal import Journal
-from tercet.swarm.state import Folding, RunState
+from tercet.swarm.state import Folding
+from tercet.swarm.views import RunState
 from tercet.swarm.workbench import Role
 from tercet.swarm.workspace import Workspace
 

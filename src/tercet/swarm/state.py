@@ -23,29 +23,11 @@ from tercet.swarm.views import (
     RunView,
     Spent,
     StateOfRun,
-    TaskState,
     TaskView,
     node_of,
 )
 
-__all__ = [
-    "AgentState",
-    "AgentView",
-    "ArtefactView",
-    "AskView",
-    "BudgetView",
-    "CallView",
-    "CrewView",
-    "Folding",
-    "RunState",
-    "RunView",
-    "Spent",
-    "StateOfRun",
-    "TaskState",
-    "TaskView",
-    "fold",
-    "node_of",
-]
+__all__ = ["Folding", "fold"]
 
 
 def fold(events: Iterable[Event]) -> RunState:

@@ -14,7 +14,8 @@ from tercet.errors import DamagedJournalError, UsageError
 from tercet.swarm.claims import Claim, fold_claims
 from tercet.swarm.explanation import Explanation, Kind, Line, Verified
 from tercet.swarm.journal import Event, read_events, verify_journal
-from tercet.swarm.state import ArtefactView, CallView, RunState, TaskView, fold
+from tercet.swarm.state import fold
+from tercet.swarm.views import ArtefactView, CallView, RunState, TaskView
 from tercet.swarm.why_checks import believed, on_disk, tested
 from tercet.swarm.why_words import (
     DEVELOPERS,

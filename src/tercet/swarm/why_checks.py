@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tercet.swarm.claims import Claim, taint_of
 from tercet.swarm.explanation import Verified
-from tercet.swarm.state import ArtefactView, TaskView
+from tercet.swarm.views import ArtefactView, TaskView
 from tercet.swarm.why_words import plain
 
 __all__ = ["believed", "on_disk", "tested"]

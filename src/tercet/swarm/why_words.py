@@ -9,7 +9,7 @@ from typing import Any
 from tercet.market import CREDIT, Amount
 from tercet.swarm.claims import Claim
 from tercet.swarm.journal import Event
-from tercet.swarm.state import AgentView, CallView
+from tercet.swarm.views import AgentView, CallView
 
 __all__ = [
     "DEVELOPERS", "agent_words", "call_words", "check_words", "claim_words", "money", "pass_words", "plain", "policy_words",

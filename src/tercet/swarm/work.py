@@ -16,8 +16,8 @@ from tercet.swarm.pursuit import failures_of, give_up, pursue
 from tercet.swarm.run import Run
 from tercet.swarm.sandboxes import find_sandbox
 from tercet.swarm.shop import Shop
-from tercet.swarm.state import RunState
 from tercet.swarm.steering import Steering
+from tercet.swarm.views import RunState
 
 __all__ = ["Work"]
 
