@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -28,6 +29,8 @@ from tercet.errors import CapabilityError, RefusedError, TercetError, UsageError
 from tercet.swarm.capabilities import clean_path
 
 __all__ = ["Answer", "Answered", "Ask", "Asked", "build_app"]
+
+log = logging.getLogger(__name__)
 
 Ask: TypeAlias = Callable[[str], Awaitable[str]]
 """Asks the caller something back; its answer."""
@@ -235,8 +238,10 @@ def _files(message: Message) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for part in message.parts:
         if part.HasField("raw"):
-            with contextlib.suppress(CapabilityError):
+            try:
                 found[clean_path(part.filename)] = part.raw
+            except CapabilityError as error:
+                log.warning("swarm.a2a.file_left_out why=%r", str(error))
     found.pop(".", None)
     return found
 
