@@ -147,7 +147,7 @@ async def _claim(shop: Shop, bench: Workbench, changed: Sequence[Change], tested
     """What the agent says by handing its files in, and that the done-test, a program, agrees; the claim's id."""
     task, done = bench.task, bench.task.done
     files = [f"{change.path}@sha256:{change.after.sha256}" for change in changed if change.after is not None]
-    claim = await shop.claims.make(
+    claim = await shop.guard.claims.make(
         f"Attempt {bench.attempt} at task {task.id} does what it asks: {task.title}",
         author=bench.agent,
         sources=files[:_MOST_SOURCES],
@@ -158,7 +158,7 @@ async def _claim(shop: Shop, bench: Workbench, changed: Sequence[Change], tested
         tool = "done-test: hidden" if done.hidden else f"done-test: {' '.join(done.command)}"
         said = json.dumps([list(done.command), files, tested], sort_keys=True)
         evidence = hashlib.sha256(said.encode()).hexdigest()
-        await shop.claims.check_by_tool(
+        await shop.guard.claims.check_by_tool(
             claim.id, ok=True, by="kernel", tool=tool[:500], evidence=evidence, task=task.id
         )
     return claim.id

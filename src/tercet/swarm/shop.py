@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tercet.subnets.kit import Sandbox
-from tercet.swarm.claims import Claims
 from tercet.swarm.crews import Team
 from tercet.swarm.gateway import Desk
 from tercet.swarm.guard import Guard
@@ -45,7 +44,6 @@ class Shop:
     tests: HiddenTests
     """What has to hold beside the plan's own done-tests."""
     ask_lead: Callable[[Workbench, str], Awaitable[str]]
-    claims: Claims
     guard: Guard
     inbox: Inbox
     memory: RunMemory | None = None
@@ -73,7 +71,6 @@ def open_shop(run: Run, sandbox: Sandbox, team: Team, inbox: Inbox, guard: Guard
         hidden={HIDDEN: hidden} if hidden.is_dir() else {},
         tests=load_hidden(hidden),
         ask_lead=Questions(run.desk, inbox, run.config.goal, run.model, team.leads).ask,
-        claims=guard.claims,
         guard=guard,
         inbox=inbox,
         memory=memory,
