@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tercet.errors import RecallError
-from tercet.subnets.inference import Embedder, models_directory
+from tercet.subnets.inference import Embedder
 from tercet.swarm.claims import Claim, Claims, Origin, State
 from tercet.swarm.journal import Journal
 from tercet.swarm.memory import Memory
@@ -32,12 +32,6 @@ FACTS = [
     "Cats sleep most of the day.",
     "The deadline for the report is on Friday.",
 ]
-
-
-@pytest.fixture(scope="module")
-def embedder() -> Embedder:
-    """MiniLM, from the cache."""
-    return asyncio.run(Embedder.load(models_directory() / "all-minilm-l6-v2-int8.onnx"))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from tests.swarm.small_goals import CREDIT, Yes, build_table, say_yes
 
-from tercet.subnets.inference import Embedder, models_directory
+from tercet.subnets.inference import Embedder
 from tercet.swarm.claims import Claims
 from tercet.swarm.events import read_events
 from tercet.swarm.explanation import render
@@ -31,12 +30,6 @@ pytestmark = [
 ]
 
 PORT = "The database runs on port 5432."
-
-
-@pytest.fixture(scope="module")
-def embedder() -> Embedder:
-    """MiniLM, from the cache."""
-    return asyncio.run(Embedder.load(models_directory() / "all-minilm-l6-v2-int8.onnx"))
 
 
 @pytest.fixture
