@@ -47,12 +47,10 @@ async def pursue(shop: Shop, task: Task, agent: Agent, number: int, failures: li
         begun = False
         try:
             made = await deadline.run(attempt(shop, task, number, agent, failures[-1] if failures else ""))
-        except (OutOfBudgetError, JournalError) as error:
-            if not isinstance(error, DivergedError):
-                raise
+        except DivergedError as error:  # this attempt's record is of no use; the journal is sound
             why, final = str(error), False
-        except EndedError:
-            raise  # the work loop gives the task to whoever is left
+        except (OutOfBudgetError, JournalError, EndedError):
+            raise  # the work loop ends the run, or gives the task to whoever is left
         except TercetError as error:
             why, final = str(error), isinstance(error, AttemptError) and error.final
         else:
