@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from tercet.cli.inbox.reader import Reader
 from tercet.cli.inbox.screen import Screen
 from tercet.cli.inbox.words import crop, fold, pack
 from tercet.cli.run_screen import tell_plan, tell_tasks
+from tercet.cli.targets import read_state
 from tercet.cli.top import draw
 from tercet.swarm.inbox import build_card
 from tercet.swarm.journal import Event, Journal, read_events
 from tercet.swarm.plan import parse_plan
 from tercet.swarm.state import Folding
+from tercet.swarm.state import fold as full
 
 from .conftest import Shell
 from .terminals import Terminal, terminals
@@ -91,6 +94,66 @@ def test_a_flood_is_no_single_act_and_all_its_crews_wait(tmp_path: Path) -> None
     view = looked.view(now + 1)
     assert view["first"]["action"] == "incident: 12 asks under run"
     assert [crew["asks"] for crew in view["crews"]] == [1, 1]
+
+
+def test_what_is_shown_is_what_all_events_add_up_to(tmp_path: Path) -> None:
+    """Screens read few kinds of events; run, queue and digest are as if they had read them all, and as they come."""
+    folder, now = tmp_path / RUN, time.time()
+    folder.mkdir()
+    cards = [
+        build_card(
+            action=f"Fetch {n}", kind="network", agent=f"run/a/coder-{n}", tool="fetch", call={"n": n}, loss=n + 1,
+            reversible=n != 1, deadline=now + 600,
+        )
+        for n in range(6)
+    ]  # fmt: skip
+    policy = {"id": "p1", "class": "network", "choice": "yes", "each": 9, "up_to": 99, "until": now + 60}
+    node = {"agent": "run/a/coder-1", "crew": "a"}
+    told: list[tuple[str, str, Mapping[str, Any]]] = [
+        ("run.started", "", {"goal": "g", "budget": 1000}),
+        ("run.planned", "", {"plan": plan(3), "by": "file"}),
+        ("run.approved", "", {"by": "person"}),
+        ("budget.set", "", {"node": "run", "credit": 500, "attention": 2}),
+        ("budget.added", "", {"node": "run", "credit": 5, "attention": 1}),
+        ("crew.formed", "", {"crew": "a", "lead": "", "members": ["coder-1"]}),
+        ("agent.started", "", {"agent": "coder-1", "crew": "a"}),
+        ("agent.state", "t-1", {"agent": "coder-1", "state": "stuck", "why": "loop"}),
+        ("task.started", "t-1", {"attempt": 1, "agent": "coder-1"}),
+        ("call", "t-1", {"id": "c", "agent": "run/a/coder-1", "status": "unknown", "charged": 9, "prompt": 3}),
+        ("call.reconciled", "", {"id": "c", "charged": 4, "booked": 9}),
+        ("claim.checked", "", {"id": "x", "ok": False}),
+        ("task.failed", "t-1", {"why": "no", "final": True}),
+        ("artefact", "t-1", {"path": "a.py"}),
+        *(("ask.raised", "", {"card": card.to_json(), "to": "person", "at": now}) for card in cards),
+        ("ask.shown", "", {"group": cards[0].id, "at": now, **node}),
+        ("policy.made", "", {"policy": policy}),
+        ("ask.answered", "", {"card": cards[0].id, "answer": "yes", "by": "person", "at": now}),
+        ("ask.decided", "", {"group": cards[0].id, "answer": "yes", "at": now, "shown": now, **node}),
+        ("ask.answered", "", {"card": cards[1].id, "answer": "yes", "by": "policy:p1", "at": now}),
+        ("ask.used", "", {"card": cards[1].id, "key": "k"}),
+        ("ask.defaulted", "", {"card": cards[2].id, "answer": "no", "at": now}),
+        ("policy.revoked", "", {"policy": "p1"}),
+        ("run.ended", "", {"status": "stopped", "why": "you said so"}),
+    ]
+    whole, seen, looked = Reader(RUN), Reader(RUN, folder / "journal.db"), Glance(folder, ("control",))
+    with Journal(folder / "journal.db") as journal:
+        for kind, task, body in told:
+            journal.note(kind, body, task=task)
+            journal.note("step", {"output": 1})
+    heard = [event.kind for event in looked.read()]
+    assert heard == [kind for kind, _, _ in told]
+    for event in read_events(folder / "journal.db"):
+        whole.apply(event)
+    assert seen.poll()
+    assert not seen.poll()
+    assert (seen.queue(now), seen.since.lines(now), seen.ended) == (whole.queue(now), whole.since.lines(now), "stopped")
+    assert [item.id for item in seen.queue(now).items], "nothing waits, so nothing was compared"
+    state, (end,) = full(read_events(folder / "journal.db")), read_events(folder / "journal.db", kinds=("run.ended",))
+    assert read_state(folder) == replace(state, run=replace(state.run, seq=end.seq, last_ms=end.time_ms))
+    with Journal(folder / "journal.db") as journal:
+        journal.note("tool", {"tool": "read"})
+        journal.note("control", {"verb": "kill"})
+    assert [event.kind for event in looked.read()] == ["control"]
 
 
 def test_nobody_needs_you() -> None:

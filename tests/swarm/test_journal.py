@@ -87,6 +87,19 @@ async def test_what_is_written_is_read_back_in_order(tmp_path: Path) -> None:
     assert verify_journal(path) == (3, second.hash) == (journal.head, journal.hash)
 
 
+def test_events_of_some_kinds_come_in_order_over_many_pages(tmp_path: Path) -> None:
+    """Each once, however often its kind is named, and whatever lies between."""
+    with Journal(tmp_path / "journal.db") as journal:
+        for n in range(3000):
+            journal.note(("call", "step", "tool", "ask.raised", "step")[n % 5], {"n": n})
+    among = [n for n in range(3000) if n % 5 in {0, 2, 3}]
+    kinds = ("tool", "call", "ask.raised", "call", "no.such")
+    assert [event.body["n"] for event in read_events(tmp_path / "journal.db", 0, kinds)] == among
+    assert [event.body["n"] for event in read_events(tmp_path / "journal.db", 2001, kinds)] == [
+        n for n in among if n >= 2001
+    ]
+
+
 async def test_a_note_is_on_the_disk_when_the_journal_is_closed_or_flushed(tmp_path: Path) -> None:
     """Nobody waits for notes, and none is lost."""
     path = tmp_path / "journal.db"

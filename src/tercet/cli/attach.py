@@ -12,7 +12,7 @@ from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.glance import Glance
 from tercet.cli.logs import Feed, tell
 from tercet.cli.output import say
-from tercet.cli.targets import find_target
+from tercet.cli.targets import find_target, read_state
 from tercet.cli.terminal import can_draw
 from tercet.cli.top import UPDATES_A_SECOND, watch
 from tercet.errors import UnreachableError
@@ -30,32 +30,28 @@ def command(state: State, run: str) -> int:
     The exit code is 0 when the run reached its goal, and 1 when it did not.
     """
     found = find_target(state.settings.home, run)
-    feed = Feed(found.folder, "run")
-    for _ in feed.read():
-        pass
-    if not feed.ended and not asyncio.run(is_served(found.folder)):
+    glance = Glance(found.folder)
+    glance.read()
+    if not glance.ended and not asyncio.run(is_served(found.folder)):
         raise UnreachableError(
             f"No process works on {found.folder.name} now. tercet resume {found.folder.name} takes it up."
         )
     if can_draw():
-        glance = Glance(found.folder)
-        glance.read()
         ended = watch(glance, Console(no_color=not state.colour, highlight=False), "q leaves it working.")
     else:
-        ended = _lines(feed)
+        ended = _lines(Feed(found.folder, "run"))
     if not ended:
         say(f"Left; {found.folder.name} goes on. Come back with: tercet attach {found.folder.name}")
         return 0
-    status = Feed(found.folder, "run")
-    for _ in status.read():
-        pass
-    run_view = status.folding.run
-    say(f"{found.folder.name} has ended: {run_view.status or run_view.state}. {run_view.why}".rstrip())
-    return 0 if run_view.status == "done" else 1
+    last = read_state(found.folder).run
+    say(f"{found.folder.name} has ended: {last.status or last.state}. {last.why}".rstrip())
+    return 0 if last.status == "done" else 1
 
 
 def _lines(feed: Feed) -> bool:
-    """What happens, until the run ends or the person leaves; whether it has ended."""
+    """What happens from now on, until the run ends or the person leaves; whether it has ended."""
+    for _ in feed.read():
+        pass
     try:
         while not feed.ended:
             time.sleep(1 / UPDATES_A_SECOND)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tercet.cli.inbox.reader import KINDS as INBOX_KINDS
 from tercet.cli.inbox.reader import Reader
 from tercet.cli.inbox.words import tell_item
 from tercet.swarm.inbox import Item, Queue
 from tercet.swarm.journal import Event, read_events
+from tercet.swarm.state import KINDS as STATE_KINDS
 from tercet.swarm.state import Folding
 from tercet.swarm.views import RunState
 
@@ -23,8 +25,10 @@ _STATES = ("working", "waiting", "idle", "paused", "stuck", "killed", "done")
 class Glance:
     """What `top` and `run` show, followed through a run's journal."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kinds: Iterable[str] = ()) -> None:
+        """Follow the run in `folder`; `kinds` are those that the caller wants to hear of besides."""
         self.name = folder.name
+        self._kinds = (*STATE_KINDS, *INBOX_KINDS, *kinds)
         self._path = folder / "journal.db"
         self.folding = Folding()
         self._inbox = Reader(folder.name)
@@ -33,16 +37,16 @@ class Glance:
     @property
     def ended(self) -> bool:
         """Whether the run has ended."""
-        return bool(self.folding.run.ended_ms)
+        return bool(self.folding.told.ended_ms)
 
     def read(self) -> list[Event]:
-        """Take in what was written since; what that was.
+        """Take in what was written since, as far as it is shown; what that was.
 
         Raises:
             JournalError: there is none, or it cannot be read.
 
         """
-        events = list(read_events(self._path, self.folding.run.seq))
+        events = list(read_events(self._path, self.folding.seq, self._kinds))
         for event in events:
             self.folding.take(event)
             self._inbox.apply(event)

@@ -42,7 +42,7 @@ class Feed:
 
     def read(self) -> Iterator[Event]:
         """What was written since the last time."""
-        for event in read_events(self._path, self.folding.run.seq):
+        for event in read_events(self._path, self.folding.seq):
             self.folding.take(event)
             if event.kind not in _QUIET and self._is_its(event):
                 yield event

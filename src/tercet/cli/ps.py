@@ -16,11 +16,14 @@ from tercet.cli.targets import ENDED, Target, find_runs, find_target, read_state
 from tercet.errors import JournalError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served
+from tercet.swarm.journal import read_events
+from tercet.swarm.state import KINDS, fold
 from tercet.swarm.views import AgentView, RunState, RunView
 
 __all__ = ["command", "printable"]
 
 _LONGEST_GOAL = 44
+_STAGES = tuple(kind for kind in KINDS if kind.startswith("run."))
 
 
 @click.command(
@@ -57,13 +60,22 @@ def command(state: State, run: str | None, *, everything: bool, as_json: bool) -
     """The runs that go on; with RUN (or RUN/crew) its agents."""
     home, now = state.settings.home, time.time()
     if run is None:
-        found = [_run(folder, now) for folder in find_runs(home)]
-        rows = [row for row in found if everything or row["live"] or row["state"] not in ENDED]
+        found = find_runs(home)
+        rows = [_run(folder, now) for folder in found if everything or _goes_on(folder)]
         print_json({"runs": rows}) if as_json else _show_runs(rows, hidden=len(found) - len(rows))
         return
     target = find_target(home, run)
     agents = [_agent(target, agent, now) for agent in target.agents if everything or agent.state != "done"]
     print_json({"agents": agents}) if as_json else _show_agents(target, agents)
+
+
+def _goes_on(folder: Path) -> bool:
+    """Whether a run is not over; asked of few of its events, since most runs are."""
+    try:
+        over = fold(read_events(folder / "journal.db", kinds=_STAGES)).run.state in ENDED
+    except JournalError:  # it is being made, or is none: shown all the same
+        return True
+    return not over or asyncio.run(is_served(folder))
 
 
 def _run(folder: Path, now: float) -> dict[str, Any]:

@@ -181,7 +181,7 @@ async def _watch(screen: _Screen, asker: Asker) -> None:
 class _Screen:
     def __init__(self, console: Console, folder: Path, after: int) -> None:
         self._console = console
-        self._glance = Glance(folder)
+        self._glance = Glance(folder, _LINES)
         self._said = after
         """Events up to here are old news: a resumed run's past."""
         self._live: Live | None = None

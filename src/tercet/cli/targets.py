@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tercet.errors import JournalError, RefusedError, UsageError
 from tercet.swarm.control import is_served, request
 from tercet.swarm.journal import Journal, read_events
-from tercet.swarm.state import fold
+from tercet.swarm.state import KINDS, fold
 from tercet.swarm.views import AgentView, RunState, node_of
 
 __all__ = [
@@ -36,14 +38,39 @@ CLOSED = ("done", "failed")
 """Those that it cannot be resumed from."""
 
 
+@dataclass(frozen=True)
+class _Journal:
+    """A run's journal, which is read once, when somebody asks what is in it."""
+
+    folder: Path
+
+    @cached_property
+    def state(self) -> RunState:
+        return read_state(self.folder)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A run, or a crew or an agent of it."""
 
-    folder: Path
-    node: str
+    journal: _Journal
+    node: str = "run"
     """`run`, `run/<crew>` or `run/<crew>/<agent>`."""
-    state: RunState
+
+    @property
+    def folder(self) -> Path:
+        """The run's."""
+        return self.journal.folder
+
+    @property
+    def state(self) -> RunState:
+        """What the run looked like when this was first asked.
+
+        Raises:
+            JournalError: it cannot be read.
+
+        """
+        return self.journal.state
 
     @property
     def name(self) -> str:
@@ -83,12 +110,12 @@ def newest_run(home: Path) -> Target:
     if not runs:
         raise UsageError("There is no run. Start one: tercet run GOAL --budget 1.")
     folder = next((run for run in runs if asyncio.run(is_served(run))), runs[0])
-    return Target(folder, "run", read_state(folder))
+    return Target(_Journal(folder))
 
 
 def read_state(folder: Path) -> RunState:
-    """What a run looks like now."""
-    return fold(read_events(folder / "journal.db"))
+    """What a run looks like now; `seq` and `last_ms` are those of the last event that changed it."""
+    return fold(read_events(folder / "journal.db", kinds=KINDS))
 
 
 def find_target(home: Path, text: str) -> Target:
@@ -102,14 +129,14 @@ def find_target(home: Path, text: str) -> Target:
     """
     folders = find_runs(home)
     if (path := Path(text).expanduser()).is_dir() and (path / "journal.db").is_file():
-        return Target(path, "run", read_state(path))
+        return Target(_Journal(path))
     run, _, rest = text.partition("/")
     fit = [each for each in folders if each.name == run] or [each for each in folders if each.name.startswith(run)]
     if run and len(fit) == 1:
-        state = read_state(fit[0])
-        nodes = [node for node in _nodes(state) if _is_named(node, rest)]
+        journal = _Journal(fit[0])
+        nodes = [node for node in _nodes(journal.state) if _is_named(node, rest)] if rest else ["run"]
         if len(nodes) == 1:
-            return Target(fit[0], nodes[0], state)
+            return Target(journal, nodes[0])
     elif "/" not in text and not fit:
         alone = [found for folder in folders for found in _agents_named(folder, text)]
         going = [found for found in alone if found.state.run.state not in ENDED]
@@ -139,9 +166,10 @@ def _glimpse(folder: Path) -> RunState:
 
 
 def _agents_named(folder: Path, name: str) -> Iterator[Target]:
-    state = _glimpse(folder)
-    if name in state.agents:
-        yield Target(folder, state.agents[name].node, state)
+    journal = _Journal(folder)
+    with contextlib.suppress(JournalError):  # as in _glimpse
+        if name in journal.state.agents:
+            yield Target(journal, journal.state.agents[name].node)
 
 
 def _unknown(folders: list[Path], text: str, *, ambiguous: bool) -> str:

@@ -14,8 +14,8 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 def decode_json(data: bytes | str) -> Any:
     """A stranger's JSON; None for anything that is none, or is nested beyond `MAX_DEPTH`."""
-    raw = data.encode(errors="replace") if isinstance(data, str) else data
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(raw):
+    opened = data.count("[") + data.count("{") if isinstance(data, str) else data.count(b"[") + data.count(b"{")
+    if opened > MAX_DEPTH and _is_deep(data.encode(errors="replace") if isinstance(data, str) else data):
         return None
     try:
         return json.loads(data)

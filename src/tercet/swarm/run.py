@@ -87,6 +87,6 @@ class Run:
 
     def now(self) -> RunState:
         """The run as its journal has it; only what is new is read."""
-        for event in self.journal.events(after=self._folding.run.seq):
+        for event in self.journal.events(after=self._folding.seq):
             self._folding.take(event)
         return self._folding.state()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any, cast
 
 from tercet.swarm.journal import Event
@@ -27,7 +28,7 @@ from tercet.swarm.views import (
     node_of,
 )
 
-__all__ = ["Folding", "fold"]
+__all__ = ["KINDS", "Folding", "fold"]
 
 
 def fold(events: Iterable[Event]) -> RunState:
@@ -42,7 +43,10 @@ class Folding:
     """A fold that goes on as events come, for whoever watches."""
 
     def __init__(self) -> None:
-        self.run = RunView()
+        self.told = RunView()
+        """What events said of the run; `run` has how far they go as well."""
+        self.seq = 0
+        """Of the newest event taken."""
         self.crews: dict[str, CrewView] = {}
         self.agents: dict[str, AgentView] = {}
         self.tasks: dict[str, TaskView] = {}
@@ -51,11 +55,18 @@ class Folding:
         self.budgets: dict[str, BudgetView] = {}
         self.asks: dict[str, AskView] = {}
         self.by_node: dict[str, Spent] = {}
+        self._last_ms = 0
+
+    @property
+    def run(self) -> RunView:
+        """The run itself, now."""
+        return replace(self.told, seq=self.seq, last_ms=self._last_ms)
 
     def take(self, event: Event) -> None:
         """One more event."""
-        first = self.run.started_ms or event.time_ms
-        self.run = replace(self.run, seq=event.seq, last_ms=event.time_ms, started_ms=first)
+        self.seq, self._last_ms = event.seq, event.time_ms
+        if not self.told.started_ms:
+            self.told = replace(self.told, started_ms=event.time_ms)
         handler = _HANDLERS.get(event.kind)
         if handler is not None and isinstance(event.body, Mapping):
             handler(self, event)
@@ -77,23 +88,28 @@ class Folding:
 
 def _known(view: type, body: Mapping[str, Any], *but: str) -> dict[str, Any]:
     """Of an event's body, what a view has a field for."""
-    names = {each.name for each in fields(view)} - set(but)
-    return {name: value for name, value in body.items() if name in names and value is not None}
+    names = _names(view)
+    return {name: value for name, value in body.items() if name in names and name not in but and value is not None}
+
+
+@cache
+def _names(view: type) -> frozenset[str]:
+    return frozenset(each.name for each in fields(view))
 
 
 def _started(it: Folding, event: Event) -> None:
-    it.run = replace(it.run, **_known(RunView, event.body, "state", "seq", "plan"), started_ms=event.time_ms)
+    it.told = replace(it.told, **_known(RunView, event.body, "state", "seq", "plan"), started_ms=event.time_ms)
 
 
 def _forked(it: Folding, event: Event) -> None:
     changed = event.body.get("config", {})
-    model, gateway = str(changed.get("model", it.run.model)), str(changed.get("gateway", it.run.gateway))
-    it.run = replace(it.run, model=model, gateway=gateway)
+    model, gateway = str(changed.get("model", it.told.model)), str(changed.get("gateway", it.told.gateway))
+    it.told = replace(it.told, model=model, gateway=gateway)
 
 
 def _planned(it: Folding, event: Event) -> None:
     plan = event.body.get("plan", {})
-    it.run = replace(it.run, plan=plan, planned_by=str(event.body.get("by", "")))
+    it.told = replace(it.told, plan=plan, planned_by=str(event.body.get("by", "")))
     it.tasks = {
         name: it.tasks.get(name, TaskView(name)) for name in (str(task.get("id", "")) for task in plan.get("tasks", ()))
     }
@@ -103,13 +119,13 @@ def _planned(it: Folding, event: Event) -> None:
 
 
 def _approved(it: Folding, event: Event) -> None:
-    it.run = replace(it.run, approved_by=str(event.body.get("by", "")))
+    it.told = replace(it.told, approved_by=str(event.body.get("by", "")))
 
 
 def _run_state(it: Folding, event: Event) -> None:
-    it.run = replace(
-        it.run,
-        state=cast("StateOfRun", event.body.get("state", it.run.state)),
+    it.told = replace(
+        it.told,
+        state=cast("StateOfRun", event.body.get("state", it.told.state)),
         why=str(event.body.get("why", "")),
         ended_ms=0,
         status="",
@@ -118,10 +134,10 @@ def _run_state(it: Folding, event: Event) -> None:
 
 def _ended(it: Folding, event: Event) -> None:
     status = str(event.body.get("status", ""))
-    it.run = replace(
-        it.run,
+    it.told = replace(
+        it.told,
         status=status,
-        state=cast("StateOfRun", status or it.run.state),
+        state=cast("StateOfRun", status or it.told.state),
         why=str(event.body.get("why", "")),
         returned=int(event.body.get("returned", 0)),
         ended_ms=event.time_ms,
@@ -279,3 +295,6 @@ _HANDLERS: Mapping[str, Callable[[Folding, Event], None]] = {
     "ask.answered": _answered,
     "ask.defaulted": _answered,
 }
+
+KINDS = tuple(_HANDLERS)
+"""The events that leave a mark. Whoever only looks reads these; the other four fifths of a long journal are not decoded."""

@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tercet.swarm.inbox import InboxState, Queue, Since, build_queue
+from tercet.swarm.inbox.absence import KINDS as SINCE_KINDS
+from tercet.swarm.inbox.state import KINDS as WAITING_KINDS
 from tercet.swarm.journal import Event, read_events
 
-__all__ = ["Reader"]
+__all__ = ["KINDS", "Reader"]
+
+KINDS = (*WAITING_KINDS, *SINCE_KINDS, "run.started", "run.ended")
+"""The events that say anything here."""
 
 
 @dataclass(slots=True)
@@ -29,7 +34,7 @@ class Reader:
         if self.path is None:
             return False
         before = self.seq
-        for event in read_events(self.path, self.seq):
+        for event in read_events(self.path, self.seq, KINDS):
             self.apply(event)
         return self.seq > before
 

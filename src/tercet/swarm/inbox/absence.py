@@ -10,7 +10,7 @@ from tercet.market import CREDIT, Amount
 from tercet.swarm.inbox.cards import parse_card
 from tercet.swarm.journal import Event
 
-__all__ = ["FACTS", "Since", "build_digest"]
+__all__ = ["FACTS", "KINDS", "Since", "build_digest"]
 
 FACTS = (
     "goal at risk", "spent", "done for good", "decided by default", "blocked", "next deadline", "claims overturned",
@@ -166,3 +166,6 @@ _CHANGES: Mapping[str, Callable[[Since, Event], None]] = {
     "ask.used": _used,
     "claim.checked": _claim,
 }
+
+KINDS = tuple(_CHANGES)
+"""The events that it is folded from."""
