@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import math
 import re
 import secrets
 import time
@@ -15,36 +13,24 @@ from typing import Any, Literal, TypeAlias
 
 from aiohttp import web
 
-from tercet.errors import (
-    BudgetSpentError,
-    BusyError,
-    CallError,
-    MinerError,
-    NoMinerError,
-    SubnetError,
-    TercetError,
-    UnknownKeyError,
-)
+from tercet.errors import CallError, TercetError, UnknownKeyError
 from tercet.market import Receipt, Task, Usage
 from tercet.nodes.budgets import ApiKey
-from tercet.nodes.directory import MinerEntry
 from tercet.nodes.gateway_calls import Desk, Order
 from tercet.nodes.gateway_keys import hash_secret
 from tercet.nodes.gateway_names import Names, read_name
 from tercet.nodes.gateway_openai import (
-    ChatPiece,
     ChatRequest,
     EmbeddingRequest,
-    build_chunk,
     build_completion,
     build_embeddings,
-    build_error,
-    build_logprobs,
     parse_body,
     read_chat,
     read_chat_piece,
     read_vectors,
 )
+from tercet.nodes.gateway_problems import Problem, explain
+from tercet.nodes.gateway_stream import Stream
 
 __all__ = ["Face", "Kind", "build_app"]
 
@@ -108,14 +94,14 @@ class _Routes:
         try:
             return await handler(request)
         except (web.HTTPException, TercetError, TimeoutError) as error:
-            problem = _explain(error)
+            problem = explain(error)
         except asyncio.CancelledError:
             raise
         except ConnectionError:
             raise
         except Exception:
             log.exception("gateway.fault path=%s", request.path)
-            problem = _Problem(500, "server_error", "internal_error", "The gateway failed. Its log says why.")
+            problem = Problem(500, "server_error", "internal_error", "The gateway failed. Its log says why.")
         self._desk.metrics.refused(problem.status)
         return problem.response()
 
@@ -164,7 +150,7 @@ class _Routes:
         )
         with self._names.taken(key, read_name(request.headers.get(_NAME)), order.id):
             if ask.stream:
-                return await _Stream(request, ask, order).run(self._desk)
+                return await Stream(request, ask, order).run(self._desk)
             pieces, receipt = await self._desk.buy(order)
         return web.json_response(build_completion(ask, pieces, receipt), headers=_headers(receipt))
 
@@ -288,118 +274,3 @@ def _headers(receipt: Receipt) -> dict[str, str]:
         "x-tercet-miner": f"{receipt.uid} {receipt.operator}",
         "x-tercet-cost": str(receipt.charged),
     }
-
-
-class _Stream:
-    """A chat as server-sent events. The response begins with the first piece, so that until then another miner can be
-    tried and an error still has its HTTP status; after that an error is an event.
-    """
-
-    def __init__(self, request: web.Request, ask: ChatRequest, order: Order[ChatPiece, Any]) -> None:
-        self._request = request
-        self._ask = ask
-        self._order = order
-        self._response: web.StreamResponse | None = None
-
-    async def run(self, desk: Desk) -> web.StreamResponse:
-        try:
-            pieces, receipt = await desk.relay(self._order, self._send)
-        except (TercetError, TimeoutError) as error:
-            if self._response is None:
-                raise
-            await self._event(_explain(error).content())
-            return await self._end(self._response)
-        assert self._response is not None, "a whole answer has at least one piece"
-        # The receipt is written: only now may the client learn that this was all.
-        await self._event(self._chunk(delta={}, finish=pieces[-1].finish, receipt=receipt))
-        if self._ask.wants_usage:
-            await self._event(self._chunk(receipt=receipt))
-        if receipt.status == "budget":
-            why = f"The budget of this API key is out: {receipt.detail}. Raise the key's budget."
-            await self._event(build_error(why, "insufficient_quota", "insufficient_quota"))
-        return await self._end(self._response)
-
-    async def _send(self, piece: ChatPiece, miner: MinerEntry) -> None:
-        if self._response is None:
-            self._response = await self._begin(miner)
-        if piece.text or piece.tokens:
-            logprobs = build_logprobs([piece]) if self._ask.logprobs else None
-            await self._event(self._chunk(delta={"content": piece.text}, logprobs=logprobs))
-
-    async def _begin(self, miner: MinerEntry) -> web.StreamResponse:
-        headers = {
-            "Content-Type": "text/event-stream; charset=utf-8",
-            "Cache-Control": "no-cache",
-            "x-tercet-receipt": self._order.id,
-            "x-tercet-miner": f"{miner.uid} {miner.operator}",
-        }
-        self._response = response = web.StreamResponse(headers=headers)
-        await response.prepare(self._request)
-        await self._event(self._chunk(delta={"role": "assistant", "content": ""}))
-        return response
-
-    def _chunk(self, **parts: Any) -> dict[str, Any]:
-        return build_chunk(self._ask, self._order.id, self._order.time_ms, **parts)
-
-    async def _event(self, content: Mapping[str, Any]) -> None:
-        assert self._response is not None, "events follow the beginning"
-        await self._response.write(f"data: {json.dumps(content, separators=(',', ':'))}\n\n".encode())
-
-    async def _end(self, response: web.StreamResponse) -> web.StreamResponse:
-        await response.write(b"data: [DONE]\n\n")
-        await response.write_eof()
-        return response
-
-
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    """An error on its way to a client."""
-
-    status: int
-    kind: str
-    code: str
-    message: str
-    param: str | None = None
-    retry_after: float | None = None
-
-    def content(self) -> dict[str, Any]:
-        return build_error(self.message, self.kind, self.code, self.param)
-
-    def response(self) -> web.Response:
-        headers = {}
-        if self.retry_after is not None:
-            headers = {
-                "Retry-After": str(max(1, math.ceil(self.retry_after))),
-                "retry-after-ms": str(max(1, math.ceil(self.retry_after * 1000))),
-            }
-        return web.json_response(self.content(), status=self.status, headers=headers)
-
-
-def _explain(error: BaseException) -> _Problem:
-    """What a client is told, and with which HTTP status."""
-    text = str(error)
-    match error:
-        case UnknownKeyError():
-            return _Problem(401, "invalid_request_error", "invalid_api_key", text)
-        case BudgetSpentError():
-            return _Problem(402, "insufficient_quota", "insufficient_quota", text)
-        case CallError():
-            return _Problem(error.status, "invalid_request_error", error.code, text, error.param)
-        case SubnetError():
-            return _Problem(422, "invalid_request_error", "invalid_value", text)
-        case NoMinerError():
-            return _Problem(503, "server_error", "no_miner", text, retry_after=error.retry_after)
-        case BusyError():
-            return _Problem(503, "server_error", "busy", text, retry_after=error.retry_after)
-        case MinerError():
-            return _Problem(502, "server_error", "miner_failed", f"The miner failed in the middle: {text}")
-        case TimeoutError():
-            return _Problem(408, "invalid_request_error", "too_slow", "The body did not arrive in time.")
-        case web.HTTPRequestEntityTooLarge():
-            return _Problem(413, "invalid_request_error", "too_large", "The body is too large. Send less than 1 MiB.")
-        case web.HTTPException():
-            return _Problem(
-                error.status, "invalid_request_error", "not_found", f"{error.reason}: see docs/reference/gateway.md."
-            )
-        case _:
-            return _Problem(503, "server_error", "unavailable", text, retry_after=2.0)
