@@ -16,9 +16,9 @@ from tercet.cli.targets import Target, find_target, is_below, validate_open
 from tercet.errors import UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served, request
-from tercet.swarm.gateway import Budgets
+from tercet.swarm.gateway import Budget, Budgets
 from tercet.swarm.gateway.answers import lost_calls
-from tercet.swarm.gateway.budgets import BUDGET_KINDS, Budget
+from tercet.swarm.gateway.budgets import BUDGET_KINDS
 from tercet.swarm.journal import Event, Journal, read_events
 
 __all__ = ["command"]

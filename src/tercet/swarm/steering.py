@@ -14,8 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from tercet.errors import UsageError
 from tercet.swarm.control import Handler
-from tercet.swarm.gateway.budgets import Budget
-from tercet.swarm.gateway.desk import Desk
+from tercet.swarm.gateway import Budget, Desk
 from tercet.swarm.journal import Journal
 
 __all__ = ["Hook", "HookVerb", "Steering"]

@@ -14,8 +14,7 @@ import pytest
 
 from tercet.errors import EndedError, OutOfBudgetError, ThinkingError
 from tercet.market import Price, Usage
-from tercet.swarm.gateway import Budget, Call, Completion, Desk, Reply, Script, ScriptedUpstream
-from tercet.swarm.gateway.budgets import Spent
+from tercet.swarm.gateway import Budget, Call, Completion, Desk, Reply, Script, ScriptedUpstream, Spent
 from tercet.swarm.journal import Event, Journal
 
 

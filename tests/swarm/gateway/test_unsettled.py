@@ -14,8 +14,7 @@ import pytest
 
 from tercet.errors import OutOfBudgetError, ThinkingError
 from tercet.market import Price
-from tercet.swarm.gateway import Budget, Budgets, Call, Desk, HttpUpstream, unsettled, wire
-from tercet.swarm.gateway.budgets import Spent
+from tercet.swarm.gateway import Budget, Budgets, Call, Desk, HttpUpstream, Spent, unsettled, wire
 from tercet.swarm.journal import Event, Journal
 from tercet.swarm.report import describe_run, render_report
 from tercet.swarm.state import fold

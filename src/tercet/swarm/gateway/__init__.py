@@ -3,7 +3,8 @@
 It meters, budgets, queues, holds and stops every agent there, whatever its framework, and writes a receipt of each call.
 """
 
-from tercet.swarm.gateway.budgets import Allowance, Budget, Budgets, Reservation, Spent
+from tercet.swarm.gateway.amounts import Allowance, Budget, Spent
+from tercet.swarm.gateway.budgets import Budgets, Reservation
 from tercet.swarm.gateway.call import Call, Completion, Prices, Reply, Upstream
 from tercet.swarm.gateway.desk import Desk
 from tercet.swarm.gateway.face import new_token, serve_face

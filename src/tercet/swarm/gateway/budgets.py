@@ -7,50 +7,29 @@ spends more than any of them has left. Pure book-keeping in whole units; `replay
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tercet.errors import OutOfBudgetError, UsageError
+from tercet.swarm.gateway.amounts import (
+    RESOURCES,
+    Allowance,
+    Budget,
+    Spent,
+    body_of,
+    budget_of,
+    limits_of,
+    read_body,
+    shown,
+    spent_of,
+    units_of,
+)
 from tercet.swarm.journal import Event
 
-__all__ = ["BUDGET_KINDS", "Allowance", "Budget", "Budgets", "Reservation", "Spent", "path_of"]
+__all__ = ["BUDGET_KINDS", "Budgets", "Reservation", "cost_of", "path_of"]
 
 BUDGET_KINDS = ("budget.set", "budget.allowed", "budget.added", "call", "call.reconciled")
 """Events that change a budget."""
-RESOURCES = ("credit", "tokens", "seconds")
-_MILLI = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a node may spend in all; None sets no limit of its own."""
-
-    credit: int | None = None
-    """Units; 1 credit is 10^6."""
-    tokens: int | None = None
-    """Of questions and answers together."""
-    seconds: float | None = None
-    """Of models' time."""
-    attention: float | None = None
-    """Decisions of the person in an hour; kept here, held to by the inbox."""
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What a node may spend in all while it works at a task. Its limit is the person's; the smaller of both binds."""
-
-    credit: int
-    """Units."""
-    task: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What was spent, reserved, or is asked for."""
-
-    credit: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,15 +96,15 @@ class Budgets:
             UsageError: one is below what is spent and reserved already.
 
         """
-        found, limits = self._node(node), _limits(budget)
+        found, limits = self._node(node), limits_of(budget)
         for resource, limit in enumerate(limits):
             used = found.spent[resource] + found.reserved[resource]
             if limit is not None and limit < used:
                 raise UsageError(
-                    f"{node!r} has used {_shown(resource, used):g} {RESOURCES[resource]} already, so its limit cannot be"
-                    f" {_shown(resource, limit):g}. Set at least that, or end it: tercet kill."
+                    f"{node!r} has used {shown(resource, used):g} {RESOURCES[resource]} already, so its limit cannot be"
+                    f" {shown(resource, limit):g}. Set at least that, or end it: tercet kill."
                 )
-        self._record("budget.set", {"node": node, **_body(budget)})
+        self._record("budget.set", {"node": node, **body_of(budget)})
         found.limit, found.attention = limits, budget.attention
         self._more()
 
@@ -143,10 +122,10 @@ class Budgets:
 
         """
         more = Spent(credit, tokens, seconds)
-        if min(*_units(more), attention) < 0:
+        if min(*units_of(more), attention) < 0:
             raise UsageError("A budget is only added to; to lower one use tercet budget set.")
         self._node(node)
-        self._record("budget.added", {"node": node, **_body(more), "attention": attention})
+        self._record("budget.added", {"node": node, **body_of(more), "attention": attention})
         self._add(node, more, attention)
         self._more()
 
@@ -159,7 +138,7 @@ class Budgets:
     def limit(self, node: str) -> Budget:
         """What `node` itself may spend in all."""
         found = self._node(node)
-        return _shown_limits(found.limit, found.attention)
+        return budget_of(found.limit, found.attention)
 
     def allowance(self, node: str) -> Allowance | None:
         """What `node` may spend in all for the task it works at, or worked at last."""
@@ -169,7 +148,7 @@ class Budgets:
         """What `node` may still reserve, its parents' limits counted; None where nothing limits it."""
         above = [each.attention for each in self._above(node) if each.attention is not None]
         free = [self._free(node, resource) for resource in range(len(RESOURCES))]
-        return _shown_limits(free, min(above, default=None))
+        return budget_of(free, min(above, default=None))
 
     def unspent(self, node: str) -> int | None:
         """Credit units that `node` and those above it have not spent, reserved or not; None where nothing limits it."""
@@ -179,16 +158,16 @@ class Budgets:
 
     def spent(self, node: str) -> Spent:
         """What `node` and all below it have spent."""
-        return _spent(self._node(node).spent)
+        return spent_of(self._node(node).spent)
 
     def reserved(self, node: str) -> Spent:
         """What calls in flight hold of it."""
-        return _spent(self._node(node).reserved)
+        return spent_of(self._node(node).reserved)
 
     def unknown(self, node: str) -> Spent:
         """The part of `spent` that calls are booked at whose cost nobody knows; each may have cost less."""
-        below = [_units(cost) for path, cost in self._unknown.values() if path == node or path.startswith(f"{node}/")]
-        return _spent([sum(column) for column in zip([0] * len(RESOURCES), *below, strict=True)])
+        below = [units_of(cost) for path, cost in self._unknown.values() if path == node or path.startswith(f"{node}/")]
+        return spent_of([sum(column) for column in zip([0] * len(RESOURCES), *below, strict=True)])
 
     # spending
 
@@ -202,23 +181,23 @@ class Budgets:
         self.validate_fits(node, wanted)
         reservation = Reservation(node, wanted)
         for each in self._above(node):
-            _increase(each.reserved, _units(wanted))
+            _increase(each.reserved, units_of(wanted))
         self._open.add(reservation)
         return reservation
 
     def validate_fits(self, node: str, wanted: Spent) -> None:
         """Raise OutOfBudgetError where `reserve` would."""
         line = self._above(node)
-        for resource, units in enumerate(_units(wanted)):
+        for resource, units in enumerate(units_of(wanted)):
             for depth, each in enumerate(line):
                 free = each.free(resource)
                 if free is not None and units > free:
                     raise OutOfBudgetError(
                         node=_paths(node)[depth],
                         resource=RESOURCES[resource],
-                        needed=_shown(resource, units),
-                        left=max(0, _shown(resource, free)),
-                        pending=_shown(resource, each.reserved[resource]),
+                        needed=shown(resource, units),
+                        left=max(0, shown(resource, free)),
+                        pending=shown(resource, each.reserved[resource]),
                     )
 
     def settle(self, reservation: Reservation, cost: Spent, *, unknown: str = "") -> None:
@@ -230,10 +209,10 @@ class Budgets:
         if reservation not in self._open:
             raise UsageError(f"This reservation of {reservation.node!r} was settled before.")
         self._open.remove(reservation)
-        spent = _units(cost)
+        spent = units_of(cost)
         assert min(spent) >= 0, spent
         for each in self._above(reservation.node):
-            _increase(each.reserved, [-units for units in _units(reservation.amount)])
+            _increase(each.reserved, [-units for units in units_of(reservation.amount)])
             _increase(each.spent, spent)
         if unknown:
             self._unknown[unknown] = (reservation.node, cost)
@@ -243,7 +222,7 @@ class Budgets:
         """Book what a call of unknown cost did cost, in place of what was booked. Once: a second time changes nothing."""
         node, booked = self._unknown.pop(call, ("", cost))
         if node:
-            change = [new - old for new, old in zip(_units(cost), _units(booked), strict=True)]
+            change = [new - old for new, old in zip(units_of(cost), units_of(booked), strict=True)]
             for each in self._above(node):
                 _increase(each.spent, change)
             self._more()
@@ -254,15 +233,15 @@ class Budgets:
         """Book what a journal tells. A reservation that no `call` closed was lost with its process; the desk settles it."""
         for event in events:
             if event.kind == "budget.set":
-                found, budget = self._node(event.body["node"]), Budget(**_read(event.body, "attention"))
-                found.limit, found.attention = _limits(budget), budget.attention
+                found, budget = self._node(event.body["node"]), Budget(**read_body(event.body, "attention"))
+                found.limit, found.attention = limits_of(budget), budget.attention
             elif event.kind == "budget.allowed":
                 self._node(event.body["node"]).allowance = Allowance(event.body["credit"], event.body["task"])
             elif event.kind == "budget.added":
-                self._add(event.body["node"], Spent(**_read(event.body)), event.body.get("attention") or 0)
+                self._add(event.body["node"], Spent(**read_body(event.body)), event.body.get("attention") or 0)
             elif event.kind == "call":
                 for each in self._above(path_of(event)):
-                    _increase(each.spent, _units(cost_of(event)))
+                    _increase(each.spent, units_of(cost_of(event)))
                 if event.body.get("status") == "unknown":
                     self._unknown[str(event.body["id"])] = (path_of(event), cost_of(event))
             elif event.kind == "call.reconciled":
@@ -273,7 +252,7 @@ class Budgets:
         found = self._node(node)
         found.attention = None if found.attention is None else found.attention + attention
         found.limit = [
-            None if limit is None else limit + units for limit, units in zip(found.limit, _units(more), strict=True)
+            None if limit is None else limit + units for limit, units in zip(found.limit, units_of(more), strict=True)
         ]
         if found.allowance is not None:
             found.allowance = replace(found.allowance, credit=found.allowance.credit + more.credit)
@@ -321,37 +300,6 @@ def _paths(node: str) -> list[str]:
     return ["/".join(parts[: i + 1]) for i in range(len(parts))]
 
 
-def _units(amount: Spent) -> list[int]:
-    return [amount.credit, amount.tokens, round(amount.seconds * _MILLI)]
-
-
-def _spent(units: list[int]) -> Spent:
-    credit, tokens, millis = units
-    return Spent(credit, tokens, millis / _MILLI)
-
-
-def _shown_limits(units: list[int | None], attention: float | None) -> Budget:
-    credit, tokens, millis = units
-    return Budget(credit, tokens, None if millis is None else millis / _MILLI, attention)
-
-
-def _limits(budget: Budget) -> list[int | None]:
-    seconds = None if budget.seconds is None else round(budget.seconds * _MILLI)
-    return [budget.credit, budget.tokens, seconds]
-
-
-def _shown(resource: int, units: int) -> float:
-    return units / _MILLI if RESOURCES[resource] == "seconds" else units
-
-
 def _increase(units: list[int], by: list[int]) -> None:
     for resource, more in enumerate(by):
         units[resource] += more
-
-
-def _body(amount: Budget | Spent) -> dict[str, Any]:
-    return {field.name: getattr(amount, field.name) for field in fields(amount)}
-
-
-def _read(body: Mapping[str, Any], *more: str) -> dict[str, Any]:
-    return {name: body[name] for name in (*RESOURCES, *more) if body.get(name) is not None}

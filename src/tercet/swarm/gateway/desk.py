@@ -14,15 +14,17 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
-from tercet.errors import EndedError, OutOfBudgetError, RefusedError, TercetError, ThinkingError
-from tercet.market import Price, Usage
+from tercet.errors import OutOfBudgetError, RefusedError, TercetError, ThinkingError
+from tercet.swarm.gateway.amounts import Spent
 from tercet.swarm.gateway.answers import ANY_VERSION, Answers, Refusals, lost_calls, step_key
-from tercet.swarm.gateway.budgets import BUDGET_KINDS, Budgets, Reservation, Spent
+from tercet.swarm.gateway.budgets import BUDGET_KINDS, Budgets, Reservation
 from tercet.swarm.gateway.call import Call, Completion, Cost, Reply, Upstream
+from tercet.swarm.gateway.flights import Flight, Flights
 from tercet.swarm.gateway.gates import Bell, Gates
+from tercet.swarm.gateway.pricing import cost_of_answer, cost_of_failure, most_charged, most_used
 from tercet.swarm.gateway.receipts import FREE, Receipt, Status, at_most, closing
 from tercet.swarm.gateway.unsettled import Unsettled
 from tercet.swarm.journal import Journal
@@ -34,16 +36,6 @@ log = logging.getLogger(__name__)
 
 _LONGEST_LINE = 100_000
 _LEAST_SECONDS = 0.001
-
-
-@dataclass(slots=True)
-class _Work:
-    """A call on its way."""
-
-    task: asyncio.Task[Reply]
-    askers: int = 0
-    sent: bool = False
-    """A model may be working on it."""
 
 
 class Desk:
@@ -75,7 +67,7 @@ class Desk:
         self._refusals = Refusals()
         self._lost = lost_calls(past)
         self._unsettled = Unsettled(journal, self.budgets, upstream, past)
-        self._working: dict[object, _Work] = {}
+        self._flights = Flights(self._gates)
         self._call_seconds = call_seconds
         self._grace = grace
 
@@ -110,15 +102,7 @@ class Desk:
         """End what waits, give calls in flight a moment to be written down, close the upstream."""
         self._gates.stop_all("the run's gateway is closed")
         self._unsettled.hurry = True
-        works = [work.task for work in self._working.values()]
-        for work in self._working.values():
-            if not work.sent:
-                work.task.cancel()
-        if works:
-            _, late = await asyncio.wait(works, timeout=self._grace)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._flights.close(self._grace)
         await self._unsettled.close()
         await self.upstream.close()
 
@@ -165,7 +149,7 @@ class Desk:
     @property
     def in_flight(self) -> int:
         """Calls that a model may be working on."""
-        return sum(work.sent for work in self._working.values())
+        return self._flights.sent
 
     # asking
 
@@ -184,55 +168,17 @@ class Desk:
         if refused := self._refusals.find(call, self.budgets.version):
             raise refused.with_traceback(None)
         key: object = step_key(call) if call.step else object()
-        work = self._working.get(key) or self._begin(key, call)
-        return await self._wait_for(work, call.agent)
+        return await self._flights.join(key, call.agent, lambda flight: self._work(flight, call))
 
-    def _begin(self, key: object, call: Call) -> _Work:
-        work = _Work(asyncio.create_task(self._work(key, call), name=f"call of {call.agent}"))
-        self._working[key] = work
-
-        def forget(task: asyncio.Task[Reply]) -> None:
-            self._working.pop(key, None)
-            if not task.cancelled():
-                task.exception()  # its askers had it, if any were left
-
-        work.task.add_done_callback(forget)
-        return work
-
-    async def _wait_for(self, work: _Work, node: str) -> Reply:
-        watcher = self._gates.watch(node)
-
-        def done(_: asyncio.Task[Reply]) -> None:
-            if not watcher.done():
-                watcher.set_result(None)
-
-        work.askers += 1
-        work.task.add_done_callback(done)
-        try:
-            try:
-                await watcher
-            except EndedError:
-                if not work.task.done():
-                    raise
-            if work.task.cancelled():
-                raise EndedError(node, "the run's gateway is closed")
-            return work.task.result()
-        finally:
-            work.task.remove_done_callback(done)
-            self._gates.unwatch(watcher)
-            work.askers -= 1
-            if not work.askers and not work.sent:
-                work.task.cancel()
-
-    async def _work(self, key: object, call: Call) -> Reply:
+    async def _work(self, flight: Flight, call: Call) -> Reply:
         while True:
             await self._gates.passed(call.agent)
-            with self._noting_refusals(key, call):
+            with self._noting_refusals(flight, call):
                 self._validate_hope(call)
                 async with self._queue.turn(call.agent, self.weight(call.agent), None):
                     ring = self._bell.next()
                     if (reservation := self._try_reserve(call)) is not None:
-                        self._working[key].sent = True
+                        flight.sent = True
                         return await self._send(call, reservation)
             if not self._gates.is_held(call.agent):
                 await ring.wait()
@@ -240,18 +186,12 @@ class Desk:
     # money
 
     def _needs(self, call: Call) -> Spent:
-        samples, most = self.upstream.samples(call), self._most(call)
-        price, left = self.upstream.price(call.model), self.budgets.left(call.agent)
-        if price is not None:
-            credit = price.charge(most) + price.per_request * (samples - 1)
-        else:  # nobody knows yet: one call at a time, with all there is behind it
+        most, left = most_used(self.upstream, call), self.budgets.left(call.agent)
+        credit = most_charged(self.upstream, call)
+        if credit is None:  # nobody knows yet: one call at a time, with all there is behind it
             credit = max(1, self.budgets.unspent(call.agent) or 0)
         seconds = self._call_seconds if left.seconds is None else min(self._call_seconds, left.seconds)
         return Spent(credit, most.prompt + most.completion, max(seconds, _LEAST_SECONDS))
-
-    def _most(self, call: Call) -> Usage:
-        samples, limit = self.upstream.samples(call), call.limit
-        return Usage(limit.prompt * samples, limit.completion * samples)
 
     def _validate_hope(self, call: Call) -> None:
         """Refuse at once what no call in flight can make possible."""
@@ -272,12 +212,12 @@ class Desk:
             return None
 
     @contextlib.contextmanager
-    def _noting_refusals(self, key: object, call: Call) -> Iterator[None]:
+    def _noting_refusals(self, flight: Flight, call: Call) -> Iterator[None]:
         try:
             yield
         except OutOfBudgetError as error:
-            if self._refusals.keep(call, error, self.budgets.version) and not self._working[key].sent:
-                receipt = self._receipt(call)
+            if self._refusals.keep(call, error, self.budgets.version) and not flight.sent:
+                receipt = Receipt(call, self.upstream)
                 body = receipt.closed("refused", FREE, why=str(error))
                 self._journal.note("call", body, actor=receipt.actor, task=call.task)
             raise
@@ -289,7 +229,7 @@ class Desk:
     # sending
 
     async def _send(self, call: Call, reservation: Reservation) -> Reply:
-        receipt, usage = self._receipt(call), self._most(call)
+        receipt, usage = Receipt(call, self.upstream), most_used(self.upstream, call)
         most = Cost(reservation.amount.credit, usage.prompt, usage.completion)
         began = time.monotonic()
         try:
@@ -298,7 +238,7 @@ class Desk:
             self._gates.validate_alive(call.agent)
             completion = await self._complete(call.known_as(key=receipt.id), reservation)
         except BaseException as error:
-            status, wasted = await self._aftermath(receipt, error, self._wasted(call, error), most)
+            status, wasted = await self._aftermath(receipt, error, cost_of_failure(self.upstream, call, error), most)
             unknown = receipt.id if status == "unknown" else ""
             cost = self._settle(reservation, wasted, began, unknown)
             body = receipt.closed(status, cost, why=str(error))
@@ -306,7 +246,7 @@ class Desk:
             if unknown:
                 self._unsettled.keep(closed)
             raise
-        cost = self._settle(reservation, self._cost(call, completion, reservation), began)
+        cost = self._settle(reservation, self._charged(call, completion, reservation), began)
         reply = receipt.reply(completion, cost)
         self._answers.keep(call, reply)
         body = receipt.closed("complete", cost, completion=completion)
@@ -334,24 +274,11 @@ class Desk:
                 " Ask for shorter answers, or give the run more seconds."
             ) from None
 
-    def _receipt(self, call: Call) -> Receipt:
-        return Receipt(call, self.upstream)
-
-    def _cost(self, call: Call, completion: Completion, reservation: Reservation) -> Cost:
-        usage, charged = completion.usage, completion.charged
-        if charged is None:
-            charged = (self.upstream.price(call.model) or Price()).charge(usage)
-        if charged > reservation.amount.credit:
-            quoted = reservation.amount.credit
-            log.warning("swarm.overcharged upstream=%s quoted=%d charged=%d", self.upstream.name, quoted, charged)
-        return Cost(charged, usage.prompt, usage.completion)
-
-    def _wasted(self, call: Call, error: BaseException) -> Cost:
-        if not isinstance(error, ThinkingError):
-            return FREE
-        usage = Usage(error.prompt, error.completion)
-        price = self.upstream.price(call.model) if usage != Usage() and not error.charged else None
-        return Cost(price.charge(usage) if price else error.charged, error.prompt, error.completion)
+    def _charged(self, call: Call, completion: Completion, reservation: Reservation) -> Cost:
+        cost, quoted = cost_of_answer(self.upstream, call, completion), reservation.amount.credit
+        if cost.charged > quoted:
+            log.warning("swarm.overcharged upstream=%s quoted=%d charged=%d", self.upstream.name, quoted, cost.charged)
+        return cost
 
     def _settle(self, reservation: Reservation, cost: Cost, began: float, unknown: str = "") -> Cost:
         cost = replace(cost, seconds=round(min(time.monotonic() - began, reservation.amount.seconds), 3))
