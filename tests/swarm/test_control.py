@@ -127,9 +127,13 @@ async def test_hostile_clients_change_nothing(tmp_path: Path) -> None:
 async def test_one_request_stops_a_hundred_agents(tmp_path: Path) -> None:
     """A hundred busy agents, paused over the socket: no call is accepted once it answers, which takes far below 1 s."""
     sent: list[float] = []
+    busy, going = asyncio.Event(), asyncio.Event()
 
     async def script(_: Call) -> str:
         sent.append(time.monotonic())
+        going.set()
+        if len(sent) > 100:
+            busy.set()
         await asyncio.sleep(0.02)
         return "more"
 
@@ -149,18 +153,18 @@ async def test_one_request_stops_a_hundred_agents(tmp_path: Path) -> None:
 
             agents = [asyncio.create_task(agent(number)) for number in range(100)]
             async with serve_control(tmp_path, steering.handlers()):
-                await asyncio.sleep(0.4)
+                await asyncio.wait_for(busy.wait(), 30)
                 began = time.monotonic()
                 await request(tmp_path, "pause", node="run")
                 paused = time.monotonic()
                 await asyncio.sleep(0.1)
-                assert len(sent) > 100
                 assert max(sent) < paused
                 assert paused - began < 1
                 assert not any(task.done() for task in agents)
                 count = len(sent)
+                going.clear()
                 await request(tmp_path, "resume", node="run")
-                await asyncio.sleep(0.2)
+                await asyncio.wait_for(going.wait(), 30)
                 assert len(sent) > count
                 await request(tmp_path, "kill", node="run")
                 ended = time.monotonic()
