@@ -17,7 +17,6 @@ from tercet.subnets.training.data import Corpus
 from tercet.subnets.training.inner import Learner
 from tercet.subnets.training.judge import (
     TRIAL_ROUNDS,
-    TRIAL_SCORE,
     Entrant,
     Judge,
     Measure,
@@ -225,22 +224,35 @@ def test_half_of_the_usual_size_earns_nothing() -> None:
     assert price_standing(standing(9, 3.0), USUAL, measured(size=0.5)).score == 0
 
 
-def test_a_newcomer_is_tried_for_some_rounds() -> None:
-    assert price_standing(standing(1, 1.0), USUAL, measured(1.0)).score == TRIAL_SCORE
-    assert price_standing(standing(TRIAL_ROUNDS + 1, 0.3), USUAL, measured(0.3)).score == 0
-
-
-def test_nobody_is_paid_before_somebody_is_proven() -> None:
-    """A hundredth each would be all that there is to earn then, the same for honest work and for none."""
+def test_whoever_has_shown_nothing_is_paid_nothing() -> None:
+    """A hundred names that did not work, or have not worked yet, are worth as much as none."""
     nobody = Standard.among([standing(1, 5.0), standing(9, 0.1)])
     assert nobody == Standard(0.0, 0.0)
-    for rounds in range(1, TRIAL_ROUNDS + 2):
-        assert price_standing(standing(rounds, 0.1), nobody, measured(0.1)).score == 0
-    assert "nobody is proven yet" in price_standing(standing(1, 0.1), nobody, measured(0.1)).reason
+    for standard in (USUAL, nobody):
+        for rounds in range(1, TRIAL_ROUNDS + 3):
+            pay = price_standing(standing(rounds, 0.1), standard, measured(0.1))
+            assert pay.score == 0
+            assert "do not show that you train" in pay.reason
+            assert ("that takes a few rounds" in pay.reason) == (rounds <= TRIAL_ROUNDS)
+
+
+def test_a_newcomers_update_goes_into_the_model_before_it_is_paid(arena: Arena) -> None:
+    """So it does honest work from its first round on, and can be proven by it."""
+    first, second, third = arena.answers()
+    known = standing(9, 3.0)
+    arena.standings = {(1, 1): known, (2, 1): known, (3, 1): standing(TRIAL_ROUNDS, 0.0)}
+    ruling = arena.judge.judge(arena.checkpoint, b"j" * 32, [first, second], arena.standings)
+    assert set(ruling.accepted) == {first.update, second.update}
+    newcomer = replace(third, generation=2)
+    ruling = arena.judge.judge(arena.checkpoint, b"j" * 32, [first, second, newcomer], arena.standings)
+    assert newcomer.update in ruling.accepted
+    assert ruling.pay[2].score == 0
+    ruling = arena.judge.judge(arena.checkpoint, b"j" * 32, [first, second, third], arena.standings)
+    assert third.update not in ruling.accepted
 
 
 def test_nobody_lives_on_the_past() -> None:
-    assert price_standing(standing(9, 4.0).after(0.0, 0.1), USUAL, measured(0.0)).score == TRIAL_SCORE
+    assert price_standing(standing(9, 4.0).after(0.0, 0.1), USUAL, measured(0.0)).score == 0
 
 
 @given(

@@ -11,7 +11,7 @@ A copy, a miner with data of its own and noise have no proof, whatever their gai
 was assigned has a part of it: ranks count how many windows were learned, not how well. Proof and gain are averaged over
 rounds, the older ones counting less. A miner is paid once its proof is above zero with 99 % confidence and above half
 of what is usual with 95 %: in proportion to its gain, and less the further its proof stays behind. Nobody lives on the
-past: a round with far less proof than the miner's own rounds before is worth next to nothing.
+past: a round with far less proof than the miner's own rounds before is worth nothing.
 """
 
 from __future__ import annotations
@@ -65,9 +65,8 @@ NONE_BELOW, FULL_FROM = 0.5, 0.9
 LEAST_ROUNDS = 3
 """Before them nothing is proven: luck in one round is cheap for whoever comes under many names."""
 TRIAL_ROUNDS = 8
-"""A newcomer's rounds without proof that are worth a little, since they may be honest: beside somebody who is proven.
-Before that nobody is paid, since nothing tells who trains, and a hundredth each would be the same for all."""
-TRIAL_SCORE = 0.01
+"""A newcomer's rounds without proof in which its updates still go into the model where they help. None is paid for: what
+is paid to whoever has shown nothing is paid to every name that somebody invents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,22 +372,16 @@ def price_standing(standing: Standing, standard: Standard, measure: Measure) -> 
     if standing.mean_gain <= 0:
         return Pay(0.0, "your updates do not lower the loss on data drawn from the text")
     if not standing.proven:
-        if not standard.proof:
-            return Pay(0.0, "nobody is proven yet: until a miner has shown that it trains on its windows, none is paid")
-        if standing.rounds <= TRIAL_ROUNDS:
-            return Pay(TRIAL_SCORE, "not proven yet: a few rounds must show that you train on what you are assigned")
-        return Pay(0.0, "your updates do not show that you train on the windows that you are assigned")
+        when = "yet: that takes a few rounds" if standing.rounds <= TRIAL_ROUNDS else f"in {standing.rounds} rounds"
+        return Pay(0.0, f"your updates do not show that you train on the windows that you are assigned {when}")
     if measure.proof < standing.mean_proof - CONFIDENCE:
         # Whoever stops working would live on its standing for some rounds; an honest miner is this unlucky once in 100.
-        return Pay(TRIAL_SCORE, "this round shows nothing of what you were assigned, unlike those before")
+        return Pay(0.0, "this round shows nothing of what you were assigned, unlike those before")
     share, size = standing.mean_proof / standard.proof, measure.size
     diligence = min(1.0, max(0.0, (share - NONE_BELOW) / (FULL_FROM - NONE_BELOW)))
     effort = min(1.0, max(0.0, (size - LEAST_NORM) / (FULL_FROM - LEAST_NORM)))
     if not standing.surpasses(NONE_BELOW * standard.proof, SURE):
-        return Pay(
-            TRIAL_SCORE if share > NONE_BELOW else 0.0,
-            f"not certain that you train on all of your windows: {share:.0%} of the usual proof",
-        )
+        return Pay(0.0, f"not certain that you train on all of your windows: {share:.0%} of the usual proof")
     score = diligence * effort * min(1.0, standing.mean_gain / standard.gain)
     if score <= 0:
         return Pay(0.0, f"you train on too few of your windows: {share:.0%} of the usual proof, {size:.0%} of the size")
