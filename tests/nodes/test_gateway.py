@@ -516,6 +516,23 @@ async def test_a_silent_miner_is_given_up(opened: Opened, silence: dict[str, Any
 
 
 @pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        ({"stall_seconds": 0.05}, r"gave no answer: miner 1 was silent for 0\.05 s \(--silence of the gateway\)"),
+        ({"deadline_seconds": 0.2}, r"was not done when the call's 0\.2 s were over \(--deadline of the gateway\)"),
+    ],
+)
+async def test_who_waits_for_a_slow_miner_is_told_which_limit_it_met(
+    opened: Opened, terms: dict[str, float], told: str
+) -> None:
+    """A model that reads a long prompt for longer than that is no fault: the limit has a name to raise it by."""
+    house = await opened(Stall(1, mute=True), **terms)
+    async with house.client() as client:
+        with pytest.raises(openai.InternalServerError, match=told):
+            await chat(client)
+
+
+@pytest.mark.parametrize(
     "junk",
     [
         {"text": 5},

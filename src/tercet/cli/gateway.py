@@ -11,6 +11,7 @@ from tercet.cli.serving import run_role
 from tercet.cli.unlock import unlock
 from tercet.market import CREDIT, Amount
 from tercet.nodes.gateway import GatewayConfig, run_gateway
+from tercet.nodes.gateway_calls import Terms
 
 __all__ = ["command"]
 
@@ -30,6 +31,22 @@ __all__ = ["command"]
     metavar="CREDIT",
     help="Put into each miner's channel, and again when used up.",
 )
+@click.option(
+    "--silence",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="Longest silence of a miner, before its first word too; a large model reads a long prompt for longer.",
+)
+@click.option(
+    "--deadline",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="For a whole call, every miner that is tried included.",
+)
 @click.option("--poll", default=2.0, show_default=True, metavar="SECONDS", help="How often the chain is looked at.")
 @mechanism_options
 @state_option("gateway")
@@ -37,7 +54,7 @@ __all__ = ["command"]
 @wallet_option
 @pass_state
 def command(
-    state: State, /, *, subnet: str, host: str, port: int, deposit: str, poll: float,
+    state: State, /, *, subnet: str, host: str, port: int, deposit: str, silence: float, deadline: float, poll: float,
     model: str | None, options: tuple[str, ...], folder: str | None,
 ) -> None:  # fmt: skip
     """Serve an OpenAI-compatible address that buys SUBNET's answers from its miners, until Ctrl-C.
@@ -61,6 +78,7 @@ def command(
                     host=host,
                     port=port,
                     deposit=units,
+                    terms=Terms(deadline_seconds=deadline, stall_seconds=silence),
                     poll_seconds=poll,
                 )
             )

@@ -205,7 +205,7 @@ class _Call(Generic[P, R]):
                 self.receipt = replace(self.receipt, request=exchange.request_hash)
                 pieces = await self._listen(deal, exchange)
         except (TimeoutError, ChainError, BudgetError) as error:  # BudgetError: our own channel holds too little
-            raise MinerUnreachable(str(error) or f"miner {deal.miner.uid} was silent for too long") from error
+            raise MinerUnreachable(str(error) or self._silence(deal.miner)) from error
         finally:
             notes.ended(deal.miner)
         result = self.order.build(pieces)
@@ -242,6 +242,13 @@ class _Call(Generic[P, R]):
     def _patience(self) -> asyncio.Timeout:
         """How long to wait for a miner's next word."""
         return asyncio.timeout(min(self.desk.terms.stall_seconds, max(0.1, self._left)))
+
+    def _silence(self, miner: MinerEntry) -> str:
+        """Which limit a silent miner met, so that whoever serves a slow model knows what to raise."""
+        terms = self.desk.terms
+        if self._left > 0:
+            return f"miner {miner.uid} was silent for {terms.stall_seconds:g} s (--silence of the gateway)"
+        return f"miner {miner.uid} was not done when the call's {terms.deadline_seconds:g} s were over (--deadline of the gateway)"
 
     # choosing
 
@@ -363,9 +370,11 @@ class _Call(Generic[P, R]):
             return CallError(f"No miner can read this: {refusals[-1]}", code="unsupported_value")
         waits = [error.retry_after for error in refusals if error.retry_after]
         why = "; ".join(dict.fromkeys(str(error) for error in self._failures))
-        return NoMinerError(
-            f"{len(self._failures)} miners were asked and none answered: {why}", retry_after=min(waits, default=2.0)
+        count = len(self._failures)
+        asked = (
+            "one miner was asked and gave no answer" if count == 1 else f"{count} miners were asked and none answered"
         )
+        return NoMinerError(f"{asked}: {why}", retry_after=min(waits, default=2.0))
 
 
 def _count(piece: Piece) -> int:
