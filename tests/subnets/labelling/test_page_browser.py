@@ -14,6 +14,8 @@ from playwright.async_api import Page, Request, async_playwright, expect
 
 from tercet.subnets.kit.beacon import derive
 from tercet.subnets.labelling import Labelling, read_collection
+from tercet.subnets.labelling.items import own_digits
+from tercet.subnets.labelling.pictures import encode_png
 from tercet.subnets.labelling.tasks import build_task
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -128,7 +130,7 @@ async def test_it_works_on_a_phone(tmp_path: Path) -> None:
     await validator.open("validator")
     task = validator.challenge(derive(b"phone"))
     phone = {"viewport": {"width": 375, "height": 667}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
-    lessons = str(_lessons(tmp_path))
+    lessons = str(_small_pictures(tmp_path / "lessons"))
     async with mining(rate="18", own=lessons) as (miner, url), browsing(tmp_path, **phone, color_scheme="dark") as page:
         answer = asyncio.create_task(last_piece(miner, task))
         await page.goto(url)
@@ -147,4 +149,17 @@ async def test_it_works_on_a_phone(tmp_path: Path) -> None:
             await page.locator("#labels button").nth(count).tap()
             await expect(page.locator("#done")).to_have_text(str(count))
         piece = await asyncio.wait_for(answer, 10)
+        await expect(page.locator("#word")).to_contain_text("Training")
+        await expect(page.locator("#picture.pixels")).to_be_visible()
+        box = await page.locator("#picture").bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) >= 150, "a picture of 8 x 8 pixels is no dot"
     assert [row["label"] for row in piece["answers"]] == ["1", "2", "3", "4"]
+
+
+def _small_pictures(folder: Path) -> Path:
+    for n, (item, label) in enumerate(own_digits(0, 20)):
+        place = folder / f"like a {label}"  # other labels than the batch has: training comes after it
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{n}.png").write_bytes(encode_png(item.data, 8))
+    return folder

@@ -153,6 +153,11 @@ function move(step) {
   buttons[Math.max(0, Math.min(buttons.length - 1, to))]?.focus();
 }
 
+// A picture of a few pixels is drawn as large as one of many: nobody labels a dot.
+$("picture").addEventListener("load", ({ target }) => {
+  if (Math.max(target.naturalWidth, target.naturalHeight) < 96) target.classList.add("pixels");
+});
+
 $("undo").addEventListener("click", () => act(() => call("/api/undo", {})));
 $("unsure").addEventListener("click", () => setSure(!sure));
 $("skip").addEventListener("click", () => choose(null));
