@@ -22,6 +22,7 @@ from tercet.nodes.miner import Miner, run_miner
 from tercet.nodes.miner_book import MinerBook
 from tercet.nodes.paid_work import choose_price
 from tercet.nodes.redeemer import Redeemer
+from tercet.subnets import Piece
 from tercet.subnets.echo import Echo
 
 from .stage import PAID, PRICE, Child, Stage, buy, net, until
@@ -220,6 +221,27 @@ async def test_a_miner_neither_asks_nor_takes_less_than_the_floor(stage: Stage) 
     with pytest.raises(UsageError, match="under the pay floor"):
         async with stage.miner(mechanism=Fair(), price=Price(per_request=299)):
             pass
+
+
+class Clerk(Echo):
+    """An echo that notes what it is paid."""
+
+    def __init__(self) -> None:
+        self.paid: list[int] = []
+
+    def answer_for(self, task: Task, price: Price) -> AsyncIterator[Piece]:
+        self.paid.append(price.per_request)
+        return self.answer(task)
+
+
+async def test_who_works_is_told_what_the_buyer_pays(stage: Stage) -> None:
+    """On probation that is not what the miner asks."""
+    clerk = Clerk()
+    async with stage.miner(mechanism=clerk, price=Price(per_request=5_000)) as (_, entry), stage.buyer() as buyer:
+        for offer in (Price(5_000), Price(100)):
+            async with buyer.ask(entry, {"text": "hi"}, Usage(2, 2), deadline_seconds=10, price=offer) as exchange:
+                assert [piece async for piece in exchange]
+            assert clerk.paid[-1] == exchange.charged == offer.per_request
 
 
 class Junk(Echo):

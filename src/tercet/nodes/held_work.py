@@ -21,9 +21,9 @@ from tercet.chain.keys import keccak
 from tercet.chain.ledger import Ledger
 from tercet.chain.sender import Sender
 from tercet.errors import ChainError, RefusalError, SubnetError, UnreachableError
-from tercet.market import JobState, Task
+from tercet.market import JobState, Price, Task
 from tercet.nodes.paid_work import Answering
-from tercet.subnets import Commission, Commissioned, Mechanism, Piece
+from tercet.subnets import Commission, Commissioned, Mechanism, Piece, Waged
 
 __all__ = ["HeldWork"]
 
@@ -44,12 +44,12 @@ class HeldWork:
         self._mechanism, self._folder = mechanism, folder
         self._running: dict[bytes, asyncio.Task[list[Piece]]] = {}
 
-    async def take(self, task: Task, least: int) -> Answering:
+    async def take(self, task: Task, price: Price) -> Answering:
         """How to answer `task`: as the mechanism does, or under its job, which is looked up first.
 
         Args:
             task: passed the mechanism's `limit`.
-            least: credit units; a smaller job is not worth it.
+            price: that this buyer pays; a job of less than its part for a request is not worth it.
 
         Raises:
             RefusalError: `bad_task` when no job on chain pays this miner for this work, `busy` when the chain does not
@@ -59,9 +59,13 @@ class HeldWork:
         mechanism = self._mechanism
         commission = mechanism.commission(task) if isinstance(mechanism, Commissioned) else None
         if commission is None:
-            return mechanism.answer
+            return (
+                functools.partial(mechanism.answer_for, price=price)
+                if isinstance(mechanism, Waged)
+                else mechanism.answer
+            )
         try:
-            held, state = await self._look_up(commission, least)
+            held, state = await self._look_up(commission, price.per_request)
         except (ChainError, UnreachableError) as error:
             log.warning("job.unread why=%r", str(error))
             raise RefusalError("busy", retry_after=5) from error

@@ -172,7 +172,7 @@ class Miner:
         price = choose_price(order.offer, self._ask, self._probation, proven=self.proven and not graced)
         ticket = await self._accept(order, call.head.sender, order.offer.charge(order.limit))
         try:
-            answer = await self._held_work.take(order.task, price.per_request)
+            answer = await self._held_work.take(order.task, price)
         except BaseException:
             self.book.release(ticket)
             raise

@@ -27,6 +27,7 @@ __all__ = [
     "Submission",
     "Traceable",
     "UnknownSubnetError",
+    "Waged",
     "least_price",
     "load_mechanism",
     "mechanism_names",
@@ -124,6 +125,14 @@ class PayFloor(Protocol):
 
     def least_price(self) -> Price:
         """The floor, part by part. All roles of a market must be told the same: it is one of the subnet's options."""
+
+
+@runtime_checkable
+class Waged(Protocol):
+    """A mechanism whose workers see what a task pays, which may be less than what the miner asks: see probation."""
+
+    def answer_for(self, task: Task, price: Price) -> AsyncIterator[Piece]:
+        """As `answer`, at the price that this buyer pays."""
 
 
 def least_price(mechanism: Mechanism) -> Price:

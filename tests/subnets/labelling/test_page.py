@@ -14,6 +14,7 @@ from tercet.subnets.kit.beacon import derive
 from tercet.subnets.labelling import Labelling
 from tercet.subnets.labelling.items import Collection, Item
 from tercet.subnets.labelling.page import Crew, PageConfig
+from tercet.subnets.labelling.pay import estimate_seconds
 from tercet.subnets.labelling.tasks import Batch, build_task, parse_task
 
 ITEMS = (Item("text", "<b>Grüße</b>".encode()), Item("gray", bytes(64), 8))
@@ -58,7 +59,11 @@ async def work_through(crew: Crew, batch: Batch, patience: float = 10.0) -> list
 
 
 async def last_piece(miner: Labelling, task: Any) -> Any:
-    return [piece async for piece in miner.answer(task)][-1]
+    return await _last(miner.answer(task))
+
+
+async def _last(pieces: AsyncIterator[Any]) -> Any:
+    return [piece async for piece in pieces][-1]
 
 
 async def test_a_batch_goes_round_and_comes_back(crew: Crew, visitor: Visitor) -> None:
@@ -112,6 +117,31 @@ async def test_people_who_do_not_finish_are_paid_for_what_they_did() -> None:
         assert [row["label"] for row in piece["answers"]] == ["b"]
     finally:
         await miner.close()
+
+
+async def test_people_see_what_the_buyer_pays_and_not_what_the_miner_asks() -> None:
+    """A new miner is paid the floor: the page says so before, and counts by it."""
+    miner = Labelling(by="people", rate="12", floor="6", own="nothing", patience=5.0)
+    task = build_task(Collection("c", "Which?", ("a", "b"), ("1", "2"), ITEMS, (-1, -1)), [0, 1], derive(b"s"))
+    crew = Crew(PageConfig(rate=miner.rate, least=miner.floor))
+    miner._crew = crew
+    await crew.start()
+    async with aiohttp.ClientSession() as session:
+        visitor = Visitor(session, crew.url)
+        async with session.get(crew.url) as response:
+            assert "12.00 credit an hour</b>, and at 6.00 until validators" in await response.text()
+        asking = asyncio.create_task(_last(miner.answer_for(task, miner.least_price())))
+        await asyncio.sleep(0)
+        await visitor.join()
+        for _ in ITEMS:
+            _, state = await visitor.call("/api/next?wait")
+            await visitor.call("/api/answer", {"key": state["item"]["key"], "label": 1})
+        piece = await asking
+    (person,) = crew.shift._people.values()
+    seconds = sum(map(estimate_seconds, ITEMS))
+    assert person.earned == pytest.approx(6_000_000 * seconds / 3600, rel=1e-6)
+    assert piece["usage"]["completion"] == 2
+    await miner.close()
 
 
 async def test_every_answer_has_strict_headers(visitor: Visitor) -> None:

@@ -56,6 +56,20 @@ def test_two_people_share_a_batch_and_no_item_is_with_both() -> None:
     assert there.left() == 0
 
 
+def test_a_batch_pays_what_its_best_buyer_pays() -> None:
+    """Two ask for it at different prices; where none is said it is the miner's own."""
+    there, _ = shift()
+    person = there.join("one")
+    there.add(batch(1), 100, 3_000_000)
+    there.add(batch(1), 100, 6_000_000)
+    there.add(batch(1), 100, 1_000_000)
+    say(there, person, 0)
+    paid = person.earned
+    there.add(batch(1, "else"), 100)
+    say(there, person, 0)
+    assert person.earned == pytest.approx(3 * paid)
+
+
 def test_a_batch_that_is_asked_for_twice_is_labelled_once() -> None:
     """Other ids are another validator's; other items are another batch."""
     there, _ = shift()

@@ -31,7 +31,7 @@ from tercet.subnets.labelling.judge import (
     shared_errors,
 )
 from tercet.subnets.labelling.page import Crew, PageConfig, read_training
-from tercet.subnets.labelling.pay import PEOPLE_FLOOR, parse_rate, price_of_rate
+from tercet.subnets.labelling.pay import PEOPLE_FLOOR, parse_rate, price_of_rate, rate_of_price
 from tercet.subnets.labelling.rogues import BEHAVIOURS, Behaviour, Rogue
 from tercet.subnets.labelling.skills import Floats, Votes
 from tercet.subnets.labelling.tasks import MAX_BATCH, Batch, build_task, parse_task, task_limit
@@ -117,7 +117,7 @@ class Labelling:
         if self.rate < self.floor:
             raise UsageError(f"A rate of {rate} credit an hour is under the market's floor of {floor}. Ask for more.")
         self._count, self._gold = items, gold
-        self._page = PageConfig(page_host, page, rate=self.rate)
+        self._page = PageConfig(page_host, page, rate=self.rate, least=self.floor)
         self._patience = patience
         self._worker: ModelWorker | None = None
         self._rogue: Rogue | None = None
@@ -218,9 +218,14 @@ class Labelling:
             SubnetError: the role is not open; or nobody was there to label anything in time.
 
         """
+        async for piece in self.answer_for(task, self.price()):
+            yield piece
+
+    async def answer_for(self, task: Task, price: Price) -> AsyncIterator[Piece]:
+        """The same; people see what this buyer pays, and not what the miner asks."""
         batch = parse_task(task)
         if self._crew is not None:
-            async for piece in self._by_people(self._crew, batch):
+            async for piece in self._by_people(self._crew, batch, rate_of_price(price)):
                 yield piece
             return
         if self._worker is None:
@@ -230,8 +235,8 @@ class Labelling:
         votes, confidence = await labelling
         yield build_answer(batch, votes.tolist(), confidence.tolist())
 
-    async def _by_people(self, crew: Crew, batch: Batch) -> AsyncIterator[Piece]:
-        async for done in crew.progress(batch, self._patience):
+    async def _by_people(self, crew: Crew, batch: Batch, rate: int) -> AsyncIterator[Piece]:
+        async for done in crew.progress(batch, self._patience, rate):
             yield {"progress": done}
         votes, confidence = crew.collect(batch)
         if not any(vote >= 0 for vote in votes):

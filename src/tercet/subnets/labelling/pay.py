@@ -17,6 +17,7 @@ __all__ = [
     "hourly_rate",
     "parse_rate",
     "price_of_rate",
+    "rate_of_price",
 ]
 
 PEOPLE_FLOOR = "6"
@@ -47,6 +48,11 @@ def price_of_rate(units_per_hour: int) -> Price:
     return Price(prompt_per_1k=-(-units_per_hour * 1000 // 3600))
 
 
+def rate_of_price(price: Price) -> int:
+    """Credit units that a price pays for an hour of estimated work, rounded down."""
+    return price.prompt_per_1k * 3600 // 1000
+
+
 def hourly_rate(units: int, seconds: float) -> int:
     """Credit units an hour of `units` for `seconds` of work, rounded down; 0 for no work."""
     return int(units * 3600 / seconds) if seconds > 0 else 0
@@ -61,7 +67,7 @@ def check_floor(price: Price, floor: int) -> None:
     """
     least = price_of_rate(floor)
     if price.prompt_per_1k < least.prompt_per_1k:
-        rate, wanted = Amount(price.prompt_per_1k * 36 // 10, CREDIT), Amount(floor, CREDIT)
+        rate, wanted = Amount(rate_of_price(price), CREDIT), Amount(floor, CREDIT)
         raise UsageError(
             f"This price pays {rate} for an hour of estimated work, the market's floor is {wanted}. "
             f"Offer at least {Amount(least.prompt_per_1k, CREDIT)} for 1000 seconds."

@@ -30,6 +30,8 @@ class PageConfig:
     port: int = 0
     rate: int = 0
     """Credit units for an hour of estimated work."""
+    least: int = 0
+    """The same, until validators have measured the miner."""
 
 
 class Crew:
@@ -39,7 +41,7 @@ class Crew:
         """Nothing listens yet."""
         self._config = config
         self.shift = Shift(training or Training(), config.rate, time.monotonic)
-        self._server = PageServer(self.shift, config.rate)
+        self._server = PageServer(self.shift, config.rate, config.least)
         self.url = ""
         """Where people go, once it is started; with an invitation where it is open to other machines."""
 
@@ -52,9 +54,9 @@ class Crew:
         """Close the page."""
         await self._server.stop()
 
-    async def progress(self, batch: Batch, patience: float) -> AsyncIterator[int]:
-        """Put a batch before the people; how far they are, now and then, until it is done or `patience` is over."""
-        job = self.shift.add(batch, patience)
+    async def progress(self, batch: Batch, patience: float, rate: int | None = None) -> AsyncIterator[int]:
+        """Put a batch that pays `rate` before the people; how far they are, now and then, until it is done or `patience` is over."""
+        job = self.shift.add(batch, patience, rate)
         self._server.wake()
         while job.open and (left := job.ends - time.monotonic()) > 0:
             if not await self._server.changed(job, min(left, _WORD_SECONDS)):

@@ -48,8 +48,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class PageServer:
     """Serves one shift."""
 
-    def __init__(self, shift: Shift, rate: int) -> None:
-        """Nothing listens yet. `rate` is shown: credit units an hour."""
+    def __init__(self, shift: Shift, rate: int, least: int = 0) -> None:
+        """Nothing listens yet. `rate` is shown, and `least` that a new miner has: credit units an hour."""
         self._shift, self._rate = shift, rate
         self._runner: web.AppRunner | None = None
         self._invitation = ""
@@ -60,7 +60,7 @@ class PageServer:
         page = Environment(autoescape=select_autoescape(default=True)).from_string(
             (folder / "label.html.j2").read_text()
         )
-        self._page = page.render(rate=_credit(rate))
+        self._page = page.render(rate=_credit(rate), least=_credit(least) if 0 < least < rate else "")
 
     async def start(self, host: str, port: int) -> str:
         """Listen; the address to open. Raises `SubnetError` when that cannot be."""

@@ -51,6 +51,8 @@ class Job:
     votes: list[int]
     confidence: list[float]
     waiting: deque[int]
+    rate: int
+    """Credit units for an hour of estimated work: the most that somebody who asked for it pays."""
     ends: float
     """Of the clock; what is done by then is sent."""
 
@@ -96,7 +98,7 @@ class Person:
     last_seen: float = 0.0
     labelled: int = 0
     earned: float = 0.0
-    """Credit units, by the miner's rate and the estimated time of each item."""
+    """Credit units, by what buyers pay and the estimated time of each item."""
     active: float = 0.0
     """Seconds at work on items that count."""
     trained: int = 0
@@ -110,7 +112,7 @@ class Shift:
     """All that is going on at one page."""
 
     def __init__(self, training: Training, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`rate` is credit units for an hour of estimated work."""
+        """`rate` is credit units for an hour of estimated work, where a batch does not say what it pays."""
         self._training, self._rate, self._clock = training, rate, clock
         self._jobs: OrderedDict[bytes, Job] = OrderedDict()
         self._people: dict[str, Person] = {}
@@ -118,19 +120,20 @@ class Shift:
 
     # batches
 
-    def add(self, batch: Batch, patience: float) -> Job:
-        """The job for a batch: the one that is already there for the same items, or a new one."""
-        name = _digest(batch)
+    def add(self, batch: Batch, patience: float, rate: int | None = None) -> Job:
+        """The job for a batch: the one that is already there for the same items, or a new one; `rate` is what it pays."""
+        name, rate = _digest(batch), self._rate if rate is None else rate
         job = self._jobs.get(name)
         if job is None:
             count = len(batch.items)
-            job = Job(batch, [_NOT_YET] * count, [0.0] * count, deque(range(count)), self._clock() + patience)
+            job = Job(batch, [_NOT_YET] * count, [0.0] * count, deque(range(count)), rate, self._clock() + patience)
             self._jobs[name] = job
         elif not job.open or job.ends > self._clock():
             self._jobs.move_to_end(name)
         else:  # it ran out of time once; what is there stays, the rest gets another chance
             job.ends = self._clock() + patience
             job.waiting.extend(n for n, vote in enumerate(job.votes) if vote == _NOT_YET and n not in job.waiting)
+        job.rate = max(job.rate, rate)
         while len(self._jobs) > _KEPT_JOBS:
             self._drop_oldest()
         return job
@@ -264,7 +267,7 @@ class Shift:
         job, taken = shown.job, min(self._clock() - shown.since, _ACTIVE_SECONDS)
         job.votes[shown.index] = -1 if label is None else label
         job.confidence[shown.index] = 0.0 if label is None else SURE if sure else UNSURE
-        gain = 0.0 if label is None else self._rate * estimate_seconds(shown.item) / 3600
+        gain = 0.0 if label is None else job.rate * estimate_seconds(shown.item) / 3600
         person.labelled += label is not None
         person.earned += gain
         person.active += taken
