@@ -325,10 +325,12 @@ class CallError(UsageError):
 class NoMinerError(UnreachableError):
     """No miner gave an answer."""
 
-    def __init__(self, message: str, *, retry_after: float = 2.0) -> None:
+    def __init__(self, message: str, *, retry_after: float = 2.0, refusals: frozenset[str] = frozenset()) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds after which trying again makes sense."""
+        self.refusals = refusals
+        """Codes with which miners said no."""
 
 
 class BusyError(UnreachableError):

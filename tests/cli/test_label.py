@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import inspect
 import json
 import signal
 import subprocess
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from tercet.cli.connection import open_client, read_faucet
-from tercet.cli.label import SCHEMA
+from tercet.cli.label import SCHEMA, command, name_the_floor
 from tercet.cli.settings import resolve_settings
 from tercet.cli.unlock import keystore
 from tercet.cli.wallet import pay_from_faucet
+from tercet.errors import BudgetError, NoMinerError
+from tercet.subnets.labelling import Labelling
 from tercet.subnets.labelling.items import digits, own_digits
 from tercet.subnets.labelling.pictures import encode_png
 
@@ -116,6 +119,22 @@ def test_a_budget_that_cannot_pay_for_a_batch_buys_nothing(market: Market) -> No
     code, _, err = market.label("--budget", "0.000001", "--yes")
     assert code == 3
     assert "The first batch costs" in err
+
+
+def test_a_buyer_that_does_not_know_the_floor_is_told_to_name_it() -> None:
+    """A page for people takes no less than its floor, and the buyer's first offer to a new miner is far below."""
+    refused = NoMinerError("One miner was asked.", refusals=frozenset({"price_too_low"}))
+    assert "has to be named: run it again with --floor CREDIT" in str(name_the_floor(refused, 0))
+    assert "above the 3 credit that --floor names" in str(name_the_floor(refused, 3_000_000))
+    for other in (NoMinerError("Nobody is there."), BudgetError("It is spent.")):
+        assert name_the_floor(other, 0) is other
+
+
+def test_people_have_less_time_than_a_buyer_waits() -> None:
+    """What they have labelled by the end of it is on its way before the buyer leaves."""
+    patience = inspect.signature(Labelling).parameters["patience"].default
+    (wait,) = [option.default for option in command.params if option.name == "wait"]
+    assert wait >= patience + 60
 
 
 def test_nobody_is_offered_less_than_the_floor(market: Market) -> None:

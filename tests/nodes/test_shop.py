@@ -19,7 +19,7 @@ from tercet.errors import (
     SubnetError,
     TaskError,
 )
-from tercet.market import Task, Usage
+from tercet.market import Price, Task, Usage
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.miner import Miner
 from tercet.nodes.shop import Purchase, Shop
@@ -66,10 +66,10 @@ class Street:
         self.stage, self.stack = stage, stack
         self.uids: set[int] = set()
 
-    async def miner(self, mechanism: Mechanism | None = None) -> tuple[Miner, MinerEntry]:
+    async def miner(self, mechanism: Mechanism | None = None, **options: Any) -> tuple[Miner, MinerEntry]:
         """A miner in a slot of its own."""
         key = await self.stage.key(stake=10**18)
-        config = self.stage.config(key, f"miner{len(self.uids)}", mechanism)
+        config = self.stage.config(key, f"miner{len(self.uids)}", mechanism, **options)
         miner, entry = await self.stack.enter_async_context(self.stage.miner(config))
         uid = (await self.stage.register(key, entry.endpoint)).uid
         self.uids.add(uid)
@@ -150,6 +150,30 @@ async def test_a_broken_miner_makes_room_for_the_next(street: Street) -> None:
         assert failed
         assert failed[0].detail
     assert good.book.earned()[0] > 0
+
+
+class Dear(Echo):
+    """Below whose floor nobody works."""
+
+    def least_price(self) -> Price:
+        return Price(per_request=5_000)
+
+
+async def test_who_offers_less_than_the_floor_hears_that_it_was_the_price(street: Street) -> None:
+    """A buyer that does not know of a floor offers a new miner the price of probation."""
+    await street.miner(Dear(), price=Price(per_request=5_000))
+    async with street.shop() as shop:
+        with pytest.raises(NoMinerError) as refused:
+            await street.buy(shop)
+    assert refused.value.refusals == {"price_too_low"}
+
+
+async def test_a_miner_that_is_at_work_when_the_time_is_over_was_not_silent(street: Street) -> None:
+    """Two ends, two words: only one of them is mended by waiting longer."""
+    await street.miner(Hanging())
+    async with street.shop() as shop:
+        with pytest.raises(NoMinerError, match="not done when the time was over"):
+            await street.buy(shop, deadline_seconds=1.0, patience_seconds=20.0)
 
 
 async def test_what_a_silent_miner_may_take_stays_in_the_budget(street: Street) -> None:

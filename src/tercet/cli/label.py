@@ -22,7 +22,7 @@ from tercet.subnets import least_price, load_mechanism
 from tercet.subnets.labelling.answers import Flaw
 from tercet.subnets.labelling.items import read_collection
 from tercet.subnets.labelling.order import Order, Row, write_rows
-from tercet.subnets.labelling.pay import check_floor, parse_rate, price_of_rate
+from tercet.subnets.labelling.pay import PEOPLE_FLOOR, check_floor, parse_rate, price_of_rate, rate_of_price
 from tercet.subnets.labelling.tasks import task_limit
 
 __all__ = ["command"]
@@ -62,6 +62,8 @@ class _Run:
     order: Order
     shop: Shop
     terms: _Terms
+    floor: int = 0
+    """Credit units for an hour of estimated work that nobody is offered less than."""
     reserved: int = 0
     spurned: set[int] = field(default_factory=set)
     """Uids that answered nonsense."""
@@ -93,7 +95,13 @@ class _Run:
 @click.option("--rate", metavar="CREDIT", help="Pass over miners that ask more for an hour of estimated work.")
 @click.option("--floor", default="0", metavar="CREDIT", help="The market's pay floor for such an hour.")
 @click.option("--batch", default=100, show_default=True, type=click.IntRange(2, 256), help="Items in a request.")
-@click.option("--wait", default=900.0, show_default=True, metavar="SECONDS", help="How long a batch may take.")
+@click.option(
+    "--wait",
+    default=1000.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a batch may take; people have 900 unless their miner says otherwise.",
+)
 @click.option("--deposit", default="1", show_default=True, metavar="CREDIT", help="Put into each miner's channel.")
 @click.option(
     "--out",
@@ -130,7 +138,7 @@ def command(
             open_market(settings, mechanism.name) as (client, market),
             Shop.open(client, market, mechanism, unlock(settings), place, deposit=units) as shop,
         ):
-            run = _Run(order, shop, terms)
+            run = _Run(order, shop, terms, parse_rate(floor))
             if not confirm(_describe(run, least_price(mechanism)), yes=yes, dry_run=dry_run):
                 return None
             try:
@@ -166,7 +174,7 @@ def _describe(run: _Run, floor: Price) -> str:
         raise BudgetError(
             f"The first batch costs {Amount(min(costs), CREDIT)}, the budget is {Amount(terms.budget, CREDIT)}. Raise --budget, or make --batch smaller."
         )
-    least = f", at {Amount(floor.prompt_per_1k * 36 // 10, CREDIT)} an hour at the least" if floor.prompt_per_1k else ""
+    least = f", at {Amount(rate_of_price(floor), CREDIT)} an hour at the least" if floor.prompt_per_1k else ""
     return (
         f"buy {terms.redundancy} voices on {len(numbers)} batches ({hours:.2f} hours of estimated work each time{least}) "
         f"for about {cost}, at most {Amount(terms.budget, CREDIT)}"
@@ -203,9 +211,20 @@ async def _buy_all(run: _Run) -> None:
                 try:
                     await _buy(run, number)
                 except (BudgetError, NoMinerError, SubnetError) as error:
-                    run.stopped = run.stopped or error
+                    run.stopped = run.stopped or name_the_floor(error, run.floor)
 
     await asyncio.gather(*(one(number) for number in _open_batches(run.order, run.terms.redundancy)))
+
+
+def name_the_floor(error: TercetError, floor: int) -> TercetError:
+    """Who is refused for its price offered a new miner less than the pay floor, which the buyer has to name."""
+    if not isinstance(error, NoMinerError) or "price_too_low" not in error.refusals:
+        return error
+    named = f"is above the {Amount(floor, CREDIT)} that --floor names" if floor else "has to be named"
+    return NoMinerError(
+        f"New miners of this market work for no less than its pay floor, which {named}: run it again with --floor CREDIT, "
+        f"the floor that the market's owner tells; where people label it is {PEOPLE_FLOOR} unless told otherwise. ({error})"
+    )
 
 
 async def _buy(run: _Run, number: int) -> None:

@@ -376,9 +376,9 @@ async def _listen(lane: _Lane, miner: MinerEntry, exchange: Exchange) -> list[Pi
                     return pieces
                 pieces.append(piece)
     except TimeoutError:
-        raise MinerUnreachable(
-            f"The miner {miner.operator} was silent for too long ({len(pieces)} pieces had come)."
-        ) from None
+        late = asyncio.get_running_loop().time() >= lane.ends
+        how = "was not done when the time was over" if late else "was silent for too long"
+        raise MinerUnreachable(f"The miner {miner.operator} {how} ({len(pieces)} pieces had come).") from None
 
 
 def _patience(lane: _Lane) -> asyncio.Timeout:
@@ -404,7 +404,8 @@ def _give_up(lane: _Lane) -> Exception:
         if len(failures) == 1
         else f"{len(failures)} miners were asked and none answered"
     )
-    return NoMinerError(f"{asked}: {why}")
+    refusals = frozenset(error.code for error in failures if isinstance(error, MinerRefused))
+    return NoMinerError(f"{asked}: {why}", refusals=refusals)
 
 
 def _now_ms() -> int:
