@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tercet.swarm.inbox.absence import Since, build_digest
 from tercet.swarm.inbox.approver import InboxApprover
+from tercet.swarm.inbox.asks import Lead
 from tercet.swarm.inbox.cards import (
     MEMBRANE,
     QUESTION,
@@ -18,7 +19,7 @@ from tercet.swarm.inbox.cards import (
     digest_call,
 )
 from tercet.swarm.inbox.clock import Clock, VirtualClock, WallClock
-from tercet.swarm.inbox.inbox import Decision, Inbox, Lead
+from tercet.swarm.inbox.inbox import Decision, Inbox
 from tercet.swarm.inbox.policies import Policy, Scope, may_cover
 from tercet.swarm.inbox.queue import Item, Queue, build_queue
 from tercet.swarm.inbox.state import InboxState
