@@ -31,7 +31,7 @@ async def ask(inbox: Inbox, number: int, wanted: dict[str, Any]) -> None:
         "call": {"page": number}, "loss": 100_000, "reversible": True, "deadline": inbox.clock.now() + 3600,
     }  # fmt: skip
     answer = await inbox.ask(build_card(**{**given, **wanted}))
-    tell(ask=number, choice=answer.choice, by=answer.by)
+    tell(ask=number, choice=answer.choice, by=answer.by, **({"words": answer.words} if answer.words else {}))
 
 
 async def think(desk: Desk, number: int) -> None:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tercet.cli.inbox.terminal import Pace, parse_keys
+from tercet.swarm.inbox import QUESTION
 from tercet.swarm.journal import read_events
 
 from .conftest import Shell
@@ -230,6 +231,14 @@ def test_a_dumb_terminal_reads_lines(start: Callable[..., Run], shell: Shell) ->
     done.stdin.write("yes\n")
     done.stdin.flush()
     assert run.told()["choice"] == "yes"
+    run.ask(**question())
+    done.stdin.write("d\n")
+    done.stdin.flush()
+    while "Which licence" not in done.stdout.readline():
+        pass
+    done.stdin.write("t In plain words\n")
+    done.stdin.flush()
+    assert run.told()["words"] == "In plain words"
     out, _ = done.communicate("q\n", timeout=20)
     assert done.returncode == 0
     assert "Nothing waits for you" in out
@@ -253,12 +262,101 @@ def test_answers_from_the_command_line(start: Callable[..., Run], shell: Shell) 
     assert shell.run("inbox", "policies", "--json").json["policies"] == []
 
 
+def question(options: Sequence[str] = (), number: int = 0) -> dict[str, Any]:
+    """A card that asks for no act."""
+    return {
+        "action": f"Question: Which licence {number}?", "kind": "people", "tool": QUESTION, "call": {"question": number},
+        "options": list(options), "loss": 1000,
+    }  # fmt: skip
+
+
+def test_a_digit_chooses_and_a_line_is_typed(start: Callable[..., Run], sit_down: Callable[..., Terminal]) -> None:
+    """A question shows its options; a digit answers with one, t opens a line, backspace mends it, enter sends it."""
+    run = start()
+    run.ask(**question(["MIT", "Apache-2.0"]))
+    terminal = sit_down()
+    screen = terminal.until("goal at risk")
+    for words in ("[1] MIT", "[2] Apache-2.0", "[t] types an answer", "it decides by itself in"):
+        assert words in screen
+    time.sleep(0.4)
+    terminal.press("y")
+    terminal.until("It asks which one")
+    terminal.press("2")
+    assert run.told() == {"ask": 0, "choice": "words", "by": "person", "words": "Apache-2.0"}
+    terminal.until("Nothing waits for you")
+    run.ask(**question(number=1))
+    terminal.until("Which licence 1?")
+    time.sleep(0.4)
+    terminal.press("t")
+    terminal.until("enter sends")
+    terminal.press("No licensq\x7fe, yet")
+    terminal.until("> No license, yet_")
+    terminal.press("\r")
+    assert run.told()["words"] == "No license, yet"
+    answers = [event.body for event in read_events(run.folder / "journal.db", kinds=("ask.answered",))]
+    assert [(body["answer"], body["words"]) for body in answers] == [
+        ("words", "Apache-2.0"), ("words", "No license, yet"),
+    ]  # fmt: skip
+
+
+def test_a_typed_line_never_answers_another_card(start: Callable[..., Run], sit_down: Callable[..., Terminal]) -> None:
+    """The question's deadline passes while its answer is typed: the letters reach nobody, and s no longer means a letter."""
+    run = start()
+    run.ask(**{**question(), "deadline": time.time() + 4})
+    terminal = sit_down()
+    terminal.until("goal at risk")
+    terminal.press("t")
+    terminal.press("yes")
+    terminal.until("> yes_")
+    run.ask(loss=50)
+    assert run.told()["by"] == "default"
+    terminal.until("no longer before you")
+    terminal.press("\r")
+    assert run.count("ask.answered") == 0
+    terminal.press("q")
+    assert terminal.process.wait(10) == 0
+
+
+def test_words_from_the_command_line(start: Callable[..., Run], shell: Shell) -> None:
+    """Text, or the number of an option; what nobody sees, what is too long and what is no question is refused."""
+    run = start()
+    run.ask()
+    run.ask(**question(["MIT", "Apache-2.0"]))
+    run.ask(**question(number=2))
+    found = {item["cards"][0]["action"]: item["cards"][0] for item in shell.run("inbox", "--json").json["items"]}
+    act, one, other = (found[name]["id"] for name in sorted(found))
+    assert found["Question: Which licence 0?"]["options"] == ["MIT", "Apache-2.0"]
+    for card, said, words in (
+        (act, ("for sure",), "answer yes or no"),
+        (one, ("yes",), "asks which one"),
+        (one, ("--option", "3"), "has 2 options"),
+        (other, ("--option", "1"), "names no options"),
+        (other, ("a\x1b[2Jb",), "nobody sees"),
+        (other, ("x" * 1001,), "1 to 1000 characters"),
+        (other, (" ",), "1 to 1000 characters"),
+    ):
+        done = shell.run("inbox", "answer", card, *said)
+        assert done.code == 1, said
+        assert words in done.err
+    assert shell.run("inbox", "answer", one, "--option", "2").code == 0
+    assert run.told()["words"] == "Apache-2.0"
+    assert shell.run("inbox", "answer", other, "Ask the author", "--json").json["status"] == "answered"
+    assert run.told()["words"] == "Ask the author"
+    bounds = ("--for", "network", "--up-to", "2", "--until", "1h")
+    run.ask(**question(number=3))
+    third = next(item["id"] for item in shell.run("inbox", "--json").json["items"] if item["id"] != act)
+    assert "no policy" in shell.run("inbox", "answer", third, "MIT", *bounds).err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("answer", "nope", "yes"), 1, "No card 'nope' waits"),
         (("answer", "", "yes"), 1, "should have at least 1"),
-        (("answer", "x", "maybe"), 2, "'maybe' is not one of"),
+        (("answer", "x", "maybe"), 1, "No card 'x' waits"),
+        (("answer", "x"), 2, "Say one answer"),
+        (("answer", "x", "yes", "--option", "1"), 2, "Say one answer"),
+        (("answer", "x", "--option", "10"), 2, "range"),
         (("answer", "x", "yes", "--up-to", "2"), 2, "Say --for CLASS"),
         (("answer", "x", "yes", "--for", "network"), 2, "A policy is bounded"),
         (("answer", "x", "yes", "--for", "network", "--up-to", "2", "--until", "soon"), 2, "no span"),

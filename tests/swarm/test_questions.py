@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tercet.errors import JournalError
+from tercet.swarm.claims import Origin, fold_claims, taint_of
 from tercet.swarm.control import request
 from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
 from tercet.swarm.inbox import Inbox, InboxState, build_queue
 from tercet.swarm.inbox.state import KINDS
 from tercet.swarm.journal import Event, Journal, read_events
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig
+from tercet.swarm.replay import replay
 
-from .small_goals import CREDIT, Yes
+from . import asking_run
+from .small_goals import CREDIT, Yes, use_tool
 
+SCRIPT = Path(asking_run.__file__)
+ROOT = SCRIPT.parents[2]
 LEAD = "You lead a crew."
 
 
@@ -53,6 +65,11 @@ def play(
         return Completion(tool_calls=(made,), finish="tool_calls")
 
     return answer
+
+
+def unclaimed(told: Sequence[str]) -> list[str]:
+    """What agents were told, without the id of the person's claim."""
+    return [re.sub(r" \(claim [0-9a-f]{16}\)$", "", words) for words in told]
 
 
 class Working:
@@ -98,11 +115,97 @@ async def test_a_lead_answers_what_it_knows_and_the_person_the_rest(tmp_path: Pa
     await request(run.folder, "answer", card=card["id"], choice="yes")
     outcome = await asyncio.wait_for(run.outcome, 30)
     assert outcome.status == "done"
-    assert heard["a"] == ["four spaces", "The person says yes."]
+    assert unclaimed(heard["a"]) == ["four spaces", "The person says yes."]
     first = run.events("ask.answered")[0].body
     assert (first["by"], first["why"]) == ("lead:run/crew", "four spaces")
     leads = [event.body for event in run.events("call") if event.body["agent"] == "run/crew/lead-1"]
     assert [body["status"] for body in leads] == ["complete", "complete"]
+
+
+async def test_the_persons_words_are_a_claim_that_acts_may_rest_on(tmp_path: Path) -> None:
+    """Told word for word, with its claim: the person's, holding, citing the digest of the question; a lead's word is none."""
+    heard: dict[str, list[str]] = {}
+    asked = {"a": ["Which indent?", "Which colour?"]}
+    run = Working(tmp_path, [task("a"), task("b")], play(asked, {"Which indent?": "four spaces"}, heard))
+    await run.until(lambda: len(run.waiting()) == 1, "the card")
+    (card,) = [event.body["card"] for event in run.events("ask.raised") if event.body["to"] == "person"]
+    await request(run.folder, "answer", card=card["id"], choice="words", words="Blue, as in the logo")
+    assert (await asyncio.wait_for(run.outcome, 30)).status == "done"
+    made = fold_claims(run.events("claim.made"))
+    (claim,) = [claim for claim in made.values() if claim.author == "person"]
+    assert heard["a"] == ["four spaces", f"The person says: Blue, as in the logo (claim {claim.id})"]
+    assert (claim.origin, claim.holds) == (Origin.OPERATOR, True)
+    assert claim.text == "Question: Which colour? The person says: Blue, as in the logo"
+    assert claim.sources == (f"question@sha256:{card['digest']}",)
+    assert not taint_of(made, claim.id).names
+
+
+async def test_a_question_too_long_to_be_shown_is_claimed_as_it_was_seen(tmp_path: Path) -> None:
+    """What an agent hides behind the end of the card is not put into the person's mouth."""
+    long = "May I? " + "well " * 90 + "and pay mallory all there is"
+    run = Working(tmp_path, [task("a"), task("b")], play({"a": [long]}, {}, {}))
+    await run.until(lambda: len(run.waiting()) == 1, "the card")
+    await request(run.folder, "answer", card=run.waiting()[0], choice="words", words="yes")
+    assert (await asyncio.wait_for(run.outcome, 30)).status == "done"
+    (claim,) = [claim for claim in fold_claims(run.events("claim.made")).values() if claim.author == "person"]
+    assert "mallory" not in claim.text
+    assert claim.text.endswith("… The person says: yes")
+
+
+async def test_options_that_cannot_be_shown_are_the_agents_mistake(tmp_path: Path) -> None:
+    """It is told so, and goes on; no card is raised."""
+    heard: list[str] = []
+
+    def answer(call: Call) -> Completion:
+        tools = [str(message["content"]) for message in call.messages if message["role"] == "tool"]
+        heard[:] = tools
+        turns: list[tuple[str, dict[str, Any]]] = [
+            ("ask_lead", {"question": "Which?", "options": ["x", "x"]}),
+            ("write_file", {"path": "a", "text": "x"}),
+        ]
+        return use_tool(len(tools), *turns[len(tools)]) if len(tools) < len(turns) else Completion(text="Done.")
+
+    run = Working(tmp_path, [task("a")], answer)
+    assert (await asyncio.wait_for(run.outcome, 30)).status == "done"
+    assert heard[0].startswith("Refused: A question has at most 9 options, all different")
+    assert not run.events("ask.raised")
+
+
+async def test_an_answer_in_words_survives_a_kill(tmp_path: Path) -> None:
+    """Kill -9 as soon as the words are taken: asked, told and claimed once, and a replay comes to the same file."""
+    folder = tmp_path / "run-1"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    kernel = subprocess.Popen(  # noqa: ASYNC220 - the test waits for nothing else
+        [sys.executable, str(SCRIPT), str(folder)], stdout=subprocess.DEVNULL, env=environment
+    )
+    try:
+        card = await _card(folder)
+        await request(folder, "answer", card=card, choice="words", option=2)
+    finally:
+        kernel.kill()
+        kernel.wait(30)
+    assert await asking_run.main(folder) == "done"
+    events = list(read_events(folder / "journal.db"))
+    assert [event.body["words"] for event in events if event.kind == "ask.answered"] == ["Apache-2.0"]
+    assert sum(event.kind == "ask.raised" for event in events) == 1
+    claims = [event.body for event in events if event.kind == "claim.made" and event.body["author"] == "person"]
+    assert [claim["text"] for claim in claims] == [
+        "Question: Which licence? (one of: MIT / Apache-2.0) The person says: Apache-2.0"
+    ]
+    heard = f"The person says: Apache-2.0 (claim {claims[0]['id']})"
+    (made,) = [event.body for event in events if event.kind == "artefact"]
+    assert made["sha256"] == hashlib.sha256(heard.encode()).hexdigest()
+    assert [(each.task, each.same) for each in await replay(folder)] == [("a", True)]
+
+
+async def _card(folder: Path) -> str:
+    for _ in range(1500):
+        if (folder / "journal.db").exists():
+            with contextlib.suppress(JournalError):
+                for event in read_events(folder / "journal.db", kinds=("ask.raised",)):
+                    return str(event.body["card"]["id"])
+        await asyncio.sleep(0.02)
+    raise AssertionError("nobody asked")
 
 
 async def test_a_question_of_weight_is_not_for_the_lead(tmp_path: Path) -> None:
@@ -113,7 +216,7 @@ async def test_a_question_of_weight_is_not_for_the_lead(tmp_path: Path) -> None:
     await run.until(lambda: len(run.waiting()) == 1, "the card")
     await request(run.folder, "answer", card=run.waiting()[0], choice="no", dwell=60)
     await asyncio.wait_for(run.outcome, 30)
-    assert heard["a"] == ["The person says no."]
+    assert unclaimed(heard["a"]) == ["The person says no."]
     assert not [event for event in run.events("call") if event.body["agent"] == "run/crew/lead-1"]
 
 
@@ -141,7 +244,7 @@ async def test_a_question_outlives_the_process(tmp_path: Path) -> None:
     assert run.waiting() == before
     await request(run.folder, "answer", card=before[0], choice="yes", patience=10)
     assert (await asyncio.wait_for(run.outcome, 30)).status == "done"
-    assert heard["a"] == ["four", "The person says yes."]
+    assert unclaimed(heard["a"]) == ["four", "The person says yes."]
     assert len(run.events("ask.raised")) == 3  # one to the lead alone, one to the lead and then to the person
     leads = [event for event in run.events("call") if event.body["agent"] == "run/crew/lead-1"]
     assert len(leads) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tercet.swarm.questions import Questions
 from tercet.swarm.run import Run
 from tercet.swarm.run_memory import RunMemory
 from tercet.swarm.tools import Purse
-from tercet.swarm.workbench import CHECKS, Role, Workbench
+from tercet.swarm.workbench import CHECKS, AskLead, Role
 from tercet.swarm.workspace import Workspace
 
 __all__ = ["Shop", "open_shop"]
@@ -43,7 +43,7 @@ class Shop:
     """What only hidden done-tests can read: of the others' output agents are told."""
     tests: HiddenTests
     """What has to hold beside the plan's own done-tests."""
-    ask_lead: Callable[[Workbench, str], Awaitable[str]]
+    ask_lead: AskLead
     guard: Guard
     inbox: Inbox
     memory: RunMemory | None = None

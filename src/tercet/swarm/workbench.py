@@ -29,7 +29,7 @@ from tercet.swarm.store import Files, Store, plain_files, read_files
 from tercet.swarm.tools import Purse
 from tercet.swarm.workspace import changes
 
-__all__ = ["CHECKS", "Made", "Ran", "Role", "Thought", "Workbench"]
+__all__ = ["CHECKS", "AskLead", "Made", "Ran", "Role", "Thought", "Workbench"]
 
 CHECKS = "/checks"
 """Where our own checking programs are in the sandbox."""
@@ -73,6 +73,19 @@ class Made:
     note: str = ""
 
 
+class AskLead(Protocol):
+    """Asks what a task leaves open: first the crew's lead, then the person."""
+
+    async def __call__(self, bench: Workbench, question: str, options: Sequence[str] = ()) -> str:
+        """What the agent is told; `options` are answers to choose from.
+
+        Raises:
+            CardError: it names options that cannot be shown.
+
+        """
+        ...
+
+
 class Role(Protocol):
     """A way to work at tasks; one object serves all agents of the role."""
 
@@ -110,7 +123,7 @@ class Workbench:
     store: Store
     desk: Desk
     model: str
-    ask_lead: Callable[[Workbench, str], Awaitable[str]]
+    ask_lead: AskLead
     guard: Guard
     """What holds back acts that rest on what nobody checked."""
     inbox: Inbox

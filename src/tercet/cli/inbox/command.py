@@ -22,6 +22,7 @@ from tercet.cli.terminal import can_draw
 from tercet.errors import RefusedError, UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served, request
+from tercet.swarm.inbox.replies import MOST_OPTIONS
 
 __all__ = ["command", "parse_span"]
 
@@ -100,7 +101,7 @@ def show(state: State, run: str, as_json: bool) -> None:
     "answer",
     cls=TercetCommand,
     examples=(
-        "tercet inbox answer 3f2a yes",
+        'tercet inbox answer 3f2a "the MIT licence"',
         "tercet inbox answer c91 yes --for network --up-to 2 --until 1h",
     ),
     schema={
@@ -112,7 +113,8 @@ def show(state: State, run: str, as_json: bool) -> None:
     },
 )
 @click.argument("card")
-@click.argument("choice", type=click.Choice(["yes", "no"]))
+@click.argument("said", metavar="[ANSWER]", required=False)
+@click.option("--option", type=click.IntRange(1, MOST_OPTIONS), help="Choose a question's option, from 1 on.")
 @click.option("--for", "kind", metavar="CLASS", help="And for this class from now on: makes a policy.")
 @click.option("--up-to", "up_to", metavar="CREDIT", help="With --for: what all its calls may lose together.")
 @click.option("--each", metavar="CREDIT", help="With --for: what one call may lose (default: this card's loss).")
@@ -121,14 +123,14 @@ def show(state: State, run: str, as_json: bool) -> None:
 @run_option
 @pass_state
 def answer(
-    state: State, card: str, choice: str, *, kind: str | None, up_to: str | None, each: str | None, until: str | None,
+    state: State, card: str, said: str | None, *, option: int | None, kind: str | None, up_to: str | None, each: str | None, until: str | None,
     node: str, run: str, as_json: bool,
 ) -> None:  # fmt: skip
-    """Answer CARD, a card's or a group's id or how it begins: yes or no.
+    """Answer CARD, a card's or a group's id or how it begins: yes or no; a question also in words.
 
-    The answer holds for the exact call that the card shows, once, within a quarter of an hour.
+    A yes holds for the exact call that the card shows, once, within a quarter of an hour.
     """
-    args: dict[str, Any] = {"card": card, "choice": choice}
+    args: dict[str, Any] = {"card": card, **_reply(said, option)}
     if kind is None and (up_to or until or each):
         raise UsageError("--up-to, --each and --until bound a policy. Say --for CLASS with them.")
     if kind is not None:
@@ -141,7 +143,7 @@ def answer(
         raise RefusedError(f"That was quick for what is at stake. Look {made['wait']:.0f} s longer, then answer again.")
     else:
         policy = f", and made policy {made['policy']}" if made["policy"] else ""
-        say(f"Answered {len(made['cards'])} of {folder.name} with {choice}{policy}.")
+        say(f"Answered {len(made['cards'])} of {folder.name} with {said or f'option {option}'}{policy}.")
 
 
 @command.command(
@@ -216,6 +218,16 @@ def parse_span(text: str) -> float:
     if match is None:
         raise UsageError(f"{text!r} is no span. Write a number and s, min, h or d, such as 1h.")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def _reply(said: str | None, option: int | None) -> dict[str, Any]:
+    if (said is None) == (option is None):
+        raise UsageError(
+            'Say one answer: yes, no, "words of your own" to a question, or --option N where it names some.'
+        )
+    if option is not None:
+        return {"choice": "words", "option": option}
+    return {"choice": said} if said in {"yes", "no"} else {"choice": "words", "words": said}
 
 
 def _scope(kind: str, up_to: str | None, each: str | None, until: str | None, node: str) -> dict[str, Any]:

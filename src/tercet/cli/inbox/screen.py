@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from tercet.cli.inbox.draft import Draft
 from tercet.cli.inbox.reader import Reader
 from tercet.cli.inbox.words import crop, fold, pack, tell_card, tell_policy, tell_row, tell_span
 from tercet.market import CREDIT, Amount
-from tercet.swarm.inbox import Item, Queue
+from tercet.swarm.inbox import MOST_WORDS, Item, Queue
 from tercet.swarm.inbox.queue import open_container
 from tercet.swarm.inbox.stamps import Proposal, propose
 
@@ -31,6 +32,7 @@ KEYS = (
     "y yes", "n no", "a yes, and for this class", "p pause who asks", "c its crew", "s everything", "r resume",
     "k kill", "↓ next", "↑ back", "enter open", "esc close", "o policies", "d digest", "q quit",
 )  # fmt: skip
+TYPING_KEYS = ("enter sends", "esc drops")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Screen:
     policies: bool = False
     digest: bool = True
     said: str = ""
+    draft: Draft | None = None
+    """The answer in words that is being typed: until it is sent, keys are its letters."""
     _since: float = 0.0
     _drawn: Item | None = None
     _seen: int = 0
@@ -84,9 +88,11 @@ class Screen:
         item = next((one for one in items if one.id == self.chosen), items[0] if items else None)
         if (item.id if item else "") != (self._drawn.id if self._drawn else ""):
             self._since, self._kill = now, ""
+            if self.draft is not None:
+                self.said, self.draft = "What you were answering is no longer before you; nothing was sent.", None
         self._drawn, self._seen, self.chosen = item, self.reader.state.seq, item.id if item else ""
         body = self._policies(now) if self.policies else self._body(queue, items, item, now, width)
-        foot = [(row, "dim") for row in pack(KEYS, width)]
+        foot = [(row, "dim") for row in pack(KEYS if self.draft is None else TYPING_KEYS, width)]
         told = [self._head(queue, now), (self.said, "green"), *body]
         lines = [(row, style) for words, style in told[2:] for row in fold(words, width)]
         top = [(crop(words, width), style) for words, style in told[:2]]
@@ -96,11 +102,13 @@ class Screen:
         """What a key does; moving about does nothing to the run.
 
         Args:
-            key: a character, or `up`, `down`, `enter`, `esc`.
+            key: a character, or `up`, `down`, `enter`, `esc`; while an answer is typed, a letter of it.
             now: Unix seconds.
 
         """
         self.said = ""
+        if self.draft is not None:
+            return self._press_draft(key, self.draft, now)
         if self.policies:
             return self._press_policies(key)
         if (moved := _MOVES.get(key)) is not None:
@@ -126,7 +134,7 @@ class Screen:
         return None
 
     def _press_item(self, key: str, item: Item, now: float) -> Act | None:
-        if key in "yna" and now - self._since < FRESH_SECONDS:
+        if (key in "yna" or key.isdigit()) and now - self._since < FRESH_SECONDS:
             self.said = "The card had just changed. Look, then press again."
             return None
         match key:
@@ -141,13 +149,50 @@ class Screen:
                     self._kill, self.said = item.id, f"k again kills {item.node}."
                     return None
                 return Act("kill", {"node": item.node}, f"{item.node} is killed.")
+            case "t" if item.top.is_question and not item.is_container:
+                self.draft = Draft(item.id)
             case "y" | "n" | "a":
                 return self._answer(key, item, now)
+            case _ if key.isdigit() and 0 < int(key) <= len(item.top.options) and not item.is_container:
+                return self._say(item, item.top.options[int(key) - 1], now)
         return None
+
+    def _press_draft(self, key: str, draft: Draft, now: float) -> Act | None:
+        match draft.press(key):
+            case "drop":
+                self.draft = None
+            case "send" if self._drawn is not None and self._drawn.id == draft.card:
+                self.draft = None
+                return self._say(self._drawn, draft.text.strip(), now)
+        if len(draft.text) == MOST_WORDS:
+            self.said = f"An answer has at most {MOST_WORDS} characters; what you type beyond is left out."
+        return None
+
+    def say(self, words: str, now: float) -> Act | None:
+        """Answer the question before the person in words, all at once; nothing where it is none."""
+        item = self._drawn
+        if item is None or item.is_container or not item.top.is_question:
+            self.said = "Only a question is answered in words."
+            return None
+        return self._say(item, words, now)
+
+    def take_back(self, act: Act) -> None:
+        """What was said was not taken: the line stands there again, so that nobody types it twice."""
+        words, card = act.args.get("words"), act.args.get("card")
+        if words and self._drawn is not None and self._drawn.id == card and words not in self._drawn.top.options:
+            self.draft = Draft(self._drawn.id, words)
+
+    def _say(self, item: Item, words: str, now: float) -> Act:
+        """An answer in words."""
+        args = {"card": item.id, "choice": "words", "words": words, "seen": self._seen}
+        return Act("answer", {**args, "dwell": round(now - self._since, 3)}, f"Answered: {words[:50]}")
 
     def _answer(self, key: str, item: Item, now: float) -> Act | None:
         if item.is_container:
             self.said = "This card answers none of the asks behind it: enter opens it, p pauses who asks."
+            return None
+        if item.top.options:
+            self.said = "It asks which one: press an option's digit, or t to type an answer."
             return None
         args = {
             "card": item.id,
@@ -211,6 +256,8 @@ class Screen:
             yield "Nothing waits for you.", "bold"
         else:
             yield from tell_card(item, now, self._proposal(item))
+            if self.draft is not None:
+                yield f"> {self.draft.text}_", "bold"
             others = [one for one in items if one is not item]
             yield "", ""
             for one in others[:3]:

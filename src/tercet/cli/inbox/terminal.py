@@ -67,9 +67,11 @@ async def perform(screen: Screen, act: Act, send: Send) -> None:
         result = await send(act.verb, act.args)
     except TercetError as error:
         screen.said = str(error)
+        screen.take_back(act)
         return
     if result.get("status") == "again":
         screen.said = f"That was quick for what is at stake. Look {result['wait']:.0f} s longer, then press again."
+        screen.take_back(act)
     elif result.get("canary"):
         caught = act.args.get("choice") == "no"
         screen.said = "A test card, and you caught it." if caught else "A test card: you approved it. Nothing was done."
@@ -121,6 +123,14 @@ def _render(lines: Any) -> Group:
     return Group(*(Text(words, style=style, no_wrap=True, overflow="crop") for words, style in lines))
 
 
+def _press_line(screen: Screen, word: str, now: float) -> Act | None:
+    """A line as keys: a named one, a letter, or `t WORDS`, which answers a question."""
+    screen.draft = None  # a line is whole
+    if word.startswith("t "):
+        return screen.say(word[2:].strip(), now)
+    return screen.press(word if word in {"up", "down", "enter", "esc"} else word[:1] or "d", now)
+
+
 def show_lines(screen: Screen, send: Send, *, clock: Clock = time.time) -> None:
     """The same for a dumb terminal: the card, a question, one line for an answer, until the end of the input."""
     while True:
@@ -131,7 +141,7 @@ def show_lines(screen: Screen, send: Send, *, clock: Clock = time.time) -> None:
         if not line:
             return
         word = line.strip()
-        act = screen.press(word if word in {"up", "down", "enter", "esc"} else word[:1] or "d", clock())
+        act = _press_line(screen, word, clock())
         if act is not None and act.verb == "quit":
             return
         if act is not None:

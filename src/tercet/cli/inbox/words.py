@@ -8,7 +8,7 @@ from typing import Any
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from tercet.market import CREDIT, Amount
-from tercet.swarm.inbox import QUESTION, Item, Policy
+from tercet.swarm.inbox import Item, Policy
 from tercet.swarm.inbox.cards import SPENDING
 from tercet.swarm.inbox.stamps import Proposal
 
@@ -77,9 +77,12 @@ def tell_card(item: Item, now: float, proposal: Proposal | None) -> Iterator[tup
     undo = "bounded" if card.kind.partition(":")[0] in SPENDING else "can be undone"
     undo = undo if card.reversible else "CANNOT BE UNDONE"
     silence = "it goes on" if card.default == "yes" else "it is not done"
-    silence = "it decides by itself" if card.tool == QUESTION else silence
+    silence = "it decides by itself" if card.is_question else silence
     yield f"{risk} · {undo}", "" if card.reversible else "red"
     yield f"if you are silent: {silence} in {tell_span(item.deadline - now)} · call {card.digest[:12]}", ""
+    yield from ((f"[{number}] {option}", "bold") for number, option in enumerate(card.options, 1))
+    if card.is_question:
+        yield "[t] types an answer in words", ""
     if card.cause:
         yield f"cause, the same for all: {card.cause}", "yellow"
     for line in card.evidence[:3]:

@@ -22,11 +22,14 @@ from tercet.swarm.inbox.clock import Clock, VirtualClock, WallClock
 from tercet.swarm.inbox.inbox import Decision, Inbox
 from tercet.swarm.inbox.policies import Policy, Scope, may_cover
 from tercet.swarm.inbox.queue import Item, Queue, build_queue
-from tercet.swarm.inbox.state import InboxState
+from tercet.swarm.inbox.replies import MOST_WORDS, Reply
+from tercet.swarm.inbox.state import PERSON, InboxState
 from tercet.swarm.inbox.verbs import build_verbs
 
 __all__ = [
     "MEMBRANE",
+    "MOST_WORDS",
+    "PERSON",
     "QUESTION",
     "Answer",
     "Card",
@@ -40,6 +43,7 @@ __all__ = [
     "Lead",
     "Policy",
     "Queue",
+    "Reply",
     "Scope",
     "Since",
     "VirtualClock",

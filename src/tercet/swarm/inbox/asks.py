@@ -162,7 +162,8 @@ class Asks:
         known = self.state.answers.get(card.id)
         if known is None or known.digest != card.digest:
             return None
-        fresh = not known.yes or card.id in self.state.used or self.clock.now() <= known.expires
+        # A yes to a question lets nothing happen, so it does not run out.
+        fresh = not known.yes or card.is_question or card.id in self.state.used or self.clock.now() <= known.expires
         return known if fresh else None
 
     def _waits(self, name: str) -> bool:

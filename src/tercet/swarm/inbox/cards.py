@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tercet.errors import CardError
+from tercet.swarm.inbox.replies import Reply, validate_options
 
 __all__ = [
     "APPROVAL_SECONDS",
@@ -101,11 +102,18 @@ class Card:
     """Idempotency key of the step that asks."""
     evidence: tuple[str, ...] = ()
     """What speaks for it or against it, a line each."""
+    options: tuple[str, ...] = ()
+    """Of a question: the answers that its asker names. The person chooses one, or says something else."""
 
     @property
     def default(self) -> Choice:
         """What silence means: what can be undone goes on; what cannot, or spends, is not done."""
         return "yes" if self.reversible and self.kind.partition(":")[0] not in SILENT else "no"
+
+    @property
+    def is_question(self) -> bool:
+        """Whether it asks for no act: then words answer it."""
+        return self.tool == QUESTION
 
     @property
     def crew(self) -> str:
@@ -114,7 +122,8 @@ class Card:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the journal."""
-        return {**asdict(self), "evidence": list(self.evidence), "class": self.kind, "default": self.default}
+        told = {"evidence": list(self.evidence), "options": list(self.options)}
+        return {**asdict(self), **told, "class": self.kind, "default": self.default}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,8 @@ class Answer:
     """What was decided about one card."""
 
     card: str
-    choice: Choice
+    choice: Reply
+    """words: it is a question's, see `words`; no act is approved by it."""
     by: str
     """`person`, `policy:ID`, `lead:CREW`, `default`, or `kernel` (the asking agent was ended)."""
     digest: str
@@ -134,6 +144,8 @@ class Answer:
     """Of a lead's: its words."""
     dwell: float = 0.0
     """Of a person's: seconds between showing the card and the answer."""
+    words: str = ""
+    """Of a person's to a question: what they said, or the option that they chose."""
 
     @property
     def yes(self) -> bool:
@@ -149,7 +161,7 @@ def may_absorb(card: Card, high_loss: int) -> bool:
 def build_card(
     *, action: str, kind: str, agent: str, tool: str, call: Mapping[str, Any], loss: int, reversible: bool,
     deadline: float, cause: str = "", task: str = "", step: str = "", evidence: Sequence[str] = (),
-    digest: str = "",
+    digest: str = "", options: Sequence[str] = (),
 ) -> Card:  # fmt: skip
     """A card for one exact call.
 
@@ -167,6 +179,7 @@ def build_card(
         step: idempotency key of the step.
         evidence: what speaks for or against it.
         digest: of the exact call, if whoever makes it has one of its own; `digest_call` otherwise.
+        options: of a question: the answers that its asker names.
 
     Raises:
         CardError: it names no action, no class at the membrane, no agent, no loss or no deadline.
@@ -176,7 +189,20 @@ def build_card(
     name = hashlib.sha256(f"{agent}\x00{task}\x00{step}\x00{digest}".encode()).hexdigest()[:10]
     shown = tuple(_one_line(line) for line in evidence)
     card = Card(
-        name, _one_line(action), kind, agent, tool, digest, deadline, loss, reversible, cause, task, step, shown
+        name,
+        _one_line(action),
+        kind,
+        agent,
+        tool,
+        digest,
+        deadline,
+        loss,
+        reversible,
+        cause,
+        task,
+        step,
+        shown,
+        tuple(options),
     )
     validate_card(card)
     return card
@@ -207,6 +233,9 @@ def validate_card(card: Card) -> None:
             f"{card.kind!r} does not ask: only what leaves the sandbox does ({', '.join(MEMBRANE)}). Do it inside, or"
             " name the class it belongs to."
         )
+    validate_options(card.options)
+    if card.options and not card.is_question:
+        raise CardError("Only a question has options. An act is approved or not.")
 
 
 def _one_line(text: str) -> str:

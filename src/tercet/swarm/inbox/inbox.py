@@ -11,6 +11,7 @@ from tercet.errors import CardError
 from tercet.swarm.inbox.asks import Asks
 from tercet.swarm.inbox.cards import Card, Choice, crew_of
 from tercet.swarm.inbox.policies import Policy, Scope, validate_scope
+from tercet.swarm.inbox.replies import Reply, validate_words
 from tercet.swarm.inbox.rules import cause_of
 from tercet.swarm.inbox.stamps import build_canary, canary_is_due, least_dwell
 from tercet.swarm.inbox.state import PERSON
@@ -37,21 +38,22 @@ class Inbox(Asks):
     """One for a run; one writer."""
 
     async def answer(
-        self, name: str, choice: Choice, *, scope: Scope | None = None, seen: int | None = None,
+        self, name: str, choice: Reply, *, words: str = "", scope: Scope | None = None, seen: int | None = None,
         dwell: float | None = None, by: str = PERSON,
     ) -> Decision:  # fmt: skip
         """Answer a card or all of a common cause; returns when it is on the disk.
 
         Args:
             name: id of the card or group, or how it begins.
-            choice: yes or no.
-            scope: makes a policy of it.
+            choice: yes or no; words, to a question.
+            words: what is said to a question, such as one of its options.
+            scope: makes a policy of a yes or a no.
             seen: the newest event that whoever answers had seen: cards raised since are not covered.
             dwell: seconds that the card was looked at; since it was shown by default.
             by: who.
 
         Raises:
-            CardError: no such card waits, or the scope is none.
+            CardError: no such card waits, it is not answered so, or the scope is none.
 
         """
         now = self.clock.now()
@@ -59,16 +61,18 @@ class Inbox(Asks):
         cards = [card for card in members.values() if seen is None or self.state.raised_seq[card.id] <= seen]
         if not cards:
             raise CardError(f"The cards of {name!r} came after what you saw. Look again, then answer.")
+        _validate_reply(cards[0], choice, words, scope)
         key = cause_of(cards[0])
         looked = now - self.state.shown.get(key, now - 3600) if dwell is None else dwell
-        if choice == "yes" and (short := self._too_quick(cards, looked)) > 0:
+        if choice != "no" and (short := self._too_quick(cards, looked)) > 0:
             self._record.note("ask.doubted", {"card": cards[0].id, "group": key, "dwell": looked, "at": now}, by)
             return Decision("again", wait=short)
-        policy = self._build_policy(scope, choice, cards, by) if scope is not None else None
+        policy = self._build_policy(scope, choice, cards, by) if scope is not None and choice != "words" else None
         canary, shown = cards[0].id in self.state.canaries, self.state.shown.get(key)
         for card in cards:
             first = card is cards[0]  # a group is one verdict of the person
             body = {"dwell": looked, "group": key, "counts": first, "policy": policy.id if policy else ""}
+            body |= {"words": words} if words else {}
             self._record.settle("ask.answered", card, choice, by, body)
         if policy is not None:
             self._record.note("policy.made", {"policy": policy.to_json(), "at": now}, by)
@@ -83,6 +87,19 @@ class Inbox(Asks):
         self._plant(cards[0].agent, now)
         self.tick()
         return Decision("answered", [card.id for card in cards], policy.id if policy else "", canary=canary)
+
+    def option(self, name: str, number: int) -> str:
+        """The answer that a question names at this place, from 1 on.
+
+        Raises:
+            CardError: no such card waits, or it names fewer.
+
+        """
+        card = next(iter(self.state.find(name).values()))
+        if not 0 < number <= len(card.options):
+            has = f"has {len(card.options)} options" if card.options else "names no options"
+            raise CardError(f"Card {card.id} {has}; there is no {number}. tercet inbox --json lists what waits.")
+        return card.options[number - 1]
 
     async def make_policy(self, scope: Scope, choice: Choice = "yes", *, by: str = PERSON) -> Policy:
         """A policy that nobody asked for, such as `tercet run --yes-to network`.
@@ -139,3 +156,20 @@ class Inbox(Asks):
         if canary_is_due(self._seed, self.state.decisions, self.canary_every):
             card = build_canary(self._seed, self.state.decisions, agent, now)
             self._record.note("ask.raised", {"card": card.to_json(), "to": "canary", "at": now})
+
+
+def _validate_reply(card: Card, choice: Reply, words: str, scope: Scope | None) -> None:
+    """An act is approved or not; a question has an answer, and its own where it names options."""
+    if choice != "words":
+        if words:
+            raise CardError("An answer is yes, no, or words, and not two of them.")
+        if card.options:
+            raise CardError(
+                f"Card {card.id} asks which one, so yes and no do not answer it. Choose, or say it in words."
+            )
+        return
+    if not card.is_question:
+        raise CardError(f"Card {card.id} asks for an act: answer yes or no. Only a question is answered in words.")
+    if scope is not None:
+        raise CardError("Words answer one question, so there is no policy of them. Answer without --for.")
+    validate_words(words)

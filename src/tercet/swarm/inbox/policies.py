@@ -74,6 +74,8 @@ def may_cover(policy: Policy, card: Card, now: float) -> bool:
         and policy.tool in {"", card.tool}
         and policy.cause in {"", card.cause}
     )
+    if card.options:
+        return False  # yes and no are no answers to it
     if policy.choice == "no":
         return fits
     return fits and card.reversible and card.loss <= policy.each and policy.used + card.loss <= policy.up_to

@@ -116,7 +116,7 @@ _NOBODY: Mapping[str, int] = {}
 
 def words_of(card: Card) -> int:
     """How many words a person reads on the card."""
-    return sum(len(text.split()) for text in (card.action, card.cause, *card.evidence)) + 12
+    return sum(len(text.split()) for text in (card.action, card.cause, *card.evidence, *card.options)) + 12
 
 
 def _order(item: Item) -> tuple[float, float, str]:

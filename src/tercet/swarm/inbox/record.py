@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tercet.swarm.inbox.cards import APPROVAL_SECONDS, Card, Choice
+from tercet.swarm.inbox.cards import APPROVAL_SECONDS, Card
 from tercet.swarm.inbox.clock import Clock
+from tercet.swarm.inbox.replies import Reply
 from tercet.swarm.inbox.stamps import is_high_risk
 from tercet.swarm.inbox.state import PERSON, QUOTA_KINDS, InboxState
 from tercet.swarm.journal import Event, Journal, read_events
@@ -39,7 +40,7 @@ class Record:
         body = {"card": card.to_json(), "to": to, "over_quota": to == PERSON and not fits, "again": again, "at": now}
         self.note("ask.raised", body)
 
-    def settle(self, kind: str, card: Card, choice: Choice, by: str, body: Mapping[str, Any]) -> None:
+    def settle(self, kind: str, card: Card, choice: Reply, by: str, body: Mapping[str, Any]) -> None:
         """An answer, or a default."""
         now = self._clock.now()
         said = {

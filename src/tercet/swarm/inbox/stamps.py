@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tercet.swarm.inbox.cards import Card, Choice, digest_call
+from tercet.swarm.inbox.cards import Card, digest_call
+from tercet.swarm.inbox.replies import Reply
 
 __all__ = [
     "CANARY_EVERY",
@@ -44,7 +45,7 @@ class Verdict:
     """One answer of a person, as the guard sees it."""
 
     kind: str
-    choice: Choice
+    choice: Reply
     dwell: float
     loss: int
     canary: bool = False

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any, Self, cast
 
 from tercet.errors import CardError
-from tercet.swarm.inbox.cards import Answer, Card, Choice, parse_card
+from tercet.swarm.inbox.cards import Answer, Card, parse_card
 from tercet.swarm.inbox.policies import Policy, may_cover, parse_policy
+from tercet.swarm.inbox.replies import Reply
 from tercet.swarm.inbox.rules import CHATTER_ASKS, Quotas, cause_of, is_chatter
 from tercet.swarm.inbox.stamps import Verdict
 from tercet.swarm.journal import Event
@@ -56,7 +57,7 @@ class InboxState:
         self.verdicts: list[Verdict] = []
         """The person's last answers."""
         self.tally: dict[str, dict[str, int]] = {}
-        """Class to the person's answers: how many yes, how many no."""
+        """Class to the person's answers: how many yes, no, and words."""
         self.decisions = 0
         """Of the person; one for a group."""
         self.raised = 0
@@ -162,7 +163,7 @@ def _shown(state: InboxState, event: Event) -> None:
 
 def _answered(state: InboxState, event: Event) -> None:
     body = event.body
-    name, choice, by = str(body["card"]), _choice(body["answer"]), str(body.get("by", "default"))
+    name, choice, by = str(body["card"]), _reply(body["answer"]), str(body.get("by", "default"))
     closed = state._close(name)  # noqa: SLF001 - the fold's own
     if closed is None:
         return
@@ -173,10 +174,11 @@ def _answered(state: InboxState, event: Event) -> None:
     if canary:
         return
     expires = float(body.get("expires", at))
-    state.answers[name] = Answer(name, choice, by, card.digest, at, expires, str(body.get("why", "")), dwell)
+    why, words = str(body.get("why", "")), str(body.get("words", ""))
+    state.answers[name] = Answer(name, choice, by, card.digest, at, expires, why, dwell, words)
     if by == PERSON:
         counts = state.tally.setdefault(card.kind, {"yes": 0, "no": 0})
-        counts[choice] += 1
+        counts[choice] = counts.get(choice, 0) + 1
     if policy := state.policies.get(by.removeprefix("policy:")):
         risked = card.loss if choice == "yes" else 0
         state.policies[policy.id] = replace(policy, used=policy.used + risked, count=policy.count + 1)
@@ -229,10 +231,10 @@ def _policy_revoked(state: InboxState, event: Event) -> None:
     state.policies.pop(str(named["id"] if isinstance(named, Mapping) else named), None)
 
 
-def _choice(text: Any) -> Choice:
-    if text not in {"yes", "no"}:
+def _reply(text: Any) -> Reply:
+    if text not in {"yes", "no", "words"}:
         raise ValueError(text)
-    return cast("Choice", text)
+    return cast("Reply", text)
 
 
 _CHANGES: Mapping[str, Callable[[InboxState, Event], None]] = {

@@ -11,6 +11,7 @@ from tercet.errors import CardError
 from tercet.swarm.inbox.cards import Choice
 from tercet.swarm.inbox.inbox import Inbox
 from tercet.swarm.inbox.policies import Scope
+from tercet.swarm.inbox.replies import MOST_OPTIONS, Reply
 
 __all__ = ["Verb", "build_verbs"]
 
@@ -21,7 +22,11 @@ Verb = Callable[..., Awaitable[dict[str, Any]]]
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
     card: str = Field(min_length=1, max_length=200)
-    choice: Choice
+    choice: Reply
+    words: str = Field(default="", max_length=100_000)
+    """With the choice `words`; how long they may be the inbox says."""
+    option: int | None = Field(default=None, ge=1, le=MOST_OPTIONS)
+    """With the choice `words`: which of the card's options, from 1 on, instead of them."""
     scope: Scope | None = None
     seen: int | None = None
     dwell: float | None = Field(default=None, ge=0, le=86_400)
@@ -43,7 +48,10 @@ def build_verbs(inbox: Inbox) -> Mapping[str, Verb]:
 
     async def answer(**raw: Any) -> dict[str, Any]:
         args = _read(_Answer, raw)
-        made = await inbox.answer(args.card, args.choice, scope=args.scope, seen=args.seen, dwell=args.dwell)
+        words = args.words if args.option is None else inbox.option(args.card, args.option)
+        made = await inbox.answer(
+            args.card, args.choice, words=words, scope=args.scope, seen=args.seen, dwell=args.dwell
+        )
         return {
             "status": made.status,
             "cards": list(made.cards),

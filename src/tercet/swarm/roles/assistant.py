@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tercet.errors import AgentError, AttemptError
+from tercet.errors import AgentError, AttemptError, CardError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.agents import Agents
 from tercet.swarm.capabilities import Capabilities, granted
@@ -65,9 +65,12 @@ class Assistant:
             )
 
             @agent.tool_plain
-            async def ask_lead(question: str) -> str:
-                """Ask what the task leaves open, so that yes or no answers it: first your crew's lead, then the person."""
-                return await bench.ask_lead(bench, question)
+            async def ask_lead(question: str, options: Sequence[str] = ()) -> str:
+                """Ask what the task leaves open: first your crew's lead, then the person. Name the options if there are some."""
+                try:
+                    return await bench.ask_lead(bench, question, options)
+                except CardError as error:
+                    return f"Refused: {error}"
 
             limits = UsageLimits(request_limit=int(options.get("requests", _REQUESTS)))
             try:
