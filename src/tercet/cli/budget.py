@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tercet.cli.budget_reconcile import command as reconcile
 from tercet.cli.frame import State, group, pass_state, root
 from tercet.cli.options import spending_options
 from tercet.cli.output import confirm, print_json, print_table, say
@@ -173,6 +174,9 @@ def set_(
         print_json({"target": found.name, "limits": limits})
     else:
         say("Set.")
+
+
+command.add_command(reconcile)
 
 
 async def _change(found: Target, verb: str, *, live: bool, args: dict[str, Any]) -> None:

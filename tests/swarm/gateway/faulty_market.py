@@ -44,6 +44,10 @@ class Line:
     """Questions that pass before the fault."""
     deaf: bool = False
     """Nobody can ask what a call cost."""
+    mute: bool = False
+    """Whoever asks that is heard, and hears nothing."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the market said what a call cost, to whoever hears it."""
     url: str = ""
     keys: list[str] = field(default_factory=list)
     """Idempotency keys of the questions that came."""
@@ -82,6 +86,10 @@ class Line:
                 status, data = answer.status, await answer.read()
         if fault != "none":
             self.bought.set()
+        if request.method == "DELETE":
+            self.asked.set()
+            if self.mute:
+                await asyncio.sleep(60)
         if fault == "drop":
             return _hang_up(request)
         if fault == "silent":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tercet.errors import ThinkingError
@@ -43,6 +43,11 @@ class Unsettled:
             elif event.kind == "call.reconciled":
                 self._events.pop(event.body["id"], None)
 
+    @property
+    def waiting(self) -> Sequence[Event]:
+        """The `call` events of those whose cost nobody knows."""
+        return tuple(self._events.values())
+
     async def find_cost(self, call: str, seller: Mapping[str, Any] | None = None) -> Cost | None:
         """What this call cost, asked a few times; None where its seller cannot say, or was another one."""
         if seller is not None and seller != seller_of(self._upstream):
@@ -65,7 +70,7 @@ class Unsettled:
 
     async def start(self) -> None:
         """Ask what earlier processes left, then now and then while that may help."""
-        if await self._sweep():
+        if _may_help(await self.sweep()):
             self._ask_later()
 
     def _ask_later(self) -> None:
@@ -79,30 +84,34 @@ class Unsettled:
             self._asking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._asking
-        await self._sweep()
+        await self.sweep()
 
     async def _ask_on(self) -> None:
         hope = True
         while hope:
             await asyncio.sleep(_LATER_SECONDS)
-            hope = await self._sweep()
+            hope = _may_help(await self.sweep())
         self._asking = None
 
-    async def _sweep(self) -> bool:
-        """Ask for each once, all at the same time; whether asking again may help."""
-        own = [event for event in self._events.values() if event.body["upstream"] == seller_of(self._upstream)]
-        hopes = await asyncio.gather(*(self._ask(event) for event in own))
+    async def sweep(self) -> Mapping[str, ThinkingError]:
+        """Ask for each once, all at the same time; of those that stay unknown, why, by their ids."""
+        seller, errors = seller_of(self._upstream), {}
+        own = [event for event in self._events.values() if event.body["upstream"] == seller]
+        for event in self._events.values():
+            if event not in own:
+                errors[event.body["id"]] = _other_seller(event.body["upstream"], seller)
+        answers = await asyncio.gather(*(self._ask(event) for event in own))
         if own:
             await self._journal.flush()
-        return any(hopes)
+        return errors | {event.body["id"]: why for event, why in zip(own, answers, strict=True) if why is not None}
 
-    async def _ask(self, event: Event) -> bool:
+    async def _ask(self, event: Event) -> ThinkingError | None:
         try:
             cost = await self._upstream.find_cost(event.body["id"])
         except ThinkingError as error:
-            return error.again
+            return error
         self._correct(event, cost)
-        return False
+        return None
 
     def _correct(self, event: Event, cost: Cost) -> None:
         if self._events.pop(event.body["id"], None) is None:
@@ -113,3 +122,18 @@ class Unsettled:
         }  # fmt: skip
         corrected = self._journal.note("call.reconciled", body, actor=event.actor, task=event.task)
         self._budgets.correct(event.body["id"], cost_of(corrected))
+
+
+def _may_help(errors: Mapping[str, ThinkingError]) -> bool:
+    """Whether asking again may."""
+    return any(error.again for error in errors.values())
+
+
+def _other_seller(sold: Mapping[str, Any], seller: Mapping[str, str]) -> ThinkingError:
+    def told(whom: Mapping[str, Any]) -> str:
+        return f"{whom.get('name', 'nobody')}" + (f" with key {whom['account']}" if whom.get("account") else "")
+
+    return ThinkingError(
+        f"It was bought from {told(sold)}, and the run thinks with {told(seller)} now. Put that key into its key file.",
+        again=False,
+    )
