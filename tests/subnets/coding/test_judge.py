@@ -182,9 +182,28 @@ for _session in [o for o in gc.get_objects() if isinstance(o, Session)]:
 import _pytest.main
 _pytest.main.pytest_runtestloop = lambda session: True
 """
+KNOWS_THE_PLUGIN = """
+import gc, re
+for _found in gc.get_objects():
+    if type(_found).__name__ == "_Outcomes":
+        class _Passed(dict):
+            def __setitem__(self, name, how):
+                ours = re.search("::test_[0-9a-f]{12}$", name)
+                super().__setitem__(name, "failed" if ours else "passed")
+        _found._tests = _Passed(_found._tests)
+"""
+EQUALS_EVERYTHING = """
+class _Equal:
+    def __eq__(self, other):
+        return True
+shout = first_word = count = folder = lambda *_: _Equal()
+"""
 
 
-@pytest.mark.parametrize("code", [PATCHES_REPORTS, PATCHES_THE_RUNNER, FORGES_THE_REPORT, DROPS_TESTS])
+@pytest.mark.parametrize(
+    "code",
+    [PATCHES_REPORTS, PATCHES_THE_RUNNER, FORGES_THE_REPORT, DROPS_TESTS, KNOWS_THE_PLUGIN, EQUALS_EVERYTHING],
+)
 async def test_what_slips_past_the_reading_is_caught_by_tests_that_must_fail(
     bench: Bench, libraries: Corpus, code: str
 ) -> None:
@@ -196,6 +215,13 @@ async def test_what_slips_past_the_reading_is_caught_by_tests_that_must_fail(
     found = await Judge(bench, vet=lambda *_: []).judge(task, drawn, submission(diff))
     assert found.score == 0.0
     assert "tampers" in found.reason or "ended" in found.reason or "visible tests fail" in found.reason
+
+
+async def test_an_honest_fix_that_is_not_the_original_keeps_its_score(bench: Bench, libraries: Corpus) -> None:
+    """Its tests run in two mixtures, half of them made to fail in each; that is not held against it."""
+    drawn = await libraries.draw(SEED)
+    spelled = {"words.py": drawn.project.files["words.py"].replace("text.upper()", "str(text).upper()")}
+    assert (await verdict_on(bench, drawn, build_diff(drawn.broken, spelled))).score == 1.0
 
 
 async def test_a_buyers_own_task_is_judged_by_the_tests_it_came_with(bench: Bench, libraries: Corpus) -> None:

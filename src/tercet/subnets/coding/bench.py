@@ -46,6 +46,7 @@ class Bench:
         files: Mapping[str, str],
         *,
         trace: bool = False,
+        brief: bool = False,
         limits: Limits = TEST_LIMITS,
     ) -> Report:
         """Run pytest over a program.
@@ -53,17 +54,11 @@ class Bench:
         Args:
             files: all of it, tests included.
             trace: tell which lines each test ran; slower.
+            brief: do not find out why tests fail; faster where many do.
             limits: of the run.
 
         """
-        command = [
-            "python3",
-            "-B",
-            "-m",
-            "pytest",
-            "-q",
-            "--tb=short",
-        ]
+        command = ["python3", "-B", "-m", "pytest", "-q", f"--tb={'line' if brief else 'short'}"]
         command += ["-c", f"{_LENT}/pytest.ini", "--rootdir=/w"]
         environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         return await self._pytest(files, {}, command, environment, trace=trace, limits=limits)

@@ -2,11 +2,13 @@
 
 A function is called in the sandbox and its results are compared here, so there is nothing to forge but a right result.
 A library's tests run in one process with the miner's code. There a patch is first read for what tricks need (`vet`),
-then tests that must fail run among the others, and the report comes over a channel that needs a nonce.
+then the tests run in two mixtures of right and wrong ones (`twins`), among tests that must fail in any case, and the
+reports come over a channel that needs a nonce.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -15,6 +17,7 @@ from tercet.subnets.coding.bench import Bench, Report, same_value
 from tercet.subnets.coding.diffs import DiffError, apply_diff
 from tercet.subnets.coding.draw import Drawn, function_of
 from tercet.subnets.coding.tasks import AnswerError, FixTask, read_answer
+from tercet.subnets.coding.twins import ended_unchanged, mix_twins
 from tercet.subnets.coding.vet import find_tricks
 from tercet.subnets.coding.witness import plant_canaries
 from tercet.subnets.mechanism import Submission
@@ -30,6 +33,7 @@ PACE_SECONDS = 10.0
 """For an answer that earns the full score."""
 
 
+_TAMPERS = "tests that must fail did not: the patch tampers with the test runner, or with what is compared"
 Vet: TypeAlias = Callable[[Mapping[str, str], Mapping[str, str]], list[str]]
 
 
@@ -91,25 +95,41 @@ class Judge:
         return _told(drawn, wrong), _counted(drawn, wrong)
 
     async def _test_library(self, drawn: Drawn, after: Mapping[str, str]) -> tuple[str, dict[str, float]]:
-        tests, canaries = plant_canaries(drawn.project.tests)
-        report = await self._bench.run_tests({**after, **tests})
-        forged = _forgery(report, canaries)
+        forged, ended, _ = await self._run_mixed(drawn.project.tests, after)
         if forged:
             return forged, {}
-        wrong = {function_of(test) for test, how in drawn.expected.items() if report.tests.get(test) != how}
+        wrong = {function_of(test) for test, how in drawn.expected.items() if ended.get(test) != how}
         return _told(drawn, wrong), _counted(drawn, wrong)
 
     async def _test_visible(self, task: FixTask, after: Mapping[str, str]) -> tuple[str, dict[str, float]]:
-        tests, canaries = plant_canaries(task.tests)
-        report = await self._bench.run_tests({**after, **tests})
-        forged = _forgery(report, canaries)
+        forged, ended, broken = await self._run_mixed(task.tests, after)
         if forged:
             return forged, {}
-        failed = [test for test in report.failed if test not in canaries]
-        passed = sum(how == "passed" for how in report.tests.values())
+        failed = sorted([test for test, how in ended.items() if how == "failed"] + broken)
+        passed = sum(how == "passed" for how in ended.values())
         if failed or not passed:
             return f"{len(failed)} tests fail still, {failed[0] if failed else 'and none passes'}", {}
         return "", {"passed": float(passed)}
+
+    async def _run_mixed(
+        self, tests: Mapping[str, str], after: Mapping[str, str]
+    ) -> tuple[str, Mapping[str, str], list[str]]:
+        """Why the runs cannot be believed, how every test ended where it is as it was, and modules that do not load."""
+        mixtures = mix_twins(tests)
+        planted, canaries = plant_canaries({**tests, **mixtures[0].files})
+        runs = [{**after, **planted}, {**after, **tests, **mixtures[1].files}]
+        reports = await asyncio.gather(*(self._bench.run_tests(files, brief=True) for files in runs))
+        for report, names in zip(reports, (canaries, set[str]()), strict=True):
+            forged = _forgery(report, names)
+            if forged:
+                return forged, {}, []
+        results = [{test: how for test, how in report.tests.items() if test not in canaries} for report in reports]
+        ended = ended_unchanged(mixtures, results)
+        passed = [test for test, how in ended.items() if how == "passed"]
+        for mixture, found in zip(mixtures, results, strict=True):
+            if mixture.doubts(passed, found) or not mixture.caught(passed, found):
+                return _TAMPERS, {}, []
+        return "", ended, sorted({name for report in reports for name in report.errors})
 
 
 def speed_score(seconds: float, pace: float = PACE_SECONDS) -> float:
@@ -122,8 +142,8 @@ def _forgery(report: Report, canaries: set[str]) -> str:
     if report.problem:
         return report.problem
     if any(report.tests.get(name) != "failed" for name in canaries):
-        return "tests that must fail did not: the patch tampers with the test runner"
-    if report.exit != 1 and not report.errors:
+        return _TAMPERS
+    if report.exit != int(bool(report.failed)) and not report.errors:
         return f"the test run ended with {report.exit}, against its own report"
     return ""
 
