@@ -1,4 +1,4 @@
-"""Done-tests of pytest in the real sandbox: whatever ends, skips or overrules the runner, success needs proof."""
+"""Done-tests in the real sandbox: whatever ends, skips or overrules the runner, or knows how it is watched, success needs proof."""
 
 from __future__ import annotations
 
@@ -54,6 +54,58 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.xfail)
 """
 DROPPED = "def pytest_collection_modifyitems(items):\n    items[:] = [i for i in items if 'twice' not in i.name and i.name != 'test_other']\n"
+HUNTER = """
+import gc, re
+for found in gc.get_objects():
+    if type(found).__name__ == "_Outcomes":
+        class Passed(dict):
+            def __setitem__(self, name, how):
+                ours = re.search(r"::test_[0-9a-f]{12}$", name)
+                super().__setitem__(name, "failed" if ours else "passed")
+        found._tests = Passed(found._tests)
+        found.pytest_runtest_logreport.__func__.__globals__["_message"] = lambda report: ""
+from _pytest.main import Session
+for found in gc.get_objects():
+    if isinstance(found, Session):
+        type(found).exitstatus = property(lambda self: 0, lambda self, value: None)
+"""
+"""Knows how the proof is made: overrules what the plugin notes, all but what looks like a test of ours."""
+ENDING_HUNTER = """
+import gc, json, os, re
+for found in gc.get_objects():
+    if type(found).__name__ == "_Outcomes":
+        nonce, items = found._nonce, {}
+        def report(session):
+            ours = re.compile(r"::test_[0-9a-f]{12}$")
+            tests = {i.nodeid: "failed" if ours.search(i.nodeid) else "passed" for i in session.items}
+            os.write(1, ("\\n%s %s\\n" % (nonce, json.dumps({"tests": tests, "messages": {}, "errors": {}}))).encode())
+            os._exit(0)
+        type(found).pytest_collection_finish = lambda self, session: report(session)
+        manager = next(each for each in gc.get_objects() if type(each).__name__ == "PytestPluginManager")
+        manager.unregister(found)
+        manager.register(found, "tercet-outcomes-collector")
+"""
+"""Finds the nonce, writes the report itself, and ends."""
+EQUAL = """
+class Equal:
+    def __eq__(self, other):
+        return True
+    def __ne__(self, other):
+        return False
+    def __hash__(self):
+        return 0
+def twice(n):
+    return Equal()
+"""
+FIRST_COMES = """
+known = {}
+class Equal(int):
+    def __eq__(self, other):
+        return known.setdefault(int(self), repr(other)) == repr(other)
+    __hash__ = int.__hash__
+def twice(n):
+    return Equal(n)
+"""
 
 ESCAPES: Mapping[str, tuple[Mapping[str, str], str]] = {
     "os._exit at import": ({"program.py": f"import os\n{BROKEN}os._exit(0)\n"}, "no proof of it"),
@@ -72,8 +124,47 @@ ESCAPES: Mapping[str, tuple[Mapping[str, str], str]] = {
     "modules that skip themselves": ({"program.py": BROKEN + SKIPPED}, ""),
     "tests that are expected to fail": ({"conftest.py": XFAILED}, ""),
     "tests that are left out": ({"conftest.py": DROPPED, "program.py": "def twice(n):\n    return 0\n"}, "left out"),
+    "a forger that knows the plugin": ({"program.py": BROKEN + HUNTER}, "turned round"),
+    "a hunter for the nonce": ({"program.py": BROKEN + ENDING_HUNTER}, "turned round"),
+    "a value that equals everything": ({"program.py": EQUAL}, "turned round"),
+    "a value that equals the first it meets": ({"program.py": FIRST_COMES}, "turned round"),
     "no test at all": ({"pytest.ini": "[pytest]\naddopts = --collect-only\n"}, "no proof of it"),
 }  # fmt: skip
+
+
+CHECK = "from program import twice\nassert twice(2) == 4\nassert twice(3) == 6, twice(3)\n"
+UNITS = """import unittest
+from program import twice
+
+class TestTwice(unittest.TestCase):
+    def test_two(self):
+        self.assertEqual(twice(2), 4)
+
+    def test_all(self):
+        for n in range(9):
+            with self.subTest(n=n):
+                self.assertEqual(twice(n), 2 * n)
+        self.assertTrue(twice(1))
+
+if __name__ == "__main__":
+    unittest.main()
+"""
+PASSES_UNITS = """
+import unittest
+unittest.TextTestResult.addFailure = lambda self, test, error: self.addSuccess(test)
+unittest.TextTestResult.addSubTest = lambda self, test, subtest, error: None
+"""
+UNIT = ("python3", "-m", "unittest")
+PROGRAM = ("python3", "-B", "check.py")
+PROGRAM_ESCAPES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
+    "os._exit at import": (PROGRAM, f"import os\n{BROKEN}os._exit(0)\n", "no proof of it"),
+    "sys.exit at import": (PROGRAM, f"import sys\n{BROKEN}sys.exit(0)\n", "program.py ended it"),
+    "os._exit at the end": (PROGRAM, f"import os, atexit\n{BROKEN}atexit.register(os._exit, 0)\n", "made a success of"),
+    "a value that equals everything": (PROGRAM, EQUAL, "turned round"),
+    "unittest: os._exit in a test": (UNIT, "import os\ndef twice(n):\n    os._exit(0)\n", "no proof of it"),
+    "unittest: a result that is patched": (UNIT, BROKEN + PASSES_UNITS, "not believed"),
+    "unittest: a value that equals everything": (("python3", "test_units.py"), EQUAL, "turned round"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +185,48 @@ async def test_an_escape_is_no_success(done_tests: DoneTests, name: str) -> None
     found = await done_tests.run(DoneTest(command=PYTEST), {**before, **laid(done_tests, added)}, before)
     assert not found["ok"]
     assert why in found["detail"]
+
+
+@pytest.mark.parametrize("name", PROGRAM_ESCAPES)
+async def test_an_escape_from_a_program_is_no_success(done_tests: DoneTests, name: str) -> None:
+    """Done-tests that are Python and not pytest: a script with assertions, unittest as a module and in a script."""
+    command, program, why = PROGRAM_ESCAPES[name]
+    before = laid(done_tests, {"program.py": BROKEN, "check.py": CHECK, "test_units.py": UNITS})
+    found = await done_tests.run(
+        DoneTest(command=command), {**before, **laid(done_tests, {"program.py": program})}, before
+    )
+    assert not found["ok"]
+    assert why in found["detail"]
+
+
+@pytest.mark.parametrize("command", [PROGRAM, UNIT, ("python3", "-X", "dev", "test_units.py", "-v"),
+                                     ("python3", "-c", "import check")])  # fmt: skip
+async def test_an_honest_program_is_done(done_tests: DoneTests, command: tuple[str, ...]) -> None:
+    """It ends by itself, and what it prints is shown as if Python had run it."""
+    before = laid(done_tests, {"program.py": BROKEN, "check.py": f"print('begun')\n{CHECK}", "test_units.py": UNITS})
+    found = await done_tests.run(
+        DoneTest(command=command), {**before, **laid(done_tests, {"program.py": RIGHT})}, before
+    )
+    assert found["ok"], found["detail"]
+    found = await done_tests.run(DoneTest(command=command), before)
+    assert not found["ok"]
+    assert "AssertionError" in found["detail"]
+    assert "tercet" not in found["detail"], "nothing of the proof is shown"
+
+
+@pytest.mark.parametrize("name", ["test_secret.py", "secret.py"])
+async def test_hidden_tests_are_turned_round_too(done_tests: DoneTests, tmp_path: Path, name: str) -> None:
+    """Those of pytest, and a script's; the files of the person who hid them stay as they were."""
+    text = "from program import twice\ndef test_secret():\n    assert twice(21) == 42\n" if "test" in name else CHECK
+    (tmp_path / name).write_text(text)
+    room = DoneTests(done_tests.store, done_tests.sandbox, {}, {"/hidden": tmp_path})
+    command = [*(PYTEST if "test" in name else ["python3", "-B"]), f"/hidden/{name}"]
+    done = DoneTest(command=command, hidden=True)
+    before = laid(done_tests, {"program.py": BROKEN})
+    for program, ok in ((RIGHT, True), (EQUAL, False)):
+        found = await room.run(done, laid(done_tests, {"program.py": program}), before)
+        assert found["ok"] is ok, found["detail"]
+    assert (tmp_path / name).read_text() == text
 
 
 async def test_an_honest_change_is_done(done_tests: DoneTests) -> None:

@@ -1,32 +1,46 @@
-"""Done-tests, run in the sandbox over a set of files; of one that runs pytest more is asked than to end with success.
+"""Done-tests, run in the sandbox over a set of files; of pytest and of Python programs more is asked than to end with 0.
 
-Code under test can end the process with 0, leave tests out or overrule the runner. So pytest's success counts only where
-our plugin saw the session to its end and a test passed; where no test that ran before the change is left out or skipped
-now, in files that the change did not touch; and where tests that must fail, planted in a second run, do fail.
+Code under test can end the process with success, leave tests out or overrule the runner. So success counts only where
+the program was seen to its end, where no test that ran before the change is left out or skipped now, in files that the
+change did not touch, and where what is made to fail does: tests of ours, every test of the program's own that can be
+turned round, in one of two further runs (`twins`), and an assertion of a program without tests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tercet.subnets.coding import Report, Witness, plant_canaries, runs_pytest
+from tercet.subnets.coding import (
+    Mixture,
+    Report,
+    Witness,
+    mix_twins,
+    plant_canaries,
+    runs_pytest,
+    splits_python,
+    spoil_script,
+)
 from tercet.subnets.coding.diffs import is_test
 from tercet.subnets.kit import Limits, Outcome, Sandbox
 from tercet.swarm.plan import DoneTest
 from tercet.swarm.store import Files, Store
 
-__all__ = ["DoneTests", "find_faults", "left_out"]
+__all__ = ["DoneTests", "find_faults", "find_twins", "left_out"]
 
 _DETAIL = 2_000
 _REPAIR = "/checks/repair.py"
 _PYTEST = ("python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider")
 """What `repair.py` runs once it has seen that no test was touched."""
 _RAN = frozenset({"passed", "failed"})
+_PATIENCE = 3
+"""Times the seconds for runs that are made side by side, and in which many tests fail."""
+_TURNED = "tests that were turned round end as they should not"
 _PLANTED = "tests that must fail did not: the change tampers with the test runner"
 
 
@@ -43,14 +57,17 @@ class DoneTests:
 
     async def run(self, done: DoneTest, files: Files, before: Files | None = None) -> dict[str, Any]:
         """{ok, seconds, detail} of `done` over `files`; `before` is what they were before the change that is tested."""
-        if not (runs_pytest(done.command) or _REPAIR in done.command):
+        if not (_runs_pytest(done) or splits_python(done.command)[1]):
             outcome = await self._run(done, files, None)
             return {"ok": outcome.ok, "seconds": round(outcome.seconds, 3), "detail": _said(outcome)}
         outcome, report = await self._witnessed(done, files)
-        fault = _why(outcome, report)
+        fault = _why(done, outcome, report)
         if outcome.ok and not fault:
-            fault = await self._compared(done, files, report, files if before is None else before)
-            fault = fault and f"Its tests end with success, which is not believed: {fault}."
+            if report.tests:
+                fault = await self._compared(done, files, report, files if before is None else before)
+            else:
+                fault = await self._spoilt(done, files)
+            fault = fault and f"It ends with success, which is not believed: {fault}."
         return {
             "ok": outcome.ok and not fault,
             "seconds": round(outcome.seconds, 3),
@@ -58,20 +75,54 @@ class DoneTests:
         }
 
     async def _compared(self, done: DoneTest, files: Files, report: Report, before: Files) -> str:
-        """What is wrong with a success, beside what was and with tests that must fail."""
-        direct = _direct(done)
-        runs = [self._planted(direct, each) for each in ([files] if before == files else [files, before])]
-        (planted, canaries), *rest = await asyncio.gather(*runs)
-        fault = find_faults(planted, canaries, rest[0] if rest else None)
+        """What is wrong with a success of tests, beside what was and with tests that must fail."""
+        tests = self._tests(done, files)
+        mixtures = mix_twins(tests)
+        planted, canaries = plant_canaries({**tests, **mixtures[0].files})
+        planted_before, canaries_before = plant_canaries(self._tests(done, before))
+        runs = [(files, planted), (files, {**tests, **mixtures[1].files})]
+        runs += [] if before == files else [(before, planted_before)]
+        told = await asyncio.gather(*(self._witnessed(_direct(done), *each) for each in runs))
+        first, second, *earlier = [report for _, report in told]
         changed = {path for path in {*files, *before} if files.get(path) != before.get(path)}
-        gone = left_out(rest[0][0], report, changed, but=rest[0][1]) if rest else []
-        return f"left out or skipped: {', '.join(gone[:3])}" if gone else fault
+        gone = left_out(earlier[0], report, changed, but=canaries_before) if earlier else []
+        if gone:
+            return f"left out or skipped: {', '.join(gone[:3])}"
+        fault = find_faults(first, canaries, (earlier[0], canaries_before) if earlier else None)
+        return fault or find_twins(report, mixtures, (first, second))
 
-    async def _planted(self, done: DoneTest, files: Files) -> tuple[Report, set[str]]:
-        texts = {path: _text(self.store.get(mark)) for path, mark in files.items() if _holds_tests(path)}
-        planted, canaries = plant_canaries({path: text for path, text in texts.items() if text is not None})
-        _, report = await self._witnessed(done, files, planted)
-        return report, canaries
+    async def _spoilt(self, done: DoneTest, files: Files) -> str:
+        """What is wrong with a success of a program that runs no tests: it stays one when an assertion is turned round."""
+        name, text = self._script(done, files)
+        spoilt = spoil_script(text)
+        if spoilt == text:
+            return ""
+        outcome, _ = await self._witnessed(done, files, {name: spoilt})
+        return "it ends so too when one of its assertions is turned round" if outcome.ok else ""
+
+    def _tests(self, done: DoneTest, files: Files) -> dict[str, str]:
+        """Modules with tests by path; of a hidden done-test, those that it brings, by their places in the sandbox."""
+        if done.hidden:
+            found = {
+                f"{place}/{file.relative_to(folder).as_posix()}": _text(file.read_bytes())
+                for place, folder in self.hidden.items()
+                for file in sorted(folder.rglob("*.py"))
+                if _holds_tests(file.name)
+            }
+        else:
+            found = {path: _text(self.store.get(mark)) for path, mark in files.items() if _holds_tests(path)}
+        name, text = self._script(done, files)
+        return {**{path: text for path, text in found.items() if text is not None}, **({name: text} if text else {})}
+
+    def _script(self, done: DoneTest, files: Files) -> tuple[str, str]:
+        """The path and the text of the program that a command names; empty where it is no file of these."""
+        name = (*splits_python(done.command)[1], "")[0]
+        path = Path(name)
+        for place, folder in self.hidden.items() if done.hidden else ():
+            if path.is_relative_to(place) and (folder / path.relative_to(place)).is_file():
+                return name, _text((folder / path.relative_to(place)).read_bytes()) or ""
+        mark = files.get(path.as_posix())
+        return (path.as_posix(), _text(self.store.get(mark)) or "") if mark is not None else ("", "")
 
     async def _witnessed(
         self, done: DoneTest, files: Files, planted: Mapping[str, str] | None = None
@@ -86,31 +137,56 @@ class DoneTests:
     async def _run(
         self, done: DoneTest, files: Files, witness: Witness | None, planted: Mapping[str, str] | None = None
     ) -> Outcome:
+        patience = 1 if planted is None else _PATIENCE
         limits = Limits(
-            cpu_seconds=max(1, int(done.seconds)), wall_seconds=done.seconds, memory_bytes=1 << 30, processes=64
+            cpu_seconds=max(1, int(done.seconds * patience)),
+            wall_seconds=done.seconds * patience,
+            memory_bytes=1 << 30,
+            processes=64,
         )
         environment = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": "/w"}
+        command: Sequence[str] = done.command
+        if witness is not None and _runs_pytest(done):
+            environment |= witness.environment
+            environment["PYTEST_ADDOPTS"] += "" if planted is None else " --tb=line"
+        elif witness is not None:
+            command = witness.command(command)
         with tempfile.TemporaryDirectory(prefix="tercet-test-") as name:
-            folder = Path(name) / "w"
+            folder, hidden = Path(name) / "w", self.hidden if done.hidden else {}
             await asyncio.to_thread(self._lay_out, files, folder, planted or {})
+            hidden = await asyncio.to_thread(_lay_out_hidden, hidden, Path(name) / "hidden", planted or {})
+            lent = {place: each for place, each in self.lent.items() if planted is None or _asks_for(place, planted)}
             return await self.sandbox.run(
-                done.command,
+                command,
                 folder,
                 limits=limits,
                 stdin=witness.stdin if witness else b"",
-                readonly={
-                    **self.lent,
-                    **(self.hidden if done.hidden else {}),
-                    **(witness.lent if witness else {}),
-                },
-                environment={**environment, **(witness.environment if witness else {})},
+                readonly={**lent, **hidden, **(witness.lent if witness else {})},
+                environment=environment,
                 writable=False,
             )
 
     def _lay_out(self, files: Files, folder: Path, planted: Mapping[str, str]) -> None:
         self.store.lay_out(files, folder)
         for path, text in planted.items():
-            (folder / path).write_text(text, encoding="utf-8")
+            if not path.startswith("/"):
+                (folder / path).write_text(text, encoding="utf-8")
+
+
+def _asks_for(place: str, planted: Mapping[str, str]) -> bool:
+    """Whether tests need what is lent; else it stays away: the original files tell which tests were turned round."""
+    return any(place in text for text in planted.values())
+
+
+def _lay_out_hidden(hidden: Mapping[str, Path], room: Path, planted: Mapping[str, str]) -> Mapping[str, Path]:
+    """The same, or copies with what is planted in them."""
+    places: dict[str, Path] = {}
+    for number, (place, folder) in enumerate(hidden.items()):
+        changed = {path: text for path, text in planted.items() if path.startswith(f"{place}/")}
+        places[place] = shutil.copytree(folder, room / str(number)) if changed else folder
+        for path, text in changed.items():
+            (places[place] / path.removeprefix(f"{place}/")).write_text(text, encoding="utf-8")
+    return places
 
 
 def find_faults(planted: Report, canaries: Iterable[str], before: tuple[Report, Iterable[str]] | None) -> str:
@@ -128,6 +204,17 @@ def find_faults(planted: Report, canaries: Iterable[str], before: tuple[Report, 
     known = before is not None and any(before[0].tests.get(name) == "failed" for name in before[1])
     if not found and known:
         return planted.problem or _PLANTED
+    return ""
+
+
+def find_twins(plain: Report, mixtures: Sequence[Mixture], mixed: Sequence[Report]) -> str:
+    """Why a report cannot be believed, by the program's own tests, each turned round in one of two runs."""
+    passed = [test for test, how in plain.tests.items() if how == "passed"]
+    for mixture, report in zip(mixtures, mixed, strict=True):
+        if doubts := mixture.doubts(passed, report.tests):
+            return f"{_TURNED} ({', '.join(doubts[:3])})"
+        if not mixture.caught(passed, report.tests):
+            return f"{_TURNED} ({report.problem or 'none of them ran'})"
     return ""
 
 
@@ -157,6 +244,10 @@ def _module(test: str) -> str:
     return test.partition("::")[0]
 
 
+def _runs_pytest(done: DoneTest) -> bool:
+    return runs_pytest(done.command) or _REPAIR in done.command
+
+
 def _holds_tests(path: str) -> bool:
     name = Path(path).name
     return is_test(path) and (name.startswith("test_") or name.endswith("_test.py")) and path.endswith(".py")
@@ -169,8 +260,9 @@ def _text(data: bytes) -> str | None:
         return None
 
 
-def _why(outcome: Outcome, report: Report) -> str:
-    if not outcome.ok or report.good:
+def _why(done: DoneTest, outcome: Outcome, report: Report) -> str:
+    tests = _runs_pytest(done) or splits_python(done.command)[1][:2] == ("-m", "unittest")
+    if not outcome.ok or report.good or not (tests or report.problem or report.failed):
         return ""
     return f"It ends with success, and there is no proof of it: {report.problem or 'no test passed'}."
 

@@ -15,8 +15,9 @@ from tercet.subnets.coding.tasks import (
     read_answer,
     repository_work,
 )
+from tercet.subnets.coding.twins import Mixture, mix_twins, spoil_script
 from tercet.subnets.coding.vet import find_tricks
-from tercet.subnets.coding.witness import Witness, plant_canaries, runs_pytest
+from tercet.subnets.coding.witness import Witness, plant_canaries, runs_pytest, splits_python
 
 __all__ = [
     "BEHAVIOURS",
@@ -26,6 +27,7 @@ __all__ = [
     "Bench",
     "Coding",
     "DiffError",
+    "Mixture",
     "Packed",
     "Report",
     "RepositoryTask",
@@ -34,11 +36,14 @@ __all__ = [
     "build_diff",
     "find_tricks",
     "is_protected",
+    "mix_twins",
     "pack_repository",
     "parse_task",
     "plant_canaries",
     "read_answer",
     "repository_work",
     "runs_pytest",
+    "splits_python",
+    "spoil_script",
     "write_fix",
 ]

@@ -1,15 +1,16 @@
-"""Proof that a run of pytest was whole: a report that only who read a nonce can write, and tests that have to fail.
+"""Proof that a run of pytest, or of a Python program, was whole: a report that only who read a nonce can write.
 
 A program's exit code proves nothing about its tests: the code under test can end the process with success, leave tests
-out, or overrule the runner. A plugin of ours reads a nonce from standard input before anything under test is loaded, and
-says at the end of the session how every test ended. Tests that must fail, by names nobody can know, show whether what
-it says can be believed. It is no proof against code that searches its own process for the nonce: who judges
-strangers' code reads it first (`vet`).
+out, or overrule the runner. A plugin of ours (for other programs a runner) reads a nonce from standard input before
+anything under test is loaded, and says at the end how every test ended. Code that searches its own process finds the
+nonce. So whether the report is true is asked by tests that must fail: a few of our own here, those of the program
+itself in `twins`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shlex
 import shutil
@@ -17,16 +18,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tercet.market.text import decode_json
 from tercet.subnets.kit import Outcome
 
-__all__ = ["Report", "Witness", "plant_canaries", "runs_pytest"]
+__all__ = ["Report", "Witness", "plant_canaries", "runs_pytest", "splits_python"]
 
 _PLUGIN = Path(__file__).parent / "inside" / "tercet_outcomes.py"
+_RUNNER = Path(__file__).parent / "inside" / "tercet_ending.py"
 _PLACE = "/witness"
-"""Where the plugin is in the sandbox."""
+"""Where they are in the sandbox."""
 _MAX_NAME = 1000
 _TESTS = frozenset({"passed", "failed", "skipped", "xfailed"})
 
@@ -73,7 +75,7 @@ class Report:
 
 
 class Witness:
-    """What one run of pytest needs for its proof. Use it as `with Witness() as witness`."""
+    """What one run of pytest, or of a Python program, needs for its proof. Use it as `with Witness() as witness`."""
 
     def __init__(self, *, trace: bool = False) -> None:
         """`trace`: tell which lines each test ran; slower."""
@@ -84,6 +86,7 @@ class Witness:
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="tercet-witness-")
         shutil.copyfile(_PLUGIN, Path(self._folder.name) / f"{self.plugin}.py")
+        shutil.copyfile(_RUNNER, Path(self._folder.name) / f"run_{self.plugin}.py")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,6 +106,11 @@ class Witness:
     def environment(self) -> Mapping[str, str]:
         """Has every pytest beneath load the plugin."""
         return {"PYTHONPATH": f"{_PLACE}:/w", "PYTEST_ADDOPTS": f"-p {self.plugin}"}
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """A Python program's command, run so that it is seen to end; see `splits_python`."""
+        flags, program = splits_python(command)
+        return [*flags, f"{_PLACE}/run_{self.plugin}.py", *program]
 
     def read(self, outcome: Outcome) -> Report:
         """How the run ended, and every test in it."""
@@ -126,6 +134,18 @@ def runs_pytest(command: Sequence[str]) -> bool:
     """Whether pytest is among a command's words, or in a line of shell among them."""
     words = [part for word in command for part in (word, *_split(word))]
     return any(Path(word).name in {"pytest", "py.test"} for word in words)
+
+
+def splits_python(command: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Python with its own options, and the program with its arguments; ((), ()) for any other command."""
+    if not re.fullmatch(r"python(3(\.\d+)?)?", command[0]):
+        return (), ()
+    place = 1
+    while place < len(command) and re.fullmatch(r"-([bBdEIOPqsSuv]+|[WX]\S*)", command[place]):
+        place += 2 if command[place] in {"-W", "-X"} else 1
+    program = command[place:]
+    known = bool(program) and (not program[0].startswith("-") or (program[0] in {"-m", "-c"} and len(program) > 1))
+    return (tuple(command[:place]), tuple(program)) if known else ((), ())
 
 
 def _split(line: str) -> list[str]:
@@ -152,8 +172,16 @@ def _read_report(outcome: Outcome, nonce: str) -> Report:
         traced = {
             name: [(str(file), int(line)) for file, line in pairs] for name, pairs in found.get("lines", {}).items()
         }
+        why = _early_end(found, outcome)
         return Report(
-            tests, found["messages"], found["errors"], outcome.returncode, "", shown, lines=traced, cpu_seconds=spent
+            tests, found["messages"], found["errors"], outcome.returncode, why, shown, lines=traced, cpu_seconds=spent
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return Report({}, {}, {}, outcome.returncode, "the report of the tests is damaged", shown, cpu_seconds=spent)
+
+
+def _early_end(found: Mapping[str, Any], outcome: Outcome) -> str:
+    """Why a Python program's success is none, by its own report."""
+    if "ended" in found and found["exit"] and not outcome.returncode:
+        return "it failed, and something made a success of that when it ended"
+    return f"{str(found['ended'])[:_MAX_NAME]} ended it, not the program that was run" if found.get("ended") else ""

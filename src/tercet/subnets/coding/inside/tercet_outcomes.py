@@ -38,21 +38,23 @@ def _read_order() -> dict[str, Any]:
 class _Outcomes:
     """Collects; lives in pytest's registry alone."""
 
-    def __init__(self, order: dict[str, Any]) -> None:
+    def __init__(self, order: dict[str, Any], root: Path) -> None:
         self._nonce, self._trace = order.get("nonce", ""), bool(order.get("trace"))
         self._out = os.dup(1)
         self._tests: dict[str, str] = {}
         self._messages: dict[str, str] = {}
         self._errors: dict[str, str] = {}
         self._lines: dict[str, list[tuple[str, int]]] = {}
-        self._root = f"{Path.cwd()}{os.sep}"
+        self._base, self._tests_root = _base(), root
+        self._root = f"{self._base}{os.sep}"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed and len(self._errors) < _MAX_TESTS:
-            self._errors[report.nodeid] = _message(report)
+            self._errors[self._name(report.nodeid)] = _message(report)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        name, before = report.nodeid, self._tests.get(report.nodeid)
+        name = self._name(report.nodeid)
+        before = self._tests.get(name)
         if before is None and len(self._tests) >= _MAX_TESTS:
             return
         if report.failed:
@@ -84,7 +86,13 @@ class _Outcomes:
             return (yield)
         finally:
             sys.settrace(None)
-            self._lines[item.nodeid] = sorted(seen)
+            self._lines[self._name(item.nodeid)] = sorted(seen)
+
+    def _name(self, node: str) -> str:
+        """The id by the module's path in the program, whatever folder pytest was started in; absolute outside."""
+        module, colons, rest = node.partition("::")
+        path = os.path.normpath(self._tests_root / module) if module else ""
+        return f"{path.removeprefix(self._root)}{colons}{rest}"
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
@@ -101,6 +109,12 @@ class _Outcomes:
             rest = rest[os.write(self._out, rest) :]
 
 
+def _base() -> Path:
+    """The program's folder: that of the sandbox, where there is one."""
+    here, sandbox = Path.cwd(), Path("/w")
+    return sandbox if here.is_relative_to(sandbox) else here
+
+
 def _message(report: pytest.CollectReport | pytest.TestReport) -> str:
     text = getattr(report, "longreprtext", "") or ""
     told = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")] or text.splitlines()[-1:]
@@ -109,7 +123,7 @@ def _message(report: pytest.CollectReport | pytest.TestReport) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take part in the run."""
-    config.pluginmanager.register(_Outcomes(_ORDER.pop()), "tercet-outcomes-collector")
+    config.pluginmanager.register(_Outcomes(_ORDER.pop(), config.rootpath), "tercet-outcomes-collector")
 
 
 _ORDER = [_read_order()]
