@@ -248,6 +248,35 @@ async def test_a_call_ends_at_its_deadline_and_a_late_offer_is_refused(hub: Hub)
         assert caught.value.code == "late"
 
 
+async def test_a_call_is_answered_once_by_who_was_asked_and_to_who_called(hub: Hub, journal: Journal) -> None:
+    """A second offer, one in another's place and one behind the caller's back are refused, after a restart as well."""
+    crew = Crew(hub, 3)
+    call = seal(key_of(1), "cfp", "agent-1", "agent-2", "work", prev=FIRST)
+    await hub.post("agent-1", call.model_dump())
+    offer = {"price": 1, "seconds": 1.0}
+
+    def answer(number: int, receiver: str, prev: str) -> dict[str, object]:
+        return seal(
+            key_of(number), "propose", f"agent-{number}", receiver, offer, prev=prev, in_reply_to=call.id
+        ).model_dump()  # fmt: skip
+
+    async def refused(at: Hub, number: int, receiver: str, prev: str) -> str:
+        with pytest.raises(EnvelopeError) as caught:
+            await at.post(f"agent-{number}", answer(number, receiver, prev))
+        return caught.value.code
+
+    assert await refused(hub, 3, "agent-1", FIRST) == "not_asked"
+    assert await refused(hub, 2, "agent-3", FIRST) == "not_asked"
+    said = await hub.post("agent-2", answer(2, "agent-1", FIRST))
+    assert await refused(hub, 2, "agent-1", said.hash) == "answered"
+    again = Hub(journal)
+    for agent, key in crew.keys.items():
+        again.admit(agent, key.address)
+    assert await refused(again, 2, "agent-1", said.hash) == "answered"
+    assert await refused(again, 3, "agent-1", FIRST) == "not_asked"
+    assert len(list(journal.events(kinds=("message",)))) == 2
+
+
 async def test_an_answer_that_nobody_gives_is_a_timeout(hub: Hub) -> None:
     """`ask` waits as long as it was told, and the answer that comes later is heard all the same."""
     crew = Crew(hub, 2)

@@ -52,6 +52,8 @@ CODES = {
     "full": "the receiver has too many messages that it has not read",
     "flood": "the sender sends faster than it may",
     "late": "the call for proposals that it answers is over",
+    "not_asked": "it answers a call for proposals that was made to somebody else, or answers somebody else than the caller",
+    "answered": "its sender has answered that call for proposals before",
 }
 """Why a message is not taken."""
 _AGENT = r"^[a-z][a-z0-9-]{0,47}$"

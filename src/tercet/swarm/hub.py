@@ -43,7 +43,7 @@ _RATE, _BURST = 50.0, 200.0
 _PATIENCE = 1000
 """Frames beyond its rate after which an agent is cut off."""
 _CALLS = 4096
-"""Calls for proposals whose end is remembered."""
+"""Calls for proposals that are remembered, each as one agent got it."""
 _ROOM = 1024
 """What a frame has around an envelope, in bytes."""
 
@@ -67,6 +67,17 @@ class _Seat:
     connection: ServerConnection | None = None
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A call for proposals, as one agent got it."""
+
+    caller: str
+    agent: str
+    reply_by: int
+    """Unix milliseconds; 0 is no end."""
+    answered: bool = False
+
+
 class Hub:
     """One run's hub. `async with hub:` serves it; `url` is where."""
 
@@ -83,12 +94,13 @@ class Hub:
         self._journal, self._clock = journal, clock
         self._rate, self._burst, self._mailbox = rate, burst, mailbox
         self._seats: dict[str, _Seat] = {}
-        self._calls: OrderedDict[str, int] = OrderedDict()
+        self._calls: OrderedDict[str, _Asked] = OrderedDict()
         self._heads: dict[str, str] = {}
         self._server: Server | None = None
         for event in journal.events(kinds=("message",)):
             said = read_envelope(event.body["envelope"])
             self._heads[said.sender] = said.hash
+            self._keep(said)
 
     async def __aenter__(self) -> Self:
         self._server = await serve(
@@ -145,6 +157,7 @@ class Hub:
         said = read_envelope(raw)
         receiver = self._check(agent, sender, said)
         sender.head = said.hash  # before the first await, so that two connections cannot both follow it
+        self._keep(said)
         receiver.coming += 1
         try:
             await self._journal.append(
@@ -152,13 +165,18 @@ class Hub:
             )
         finally:
             receiver.coming -= 1
-        if said.performative == "cfp" and said.reply_by:
-            self._calls[said.id] = said.reply_by
-            while len(self._calls) > _CALLS:
-                self._calls.popitem(last=False)
         receiver.waiting.append(said)
         receiver.moved.set()
         return said
+
+    def _keep(self, said: Envelope) -> None:
+        """Keep in mind who was asked for a proposal, and who has answered."""
+        if said.performative == "cfp":
+            self._calls[said.id] = _Asked(said.sender, said.receiver, said.reply_by)
+            while len(self._calls) > _CALLS:
+                self._calls.popitem(last=False)
+        elif said.in_reply_to in self._calls:
+            self._calls[said.in_reply_to].answered = True
 
     def _count(self, agent: str, seat: _Seat) -> None:
         now = self._clock()
@@ -188,11 +206,21 @@ class Hub:
         receiver = self._seats.get(said.receiver)
         if receiver is None:
             raise EnvelopeError(f"There is no agent {said.receiver} in this run.", code="unknown_receiver")
-        if said.performative != "cfp" and 0 < self._calls.get(said.in_reply_to, 0) < self._clock() * 1000:
-            raise EnvelopeError(f"The call for proposals {said.in_reply_to} is over.", code="late")
+        if said.performative != "cfp" and (asked := self._calls.get(said.in_reply_to)) is not None:
+            self._check_answer(said, asked)
         if len(receiver.waiting) + receiver.coming >= self._mailbox:
             raise EnvelopeError(f"{said.receiver} has {self._mailbox} messages unread.", code="full", retry_after=1.0)
         return receiver
+
+    def _check_answer(self, said: Envelope, asked: _Asked) -> None:
+        """An agent offers for itself, to the caller, in time and once."""
+        call = f"The call for proposals {said.in_reply_to}"
+        if (said.sender, said.receiver) != (asked.agent, asked.caller):
+            raise EnvelopeError(f"{call} was made by {asked.caller} to {asked.agent}.", code="not_asked")
+        if 0 < asked.reply_by < self._clock() * 1000:
+            raise EnvelopeError(f"{call} is over.", code="late")
+        if asked.answered:
+            raise EnvelopeError(f"{call} has an answer of {said.sender} already.", code="answered")
 
     def _let_in(self, connection: ServerConnection, request: Request) -> Response | None:
         shown = request.headers.get("Authorization", "")
