@@ -15,13 +15,12 @@ import atexit
 import fcntl
 import json
 import os
-import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from tercet.errors import JournalError, RunLockedError
 from tercet.market.text import MAX_DEPTH
@@ -41,6 +40,7 @@ from tercet.swarm.events import (
     verify_chain,
     verify_journal,
 )
+from tercet.swarm.group_commit import GroupCommit
 
 __all__ = ["GENESIS", "Event", "Journal", "event_hash", "read_events", "verify_journal"]
 
@@ -54,15 +54,7 @@ CREATE INDEX IF NOT EXISTS kinds ON events (kind);
 """
 INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant columns
 _STEP = f"SELECT {COLUMNS} FROM events WHERE scope = ? AND number = ?"  # noqa: S608 - constant columns
-_MOST_AT_ONCE = 512
 _FAR = 1 << 53
-
-
-class _Waiting(NamedTuple):
-    row: Row | None
-    """None where somebody only waits for what came before."""
-    told: asyncio.Future[Any] | None
-    answer: Event | None
 
 
 class Journal:
@@ -92,13 +84,9 @@ class Journal:
         except BaseException:
             os.close(self._lock)
             raise
-        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._order, self._reading = threading.Lock(), threading.Lock()
-        self._failure: JournalError | None = None
-        self._lost_notes = 0
         self._closed = False
-        self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
-        self._thread.start()
+        self._commits = GroupCommit(self._write)
         atexit.register(self.close)
 
     def _prepare(self) -> sqlite3.Connection:
@@ -129,14 +117,13 @@ class Journal:
         if closed:
             return
         atexit.unregister(self.close)
-        self._waiting.put(None)
-        self._thread.join()
+        self._commits.close()
         with self._reading:
             self._reader.close()
         self._db.close()
         os.close(self._lock)
-        if self._lost_notes and self._failure is not None:
-            raise self._failure
+        if self._commits.lost_notes and self._commits.failure is not None:
+            raise self._commits.failure
 
     async def append(
         self,
@@ -180,7 +167,7 @@ class Journal:
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._order:
             self._check_open()
-            self._waiting.put(_Waiting(None, told, None))
+            self._commits.put(None, told)
         await told
 
     def step(self, scope: str, number: int) -> Event | None:
@@ -199,8 +186,8 @@ class Journal:
     def _check_open(self) -> None:
         if self._closed:
             raise JournalError(f"The journal {self.path} is closed. Open it again, or read_events it.")
-        if self._failure is not None:
-            raise self._failure
+        if self._commits.failure is not None:
+            raise self._commits.failure
 
     def _put(
         self,
@@ -227,67 +214,27 @@ class Journal:
             seq, time_ms, *_ = head
             event = Event(seq, time_ms, kind, actor, task, frozen, scope, number, digest)
             self.head, self.hash = seq, digest
-            self._waiting.put(_Waiting((*head, text, digest), told, event))
+            self._commits.put((*head, text, digest), told, event)
         return event
 
-    def _write_forever(self) -> None:
-        ending = False
-        while not ending:
-            batch = [self._waiting.get()]
-            while len(batch) < _MOST_AT_ONCE and not self._waiting.empty():
-                batch.append(self._waiting.get())
-            ending = None in batch
-            items = [item for item in batch if item is not None]
-            self._commit([item.row for item in items if item.row is not None])
-            self._tell(items)
-
-    def _commit(self, rows: Sequence[Row]) -> None:
-        if not rows or self._failure is not None:
-            return
+    def _write(self, rows: Sequence[Row]) -> None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(INSERT, rows)
             self._db.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - whatever it is, who waits must hear of it and not wait for ever
-            self._fail(error)
+        except Exception as error:  # whatever it is, who waits must hear of it and not wait for ever
+            self._roll_back()
+            raise JournalError(
+                f"The journal {self.path} could not be written: {error}. Nothing was lost that was written before;"
+                " make room on the disk and resume the run."
+            ) from error
 
-    def _fail(self, error: Exception) -> None:
-        failure = JournalError(
-            f"The journal {self.path} could not be written: {error}. Nothing was lost that was written before;"
-            " make room on the disk and resume the run."
-        )
-        failure.__cause__ = error
-        with self._order:
-            self._failure = failure
+    def _roll_back(self) -> None:
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
         except sqlite3.Error:  # nothing of the batch was committed, and nothing more will be
             return
-
-    def _tell(self, items: Sequence[_Waiting]) -> None:
-        failure = self._failure
-        if failure is not None:
-            self._lost_notes += sum(item.told is None for item in items)
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
-        for item in items:
-            if item.told is not None:
-                by_loop.setdefault(item.told.get_loop(), []).append(item)
-        for loop, waiting in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_answer, waiting, failure)
-            except RuntimeError:  # that loop is closed: nobody waits any more
-                continue
-
-
-def _answer(waiting: Sequence[_Waiting], failure: JournalError | None) -> None:
-    for item in waiting:
-        assert item.told is not None
-        if not item.told.done():
-            if failure is None:
-                item.told.set_result(item.answer)
-            else:
-                item.told.set_exception(failure)
 
 
 def _freeze(body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
