@@ -1,0 +1,60 @@
+"""The first step of `tercet fix`: does the repository have tests, and do they fail?"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+
+from tercet.cli.fix.errand import Order
+from tercet.cli.output import say
+from tercet.errors import UsageError
+from tercet.subnets.coding import Bench, Packed, Report, pack_repository
+
+__all__ = ["look", "tell_dry_run"]
+
+
+async def look(bench: Bench, order: Order) -> tuple[Packed, Report]:
+    """The repository and how its tests fail.
+
+    Raises:
+        UsageError: it has no tests, they pass already, or they cannot be run.
+
+    """
+    packed = await asyncio.to_thread(pack_repository, order.folder, order.exclude)
+    if packed.withheld:
+        say(f"Stays at home: {', '.join(packed.withheld[:8])}{' ...' if len(packed.withheld) > 8 else ''}")
+    words = _command(order.test)
+    say(f"Running {order.test!r} on {len(packed.files) + len(packed.binary)} files in the sandbox ...")
+    report = await bench.run_command(packed.files, packed.binary, words)
+    if report.good:
+        raise UsageError(f"The tests pass already: {order.test!r} succeeds here. There is nothing to fix.")
+    if report.exit == 5 or (not report.tests and not report.errors):
+        why = report.problem or report.output.strip()[-300:] or "nothing was collected"
+        raise UsageError(
+            f"{order.test!r} runs no tests in {str(order.folder)!r}, so nobody could know when it is fixed ({why}). "
+            "Name the command that runs them with --test; it has Python's standard library and pytest."
+        )
+    if not report.failed:
+        raise UsageError(f"{order.test!r} exits with {report.exit}, but no test fails: {report.output.strip()[-300:]}")
+    say(f"{len(report.failed)} fail, {sum(how == 'passed' for how in report.tests.values())} pass.")
+    return packed, report
+
+
+def _command(test: str) -> list[str]:
+    try:
+        words = shlex.split(test)
+    except ValueError as error:
+        raise UsageError(f"The test command {test!r} cannot be read: {error}.") from None
+    if not words:
+        raise UsageError('The test command is empty. Give one: --test "pytest -q"')
+    return words
+
+
+def tell_dry_run(order: Order, packed: Packed | None) -> None:
+    """What would happen, had it been no dry run; without `packed` an errand is under way."""
+    if packed is None:
+        say("Dry run: would go on with the job that is under way. Nothing was sent.")
+        return
+    say(
+        f"Dry run: would send {len(packed.files) + len(packed.binary)} files, and put {order.price} aside. Nothing was sent."
+    )
