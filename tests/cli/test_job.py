@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.swarm.small_goals import seen
+from tests.swarm.small_goals import seen, write_plan
 
 from tercet.chain import Deployment, Ledger, Rpc
 from tercet.cli.job import JOB_SCHEMA
@@ -147,15 +147,8 @@ def events_of(town: Shell, kind: str) -> list[Event]:
 def test_a_run_pays_from_a_wallet_what_its_person_agrees_to(office: tuple[Shell, str]) -> None:
     """`tercet run --pay`: a script plays the agent, the inbox asks, the chain moves the credit, why tells who agreed."""
     town, worker = office
-    options = {"money": "2", "payees": [worker]}
-    task = {
-        "id": "pay",
-        "title": "Pay",
-        "role": "assistant",
-        "outputs": ["paid"],
-        "done": {"command": ["test", "-s", "paid"]},
-    }
-    (town.folder / "plan.json").write_text(json.dumps({"goal": "pay", "tasks": [{**task, "options": options}]}))
+    command = ["test", "-s", "paid"]
+    write_plan(town.folder, "pay", title="Pay", output="paid", command=command, money="2", payees=[worker])
     pay = {"tool": "pay", "arguments": {"to": worker, "amount": 2_000_000, "claims": []}, "times": 1}
     write = {"tool": "write_file", "arguments": {"path": "paid", "text": "2"}, "times": 1}
     (town.folder / "script.json").write_text(json.dumps({"rules": [pay, write, {"text": "Paid."}]}))

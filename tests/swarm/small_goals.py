@@ -39,6 +39,23 @@ def build_table(folder: Path) -> Path:
     return folder
 
 
+def write_plan(
+    folder: Path, name: str, *, title: str, output: str, command: Sequence[str], role: str = "assistant", **options: Any
+) -> Path:
+    """A plan of one task, which writes one file."""
+    task = {
+        "id": name,
+        "title": title,
+        "role": role,
+        "outputs": [output],
+        "done": {"command": list(command)},
+        "options": options,
+    }
+    plan = folder / "plan.json"
+    plan.write_text(json.dumps({"goal": title, "tasks": [task]}))
+    return plan
+
+
 def say_yes(call: Call) -> Mapping[str, Any] | str:
     """Plays a model that is good at everything the recipes ask."""
     asked = str(call.messages[-1]["content"])

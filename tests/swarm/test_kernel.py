@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted, use_tool
+from tests.swarm.small_goals import CREDIT, Yes, build_repository, build_table, scripted, use_tool, write_plan
 
 from tercet.swarm.events import read_events, verify_journal
 from tercet.swarm.explanation import render
@@ -73,15 +73,8 @@ async def test_a_table_becomes_a_report_with_plots(tmp_path: Path) -> None:
 
 async def test_an_assistant_works_with_tools_in_its_own_files(tmp_path: Path) -> None:
     """It writes, runs and reports; what it made is merged because its done-test passes."""
-    plan = tmp_path / "plan.json"
-    task = {
-        "id": "hello",
-        "title": "Write hello.py, which prints hello",
-        "role": "assistant",
-        "outputs": ["hello.py"],
-        "done": {"command": ["sh", "-c", 'test "$(python3 hello.py)" = hello']},
-    }
-    plan.write_text(json.dumps({"goal": "say hello", "tasks": [task]}))
+    command = ["sh", "-c", 'test "$(python3 hello.py)" = hello']
+    plan = write_plan(tmp_path, "hello", title="Write hello.py, which prints hello", output="hello.py", command=command)
     turns = [
         ("write_file", {"path": "hello.py", "text": "print('hello')\n"}),
         ("run", {"command": ["python3", "hello.py"]}),
@@ -102,15 +95,7 @@ async def test_an_assistant_works_with_tools_in_its_own_files(tmp_path: Path) ->
 
 async def test_an_agent_that_goes_in_circles_is_stopped(tmp_path: Path) -> None:
     """The same command over the same files, three times, is a loop; the goal fails and says why."""
-    plan = tmp_path / "plan.json"
-    task = {
-        "id": "spin",
-        "title": "Spin",
-        "role": "assistant",
-        "outputs": ["a"],
-        "done": {"command": ["test", "-f", "a"]},
-    }
-    plan.write_text(json.dumps({"goal": "spin", "tasks": [task | {"options": {"attempts": 2}}]}))
+    plan = write_plan(tmp_path, "spin", title="Spin", output="a", command=["test", "-f", "a"], attempts=2)
 
     def play(call: Call) -> Completion:
         return use_tool(len(call.messages), "run", {"command": ["ls"]})
@@ -126,16 +111,10 @@ async def test_an_agent_that_goes_in_circles_is_stopped(tmp_path: Path) -> None:
 @pytest.mark.model
 async def test_a_shipped_model_thinks_for_a_run(tmp_path: Path) -> None:
     """The smallest one writes a note of its own; what it says is its affair, that it is metered is ours."""
-    plan = tmp_path / "plan.json"
-    task = {
-        "id": "note",
-        "title": "Write one sentence about the sea",
-        "role": "writer",
-        "outputs": ["sea.txt"],
-        "done": {"command": ["test", "-s", "sea.txt"]},
-        "options": {"words": 60},
-    }
-    plan.write_text(json.dumps({"goal": "a sentence", "tasks": [task]}))
+    title, output = "Write one sentence about the sea", "sea.txt"
+    plan = write_plan(
+        tmp_path, "note", title=title, output=output, command=["test", "-s", output], role="writer", words=60
+    )
     config = RunConfig("a sentence", CREDIT, plan=str(plan), model="smol", gateway="local smol")
     outcome = await Kernel(tmp_path / "run-1", config, LocalUpstream("smol"), Yes()).run()
     assert (outcome.status, outcome.why) == ("done", "")
