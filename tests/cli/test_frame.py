@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -15,15 +15,7 @@ from tercet.cli.frame import NOUNS, Group, TercetCommand, root
 
 from .conftest import Shell
 
-
-def commands() -> Iterator[tuple[str, click.Command]]:
-    """Every noun and verb, by what one types."""
-    for noun in NOUNS:
-        command = importlib.import_module(f"tercet.cli.{noun}").command
-        yield noun, command
-        if isinstance(command, Group):
-            for verb, leaf in command.commands.items():
-                yield f"{noun} {verb}", leaf
+commands = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "build_cli_reference.py"))["pages"]
 
 
 @pytest.mark.parametrize(("words", "command"), [pytest.param(*pair, id=pair[0]) for pair in commands()])

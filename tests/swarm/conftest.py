@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tercet.subnets.inference import Embedder, models_directory
+from tercet.swarm.journal import Journal
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """Of an empty run."""
+    with Journal(tmp_path / "journal.db") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,12 +32,6 @@ OpenDesk = Callable[..., Awaitable[Desk]]
 class Verdict(BaseModel):
     ok: bool
     why: str
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "journal.db") as journal:
-        yield journal
 
 
 @pytest.fixture

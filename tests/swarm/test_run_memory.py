@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,6 @@ pytestmark = [
 ]
 
 PORT = "The database runs on port 5432."
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    """Of an empty run."""
-    with Journal(tmp_path / "journal.db") as opened:
-        yield opened
 
 
 async def claimed(claims: Claims, text: str, *, task: str = "scan", ok: bool | None = True) -> str:

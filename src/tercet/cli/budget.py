@@ -12,7 +12,7 @@ import click
 from tercet.cli.budget_reconcile import command as reconcile
 from tercet.cli.frame import State, group, pass_state, root
 from tercet.cli.options import spending_options
-from tercet.cli.output import confirm, print_json, print_table, say
+from tercet.cli.output import confirm, print_json, print_table, say, tell_credit
 from tercet.cli.targets import Target, find_target, is_below, validate_open
 from tercet.errors import UsageError
 from tercet.market import CREDIT, Amount
@@ -62,12 +62,12 @@ def show(state: State, target: str, as_json: bool) -> None:
         return
     columns = {
         "node": [row["name"] for row in rows],
-        "credit": [_money(row["credit"]) for row in rows],
-        "for its task": [_money(row["allowed"]) for row in rows],
-        "spent": [_money(row["spent"]) for row in rows],
-        "unknown": [_money(row["unknown"]) for row in rows],
-        "held": [_money(row["reserved"]) for row in rows],
-        "left": [_money(row["left"]) for row in rows],
+        "credit": [tell_credit(row["credit"]) for row in rows],
+        "for its task": [tell_credit(row["allowed"]) for row in rows],
+        "spent": [tell_credit(row["spent"]) for row in rows],
+        "unknown": [tell_credit(row["unknown"]) for row in rows],
+        "held": [tell_credit(row["reserved"]) for row in rows],
+        "left": [tell_credit(row["left"]) for row in rows],
         "of tokens": [str(row["tokens"] or "") for row in rows],
         "tokens": [str(row["tokens_spent"]) for row in rows],
         "of seconds": [f"{row['seconds']:g}" if row["seconds"] else "" for row in rows],
@@ -258,7 +258,3 @@ def _row(found: Target, budgets: Budgets, node: str, reserved: int, held: Sequen
         "seconds_spent": spent.seconds,
         "attention": limit.attention,
     }
-
-
-def _money(units: str | None) -> str:
-    return "" if units is None else f"{Amount(int(units), CREDIT)}".removesuffix(f" {CREDIT.symbol}")

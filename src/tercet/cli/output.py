@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from tercet.errors import RefusedError
+from tercet.market import CREDIT, Amount
 
-__all__ = ["confirm", "is_terminal", "print_json", "print_table", "say"]
+__all__ = ["confirm", "is_terminal", "print_json", "print_table", "say", "tell_credit"]
 
 
 def is_terminal() -> bool:
@@ -22,6 +23,11 @@ def is_terminal() -> bool:
 def say(text: str) -> None:
     """A line about progress, on stderr."""
     click.echo(text, err=True)
+
+
+def tell_credit(units: int | str | None) -> str:
+    """Credit units as credit, for a place that says so itself; empty where there is no sum."""
+    return "" if units is None else str(Amount(int(units), CREDIT)).removesuffix(f" {CREDIT.symbol}")
 
 
 def print_json(value: Mapping[str, Any]) -> None:

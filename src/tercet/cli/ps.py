@@ -11,10 +11,9 @@ import click
 
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.inbox.words import tell_span
-from tercet.cli.output import print_json, print_table
+from tercet.cli.output import print_json, print_table, tell_credit
 from tercet.cli.targets import ENDED, Target, find_runs, find_target, read_state
 from tercet.errors import JournalError
-from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served
 from tercet.swarm.journal import read_events
 from tercet.swarm.state import KINDS, fold
@@ -108,8 +107,8 @@ def _show_runs(rows: list[dict[str, Any]], hidden: int) -> None:
     table = [
         [
             row["run"], row["state"] if row["live"] or row["state"] in ENDED else f"{row['state']}, left",
-            f"{row['done']}/{row['tasks']}", row["working"], row["asks"], _money(row["spent"]),
-            _money(row["limit"]), tell_span(row["seconds"]), printable(row["goal"], _LONGEST_GOAL),
+            f"{row['done']}/{row['tasks']}", row["working"], row["asks"], tell_credit(row["spent"]),
+            tell_credit(row["limit"]), tell_span(row["seconds"]), printable(row["goal"], _LONGEST_GOAL),
         ]
         for row in rows
     ]  # fmt: skip
@@ -140,16 +139,12 @@ def _show_agents(target: Target, agents: list[dict[str, Any]]) -> None:
     table = [
         [
             row["agent"], row["crew"], row["kind"], row["state"], printable(row["task"], 32), row["calls"],
-            _money(row["spent"]), tell_span(row["seconds"]), printable(row["why"], _LONGEST_GOAL),
+            tell_credit(row["spent"]), tell_span(row["seconds"]), printable(row["why"], _LONGEST_GOAL),
         ]
         for row in agents
     ]  # fmt: skip
     columns = ["agent", "crew", "kind", "state", "task", "calls", "credit", "since", "why"]
     print_table(columns, table, f"{target.name} has no agents at work. tercet ps {target.name} --all shows all.")
-
-
-def _money(units: str | None) -> str:
-    return "" if units is None else str(Amount(int(units), CREDIT)).removesuffix(f" {CREDIT.symbol}")
 
 
 def printable(text: str, longest: int = 1000) -> str:

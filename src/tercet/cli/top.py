@@ -15,11 +15,10 @@ from rich.text import Text
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.glance import Glance
 from tercet.cli.inbox.words import crop, pack, tell_span
-from tercet.cli.output import print_json, say
+from tercet.cli.output import print_json, say, tell_credit
 from tercet.cli.ps import printable
 from tercet.cli.targets import find_target, newest_run
 from tercet.cli.terminal import can_draw, wait_for_key, whole_screen
-from tercet.market import CREDIT, Amount
 
 __all__ = ["command", "tell_head", "tell_need", "watch"]
 
@@ -117,10 +116,10 @@ def draw(view: Mapping[str, Any], width: int, height: int = 0, below: str = "") 
 def tell_head(view: Mapping[str, Any]) -> list[str]:
     """The run, its state, its time, what is done and its money, each with its unit."""
     done, tasks = (sum(crew[name] for crew in view["crews"]) for name in ("done", "tasks"))
-    limit = "" if view["limit"] is None else f" of {_money(view['limit'])}"
+    limit = "" if view["limit"] is None else f" of {tell_credit(view['limit'])}"
     return [
         view["run"], view["state"], tell_span(view["seconds"]), f"{done}/{tasks} tasks",
-        f"{_money(view['spent'])}{limit} credit", f"{view['tokens']} tokens", f"{view['calls_a_minute']} calls/min",
+        f"{tell_credit(view['spent'])}{limit} credit", f"{view['tokens']} tokens", f"{view['calls_a_minute']} calls/min",
     ]  # fmt: skip
 
 
@@ -163,7 +162,7 @@ def _rows(crews: Sequence[Mapping[str, Any]], width: int) -> Iterator[Text]:
         _Column("AGENTS", [str(crew["agents"]) for crew in crews]),
         _Column("NEED YOU", [str(crew["asks"] or "-") for crew in crews]),
         _Column("TASKS", [_tasks(crew) for crew in crews]),
-        _Column("CREDIT", [_money(crew["spent"]) for crew in crews]),
+        _Column("CREDIT", [tell_credit(crew["spent"]) for crew in crews]),
         _Column("CALLS/MIN", [str(crew["calls_a_minute"]) for crew in crews]),
         _Column("TOKENS", [str(crew["tokens"]) for crew in crews]),
     ]
@@ -183,7 +182,3 @@ def _now(crew: Mapping[str, Any]) -> str:
 def _tasks(crew: Mapping[str, Any]) -> str:
     failed = f", {crew['failed']} failed" if crew["failed"] else ""
     return f"{crew['done']}/{crew['tasks']} done{failed}"
-
-
-def _money(units: str) -> str:
-    return str(Amount(int(units), CREDIT)).removesuffix(f" {CREDIT.symbol}")

@@ -1,10 +1,9 @@
-"""A journal, and a desk whose model answers by a script."""
+"""A desk whose model answers by a script."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +12,6 @@ from tercet.swarm.gateway import Desk, Script, ScriptedUpstream, Upstream
 from tercet.swarm.journal import Journal
 
 OpenDesk = Callable[..., Awaitable[Desk]]
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "journal.db") as journal:
-        yield journal
 
 
 @pytest.fixture
