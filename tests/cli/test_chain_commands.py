@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import socket
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -46,6 +48,17 @@ READING = [
     ["key", "list"],
     ["config", "show"],
 ]
+
+
+def test_without_py_evm_the_development_chain_says_what_to_install(tmp_path: Path) -> None:
+    """It is an extra, and who joins a market elsewhere does without it."""
+    program = "import sys; sys.modules['eth'] = None; from tercet.cli import main; main()"
+    words = ["chain", "start", "--port", "0", "--home", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "pip install 'tercet[devnet]'" in done.stderr
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)

@@ -24,7 +24,7 @@ from tercet.cli.output import confirm, print_json, print_table, say
 from tercet.cli.serving import run_role
 from tercet.cli.settings import Settings
 from tercet.cli.unlock import unlock
-from tercet.errors import RefusedError, RpcError, WrongChainError
+from tercet.errors import RefusedError, RpcError, UsageError, WrongChainError
 from tercet.market import STAKE, Amount
 from tercet.nodes.role import announce, told_to_stop
 
@@ -64,7 +64,15 @@ def start(state: State, host: str, port: int, time_travel: bool, period: int) ->
 
 
 async def _serve(settings: Settings, host: str, port: int, *, time_travel: bool, period: int) -> int:
-    from tercet.chain.devnet import serve  # noqa: PLC0415  # py-evm takes a second to import
+    try:
+        from tercet.chain.devnet import serve  # noqa: PLC0415  # py-evm takes a second to import
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("eth"):
+            raise
+        raise UsageError(
+            "The development chain needs py-evm, which is not installed. Install it: pip install 'tercet[devnet]', "
+            "or name a chain that runs elsewhere: --chain URL."
+        ) from error
 
     folder = settings.home / "chain"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
