@@ -58,7 +58,8 @@ class Bench:
             limits: of the run.
 
         """
-        command = ["python3", "-B", "-m", "pytest", "-q", f"--tb={'line' if brief else 'short'}"]
+        how = ["--tb=line", "--assert=plain"] if brief else ["--tb=short"]
+        command = ["python3", "-B", "-m", "pytest", "-q", *how]
         command += ["-c", f"{_LENT}/pytest.ini", "--rootdir=/w"]
         environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         return await self._pytest(files, {}, command, environment, trace=trace, limits=limits)
