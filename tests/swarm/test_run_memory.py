@@ -15,6 +15,7 @@ from tercet.subnets.inference import Embedder
 from tercet.swarm.claims import Claims
 from tercet.swarm.events import read_events
 from tercet.swarm.explanation import render
+from tercet.swarm.forks import fork
 from tercet.swarm.gateway import Call, ScriptedUpstream
 from tercet.swarm.guard import Guard
 from tercet.swarm.journal import Journal
@@ -213,3 +214,30 @@ async def test_another_process_cannot_slip_a_claim_into_a_prompt(
             ids=["x"], embeddings=vector, documents=["The database runs on port 6666."], metadatas=[forged]
         )
         assert await about_port(memory) == [PORT]
+
+
+async def test_a_fork_remembers_what_its_parent_knew_by_then_and_no_more(
+    tmp_path: Path, journal: Journal, embedder: Embedder
+) -> None:
+    """Shared claims and an agent's own; its folder is filled from its journal, and nothing is written down as new."""
+    guard = Guard(Claims(journal))
+    async with RunMemory(tmp_path / "memory", guard, vectors=embedder) as memory:
+        await claimed(guard.claims, PORT)
+        own = await guard.claims.make("My port is 99.", author="writer-1", model="m", task="note")
+        await done(journal)
+        assert await about_port(memory) == [PORT]
+        await memory.put(own, agent="writer-1", shared=False)
+        cut = list(journal.events())[-1].seq
+        await claimed(guard.claims, "The database's port is now 6000.", task="later")
+        await done(journal, "later")
+        assert len(await about_port(memory)) == 2
+    (tmp_path / "child").mkdir()
+    fork(tmp_path / "journal.db", tmp_path / "child" / "journal.db", upto=cut)
+    with Journal(tmp_path / "child" / "journal.db") as child:
+        begun = list(child.events())[-1].seq
+        async with RunMemory(tmp_path / "child" / "memory", Guard(Claims(child)), vectors=embedder) as memory:
+            assert await about_port(memory) == [PORT]
+            found = [c.text for c in await memory.recall("Which port is it?", agent="writer-1", most=9)]
+            assert sorted(found) == sorted([PORT, "My port is 99."])
+            assert not await memory.recall("My port", agent="scanner-1", most=9, states=["unverified"])
+        assert not list(child.events(after=begun, kinds=("memory.put",)))

@@ -1,6 +1,6 @@
 """Memory: claims in Chroma, found by meaning, with who said them and whether they were checked.
 
-Chroma holds texts and vectors; what a claim is worth the journal says. So whatever somebody writes into the files or the
+Chroma holds texts and vectors; what was put into it, and what a claim is worth, the journal says. So whatever somebody writes into the files or the
 server, a claim that this run did not make comes back as somebody's words, unchecked. Vectors are MiniLM's, from here:
 Chroma would fetch a model of its own. All of Chroma runs in one thread, and writes gather into batches.
 """
@@ -94,6 +94,7 @@ class Memory:
             raise
         memory = cls(client, collection, claims, vectors, thread, enforce=enforce)
         await memory._note_written()
+        await memory._restore()
         return memory
 
     async def __aenter__(self) -> Self:
@@ -185,6 +186,17 @@ class Memory:
         for id_, meta in zip(rows["ids"], rows["metadatas"] or (), strict=True):
             if id_.rpartition(":")[2] in self.claims.known and meta:
                 self._written[id_] = State(meta.get("state", State.UNVERIFIED))
+
+    async def _restore(self) -> None:
+        """Write what the journal says was put and is not there: a fork begins with what its parent knew, and no more."""
+        rows: dict[str, tuple[Claim, str]] = {}
+        for event in self.claims.journal.events(kinds=("memory.put",)):
+            claim = self.claims.known.get(event.body["claim"])
+            scope = _EVERYBODY if event.body["shared"] else event.body["agent"]
+            if claim is not None and f"{scope}:{claim.id}" not in self._written:
+                rows[f"{scope}:{claim.id}"] = (claim, scope)
+        for start in range(0, len(rows), _MOST_AT_ONCE):
+            await self._write_batch(dict(list(rows.items())[start : start + _MOST_AT_ONCE]))
 
     async def _refresh(self) -> None:
         """What was checked since it was written gets its new state, so that the filter sees it."""
