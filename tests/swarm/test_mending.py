@@ -78,6 +78,8 @@ def test_the_failed_tasks_place_is_taken_and_the_rest_stays() -> None:
     assert list(by_id["page"].needs) == ["before", "model"]
     assert list(by_id["after"].needs) == ["old-2"]
     assert by_id["old-2"].done == failure().task.done
+    assert list(by_id["old-2"].outputs_judged) == ["app/", "setup.py"], "what the failed one was to write"
+    assert [list(by_id[name].outputs_judged) for name in ("model", "page", "after")] == [[], [], ["after.txt"]]
     assert [by_id[name].budget for name in ("model", "page", "old-2")] == [333, 333, 335]
     assert {(by_id[name].crew, by_id[name].seconds) for name in ("model", "page", "old-2")} == {("makers", 300.0)}
     assert list(by_id["model"].inputs) == ["docs/*.md", "app/", "setup.py"]

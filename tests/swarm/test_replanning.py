@@ -171,6 +171,23 @@ async def test_a_test_of_the_whole_that_may_write_nothing_is_not_planned_anew(tm
     assert (outcome.status, "'verify'" in outcome.why, model.questions) == ("failed", True, [])
 
 
+@pytest.mark.parametrize("right", [True, False])
+async def test_a_part_is_judged_by_its_own_test_and_the_last_by_those_of_all_files(tmp_path: Path, right: bool) -> None:
+    """A hidden test of twice.py needs show.py, which only the second part writes; it still has to pass in the end."""
+    (tmp_path / "hidden").mkdir()
+    wanted = "hello hello" if right else "hello, hello"
+    check = ["sh", "-c", f'test "$(python3 show.py)" = "{wanted}" && test -s twice.py']
+    (tmp_path / "hidden" / "checks.json").write_text(json.dumps({"outputs": {"twice.py": check}}))
+    model = Model(MEND)
+    config = config_of(tmp_path, WORDS, SHOW, NOTE, hidden=str(tmp_path / "hidden"))
+    upstream = ScriptedUpstream(model, price=Price(per_request=1000))
+    outcome = await Kernel(tmp_path / "run", config, upstream, Yes()).run()
+    states = {name: view.state for name, view in outcome.state.tasks.items()}
+    assert states["double"] == "done"
+    assert states["show-2"] == ("done" if right else "failed")
+    assert outcome.status == ("done" if right else "failed")
+
+
 async def test_of_a_hidden_test_the_planner_learns_that_it_failed(tmp_path: Path) -> None:
     """Neither its command nor its output; a test of the model's own is lent nothing that is hidden."""
     (tmp_path / "hidden").mkdir()

@@ -128,7 +128,7 @@ async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> Mapp
             files[change.path] = change.after
 
     async def do() -> dict[str, Any]:
-        for test in (bench.task.done, *shop.tests.of(bench.task.outputs)):
+        for test in (bench.task.done, *shop.tests.of(bench.task.outputs_judged)):
             found = {**await run_done_test(shop, test, files, before), "hidden": test.hidden}
             if not found["ok"]:
                 break

@@ -2,7 +2,8 @@
 
 One to five tasks take its place. A model says what they are; what binds them is not the model's to say: they write
 within the failed task's claim, read what it could read, share what was left of its money, and the last of them is done
-when the failed task's own done-test passes, hidden or not.
+when the failed task's own done-test passes, hidden or not, and the hidden tests of all files that it was to write. Those
+before are done when their own done-tests pass.
 """
 
 from __future__ import annotations
@@ -100,12 +101,13 @@ def mend_plan(failure: Failure, raw: Any, *, budget: int, roles: Collection[str]
         raise PlanError(f"This is no other way to do {failed.id!r}: {'; '.join(faults[:5])}.")
     names = dict(zip((part.id for part in parts), fresh_ids([part.id for part in parts], failure.taken), strict=True))
     share, rest = divmod(failure.left, len(parts))
-    new = [_task(part, failed, names, share) for part in mend.before]
+    # A file's hidden test may need what only the last part writes, so no part before is judged by it.
+    new = [{**_task(part, failed, names, share), "answers_for": []} for part in mend.before]
     others = [names[part.id] for part in mend.before]
     last = _task(mend.last, failed, names, share + rest)
     # It is judged as the failed task was, so it sees all that one saw, whatever the model thought it would need.
-    test = failed.done.model_dump()
-    new.append({**last, "needs": [*failed.needs, *others], "inputs": _readable(failed), "done": test})
+    judged = {"done": failed.done.model_dump(), "answers_for": failed.outputs_judged}
+    new.append({**last, "needs": [*failed.needs, *others], "inputs": _readable(failed), **judged})
     mended = parse_plan({"goal": failure.plan.goal, "tasks": _in_place(failure, new)}, budget=budget)
     shape_team(mended, agents)
     return mended

@@ -48,6 +48,9 @@ class Task(_Strict):
     """Paths or patterns of files it reads, relative to the workspace."""
     outputs: Sequence[str] = Field(default=(), max_length=256)
     """Paths or patterns of files it may write: its claim. Two tasks that may run at once never claim the same file."""
+    answers_for: Sequence[str] | None = Field(default=None, max_length=256)
+    """Paths whose hidden tests have to pass when it is done; None is its outputs. Of one that was planned anew, its last
+    part answers for all that it was to write, and the parts before for their own done-tests alone."""
     done: DoneTest
     budget: int = Field(ge=0)
     """Credit units (1 credit = 10^6) it may spend."""
@@ -56,6 +59,11 @@ class Task(_Strict):
     crew: str = Field(default="crew", pattern=_NAME)
     options: Mapping[str, Any] = Field(default_factory=dict)
     """What the role's worker reads, such as {"strategy": "search"}."""
+
+    @property
+    def outputs_judged(self) -> Sequence[str]:
+        """Paths whose hidden tests have to pass when it is done."""
+        return self.outputs if self.answers_for is None else self.answers_for
 
 
 class Plan(_Strict):
