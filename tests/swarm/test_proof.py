@@ -161,6 +161,7 @@ PROGRAM_ESCAPES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     "sys.exit at import": (PROGRAM, f"import sys\n{BROKEN}sys.exit(0)\n", "program.py ended it"),
     "os._exit at the end": (PROGRAM, f"import os, atexit\n{BROKEN}atexit.register(os._exit, 0)\n", "made a success of"),
     "a value that equals everything": (PROGRAM, EQUAL, "turned round"),
+    "code in the command": (("python3", "-c", CHECK), EQUAL, "turned round"),
     "unittest: os._exit in a test": (UNIT, "import os\ndef twice(n):\n    os._exit(0)\n", "no proof of it"),
     "unittest: a result that is patched": (UNIT, BROKEN + PASSES_UNITS, "not believed"),
     "unittest: a value that equals everything": (("python3", "test_units.py"), EQUAL, "turned round"),
@@ -200,7 +201,7 @@ async def test_an_escape_from_a_program_is_no_success(done_tests: DoneTests, nam
 
 
 @pytest.mark.parametrize("command", [PROGRAM, UNIT, ("python3", "-X", "dev", "test_units.py", "-v"),
-                                     ("python3", "-c", "import check")])  # fmt: skip
+                                     ("python3", "-c", CHECK.replace("\n", "; ")[:-2])])  # fmt: skip
 async def test_an_honest_program_is_done(done_tests: DoneTests, command: tuple[str, ...]) -> None:
     """It ends by itself, and what it prints is shown as if Python had run it."""
     before = laid(done_tests, {"program.py": BROKEN, "check.py": f"print('begun')\n{CHECK}", "test_units.py": UNITS})

@@ -93,11 +93,14 @@ class DoneTests:
 
     async def _spoilt(self, done: DoneTest, files: Files) -> str:
         """What is wrong with a success of a program that runs no tests: it stays one when an assertion is turned round."""
-        name, text = self._script(done, files)
+        flags, program = splits_python(done.command)
+        name, text = ("", program[1]) if program[0] == "-c" else self._script(done, files)
         spoilt = spoil_script(text)
         if spoilt == text:
             return ""
-        outcome, _ = await self._witnessed(done, files, {name: spoilt})
+        if program[0] == "-c":
+            done = done.model_copy(update={"command": (*flags, "-c", spoilt, *program[2:])})
+        outcome, _ = await self._witnessed(done, files, {name: spoilt} if name else {})
         return "it ends so too when one of its assertions is turned round" if outcome.ok else ""
 
     def _tests(self, done: DoneTest, files: Files) -> dict[str, str]:
