@@ -18,6 +18,7 @@ from tercet.swarm.events import read_events
 from tercet.swarm.foreign import ForeignRole
 from tercet.swarm.gateway import Call, ScriptedUpstream
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig
+from tercet.swarm.roles import ROLES
 from tercet.swarm.workers import Specialist
 
 pytestmark = pytest.mark.slow
@@ -72,6 +73,24 @@ async def test_it_does_a_task_and_everything_is_accounted(tmp_path: Path, agents
     claims = [claim for claim in bodies(tmp_path, "claim.made") if claim["text"] == "out.txt is right"]
     assert [claim["origin"] for claim in claims] == ["external"]
     assert (tmp_path / "run" / "work" / "out.txt").read_text() == "ok"
+
+
+async def test_it_gets_the_task_of_one_of_ours_who_failed(tmp_path: Path, agents: Agents) -> None:
+    """Named as a candidate it offers as ours does, by what is known of its model, and is asked next."""
+    kernel = kernel_of(tmp_path, agents, WORKS, price=Price(per_request=7))
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    plan["tasks"][0] |= {"role": "author", "options": {"candidates": ["fake"], "attempts": 1}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+
+    def script(call: Call) -> str:
+        return json.dumps({"files": [{"path": "out.txt", "content": "bad"}]}) if call.schema else "ok"
+
+    upstream, roles = ScriptedUpstream(script, price=Price(per_request=7)), {**ROLES, **kernel._roles}
+    outcome = await Kernel(tmp_path / "run", kernel.config, upstream, Yes(), roles=roles).run()
+    assert (outcome.status, outcome.why) == ("done", "")
+    awards = bodies(tmp_path, "task.contracted")
+    assert [(each["agent"], each["price"]) for each in awards] == [("author-1", 56), ("fake-1", 56)]
+    assert outcome.state.artefacts["out.txt"].by == "agent fake"
 
 
 async def test_work_that_fails_the_done_test_is_not_taken(tmp_path: Path, agents: Agents) -> None:

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ _MOST_AGENTS = 100
         "tasks[].id": "of a task of the plan",
         "tasks[].state": "pending, running, done or failed",
         "tasks[].test": "the done-test's command",
+        "contracts": "who got a task that more than one could do: contract, agent, price, spent, outcome, offers",
         "files[].path": "what was made or changed",
         "files[].by": "search, program or model NAME",
         "files[].cost": "credit units of the calls behind it",
@@ -75,6 +76,13 @@ _MOST_AGENTS = 100
 @click.option("--hidden", metavar="DIR", help="Tests that agents and prompts never see; lent to done-tests alone.")
 @click.option(
     "--model", default="", metavar="NAME", help="Which model thinks (default: small, or the gateway's first)."
+)
+@click.option(
+    "--candidate",
+    "candidates",
+    multiple=True,
+    metavar="ROLE=OTHER",
+    help="Who may do tasks of a role too; OTHER or OTHER@MODEL.",
 )
 @click.option("--gateway", default="", metavar="URL", help="An OpenAI-compatible address, ending in /v1.")
 @click.option("--key-file", default="", metavar="FILE", help="Its first line is the gateway's key.")
@@ -106,6 +114,7 @@ def command(
     plan: str | None,
     hidden: str | None,
     model: str,
+    candidates: tuple[str, ...],
     gateway: str,
     key_file: str,
     scripted: str,
@@ -128,14 +137,15 @@ def command(
     place = str(Path(directory).expanduser().absolute()) if directory else ""
     file = str(Path(plan).expanduser().absolute()) if plan else ""
     unseen = _hidden_folder(hidden)
+    _validate_candidates(candidates)
     if dry_run:
-        return _show_plan(state, RunConfig(goal, units, dir=place, plan=file))
+        return _show_plan(state, RunConfig(goal, units, dir=place, plan=file, candidates=candidates))
     _name_models(state)
     words, chosen = choose_thinking(state.settings, model=model, gateway=gateway, key_file=key_file, script=scripted)
     purse, opened = choose_purse(state.settings, pay) if pay else ({}, None)
     config = RunConfig(
         goal, units, dir=place, agents=agents, model=chosen.get("model", ""), gateway=words, plan=file, hidden=unseen,
-        lend=lend, memory=_memory_place(memory), purse=purse, seed=secrets.randbelow(2**31), upstream=chosen,
+        candidates=candidates, lend=lend, memory=_memory_place(memory), purse=purse, seed=secrets.randbelow(2**31), upstream=chosen,
     )  # fmt: skip
     folder = new_folder(state)
     say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")
@@ -148,6 +158,15 @@ def command(
                 return await kernel.run()
 
     return _tell(_wait_for(go(), folder), as_json=as_json)
+
+
+def _validate_candidates(named: Sequence[str]) -> None:
+    for each in named:
+        role, _, other = each.partition("=")
+        if not role or not other:
+            raise UsageError(
+                f"--candidate {each!r} names nobody. Say ROLE=OTHER, such as coder=mini-swe-agent or coder=coder@NAME."
+            )
 
 
 def resume_run(state: State, folder: Path, *, as_json: bool = False) -> int:
@@ -228,9 +247,8 @@ def _show_plan(state: State, config: RunConfig) -> int:
     """The plan as far as it needs no model."""
     with tempfile.TemporaryDirectory(prefix="tercet-plan-") as name:
         intake = Workspace(Path(name)).take_in(Path(config.dir) if config.dir else None)
-    planner = Planner(
-        config.goal, config.budget, "", list(known_roles(state)), Path(config.plan) if config.plan else None
-    )
+    file = Path(config.plan) if config.plan else None
+    planner = Planner(config.goal, config.budget, "", list(known_roles(state)), file, candidates=config.candidates)
     planned = planner.known(list(intake.files))
     if planned is None:
         say(

@@ -26,7 +26,7 @@ from tercet.errors import JournalError, RefusedError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.events import Event
 from tercet.swarm.kernel import RunConfig
-from tercet.swarm.plan import Plan, Task, money_of
+from tercet.swarm.plan import Plan, Task, money_of, slots_of
 from tercet.swarm.state import Folding
 from tercet.swarm.views import RunState
 
@@ -150,10 +150,12 @@ def plan_table(plan: Plan, by: str) -> Table:
 
 
 def _reach(task: Task) -> list[str]:
-    """What of the world outside its sandbox the task's agent may use: the person agrees to it with the plan."""
+    """Who else may do the task, and what of the world outside its sandbox its agent may use: the person agrees to it with the plan."""
+    others = [slot.role + (f"@{slot.model}" if slot.model else "") for slot in slots_of(task)[1:]]
     named, payees = task.options.get("tools", ()), task.options.get("payees", ())
     money = f"may pay {Amount(money_of(task), CREDIT)} to {', '.join(payees) or 'nobody'}"
-    return [*([f"uses {', '.join(named)}"] if named else []), *([money] if money_of(task) else [])]
+    asked = [f"or by {', '.join(others)}, whose offer is the better"] if others else []
+    return [*asked, *([f"uses {', '.join(named)}"] if named else []), *([money] if money_of(task) else [])]
 
 
 @contextlib.asynccontextmanager

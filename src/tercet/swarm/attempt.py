@@ -58,7 +58,7 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
             sandbox=shop.sandbox,
             store=shop.workspace.store,
             desk=shop.desk,
-            model=shop.model,
+            model=agent.model or shop.model,
             ask_lead=shop.ask_lead,
             guard=shop.guard,
             inbox=shop.inbox,
@@ -75,7 +75,7 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
         bench.before = read_files(await bench.step("inputs", inputs))
         kept = _kept(shop.journal, f"{task.id}/{number}")
         await asyncio.to_thread(shop.workspace.store.lay_out, bench.before if kept is None else kept, folder)
-        made = await find_role(shop.roles, task.role).work(bench)
+        made = await find_role(shop.roles, agent.role).work(bench)
         changed = changes(bench.before, await asyncio.to_thread(bench.files))
         _validate(shop, task, changed)
         tested = await _test(shop, bench, changed)
@@ -151,7 +151,7 @@ async def _claim(shop: Shop, bench: Workbench, changed: Sequence[Change], tested
         f"Attempt {bench.attempt} at task {task.id} does what it asks: {task.title}",
         author=bench.agent,
         sources=files[:_MOST_SOURCES],
-        model=shop.model if bench.receipts else "",
+        model=bench.model if bench.receipts else "",
         task=task.id,
     )
     if not claim.holds:

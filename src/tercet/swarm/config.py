@@ -35,6 +35,8 @@ class RunConfig:
     """The plan's file, absolute; empty lets the planner find one."""
     hidden: str = ""
     """Folder that only done-tests see, absolute; empty takes the folder `hidden` beside the plan's file, if there is one."""
+    candidates: Sequence[str] = ()
+    """Who may do tasks of a role too, each `ROLE=OTHER` or `ROLE=OTHER@MODEL`; tasks that name their own are left alone."""
     lend: Sequence[str] = ()
     """Installed Python distributions that the sandbox can import."""
     seed: int = 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tercet.errors import PlanError
 from tercet.swarm.journal import Journal
-from tercet.swarm.plan import SPAN, Plan, Task, crews_of
+from tercet.swarm.plan import SPAN, Plan, Slot, Task, crews_of, slots_of
 from tercet.swarm.views import RunState, node_of
 from tercet.swarm.workbench import Role
 
@@ -23,9 +23,16 @@ class Agent:
     role: str
     kind: str
     crew: str
+    model: str = ""
+    """The one that it thinks with, where the plan names it; empty for the run's."""
     task: str = ""
     """What it works on; empty while it is free."""
     killed: bool = False
+
+    @property
+    def slot(self) -> Slot:
+        """Whom it is as good as."""
+        return Slot(self.role, self.model)
 
     @property
     def node(self) -> str:
@@ -33,28 +40,34 @@ class Agent:
         return node_of(self.crew, self.id)
 
 
-def shape_team(plan: Plan, agents: int) -> list[tuple[str, str]]:
-    """(crew, role) of each agent: one for every role of a crew, more where tasks can share them, `agents` in all.
+def shape_team(plan: Plan, agents: int) -> list[tuple[str, Slot]]:
+    """Crew and slot of each agent: one for every slot of a crew, more where tasks can share them, `agents` in all.
 
     Raises:
         PlanError: a crew needs more roles than a lead can look after.
 
     """
-    wanted = {crew: Counter(task.role for task in tasks) for crew, tasks in crews_of(plan).items()}
-    for crew, roles in wanted.items():
-        if len(roles) > SPAN:
-            raise PlanError(f"Crew {crew!r} has {len(roles)} roles; {SPAN} are the most. Make two crews of it.")
-    shape = [(crew, role) for crew, roles in wanted.items() for role in roles]
+    wanted = {crew: _wanted(tasks) for crew, tasks in crews_of(plan).items()}
+    for crew, slots in wanted.items():
+        if len(slots) > SPAN:
+            raise PlanError(f"Crew {crew!r} has {len(slots)} roles; {SPAN} are the most. Make two crews of it.")
+    shape = [(crew, slot) for crew, slots in wanted.items() for slot in slots]
     grew = True
     while grew and len(shape) < agents:
         grew = False
-        for crew, roles in wanted.items():
-            role, room = max(roles, key=lambda role: roles[role] / shape.count((crew, role))), shape.count
+        for crew, slots in wanted.items():
+            slot, room = max(slots, key=lambda slot: slots[slot] / shape.count((crew, slot))), shape.count
             crowded = sum(crew == other for other, _ in shape) >= SPAN
-            if len(shape) < agents and not crowded and room((crew, role)) < roles[role]:
-                shape.append((crew, role))
+            if len(shape) < agents and not crowded and room((crew, slot)) < slots[slot]:
+                shape.append((crew, slot))
                 grew = True
     return shape
+
+
+def _wanted(tasks: Sequence[Task]) -> Mapping[Slot, int]:
+    """How many tasks each slot is planned for; one for who is a candidate only."""
+    planned = Counter(Slot(task.role) for task in tasks)
+    return dict.fromkeys((slot for task in tasks for slot in slots_of(task)), 1) | planned
 
 
 class Team:
@@ -69,28 +82,28 @@ class Team:
     async def form(self, plan: Plan, agents: int, state: RunState) -> None:
         """Make the agents that the plan needs and are not there yet."""
         self._recall(state)
-        have = Counter((agent.crew, agent.role) for agent in self.agents.values() if not agent.killed)
-        for crew, role in shape_team(plan, agents):
-            if have[crew, role] > 0:
-                have[crew, role] -= 1
+        have = Counter((agent.crew, agent.slot) for agent in self.agents.values() if not agent.killed)
+        for crew, slot in shape_team(plan, agents):
+            if have[crew, slot] > 0:
+                have[crew, slot] -= 1
                 continue
-            self._start(role, self._roles[role].kind, crew)
+            self._start(slot, self._roles[slot.role].kind, crew)
         for crew in crews_of(plan):
             members = [agent.id for agent in self.agents.values() if agent.crew == crew and agent.role != "lead"]
             if len(members) > 1 and crew not in self.leads:
-                self.leads[crew] = self._start("lead", "model", crew).id
+                self.leads[crew] = self._start(Slot("lead"), "model", crew).id
             known = state.crews.get(crew)
             if known is None or tuple(known.members) != tuple(members):
                 lead = self.leads.get(crew, "")
                 await self._journal.append("crew.formed", {"crew": crew, "lead": lead, "members": members})
 
     def free(self, task: Task) -> Agent | None:
-        """Somebody of the crew and role who has nothing to do."""
-        return next((agent for agent in self._able(task) if not agent.task), None)
+        """Somebody of the crew and the planned role who has nothing to do."""
+        return next((agent for agent in self.able(task) if agent.slot == Slot(task.role) and not agent.task), None)
 
     def hopeless(self, task: Task) -> bool:
         """Nobody is left who could do it."""
-        return not self._able(task)
+        return not self.able(task)
 
     def take(self, agent: Agent, task: Task) -> None:
         """Put it to work."""
@@ -112,32 +125,36 @@ class Team:
         """The agents at a node and below."""
         return [agent for agent in self.agents.values() if f"{agent.node}/".startswith(f"{node}/")]
 
-    def _able(self, task: Task) -> list[Agent]:
+    def able(self, task: Task) -> list[Agent]:
+        """Who of the crew can do it and was not killed."""
+        slots = slots_of(task)
         return [
             agent
             for agent in self.agents.values()
-            if (agent.crew, agent.role) == (task.crew, task.role) and not agent.killed
+            if agent.crew == task.crew and agent.slot in slots and not agent.killed
         ]
 
     def _recall(self, state: RunState) -> None:
         for view in state.agents.values():
             if view.id not in self.agents:
-                self.agents[view.id] = Agent(view.id, view.role, view.kind, view.crew, killed=view.state == "killed")
+                killed = view.state == "killed"
+                self.agents[view.id] = Agent(view.id, view.role, view.kind, view.crew, view.own_model, killed=killed)
                 if view.role == "lead":
                     self.leads[view.crew] = view.id
 
-    def _start(self, role: str, kind: str, crew: str) -> Agent:
-        number = 1 + sum(agent.role == role for agent in self.agents.values())
-        agent = Agent(f"{role}-{number}", role, kind, crew)
+    def _start(self, slot: Slot, kind: str, crew: str) -> Agent:
+        number = 1 + sum(agent.role == slot.role for agent in self.agents.values())
+        agent = Agent(f"{slot.role}-{number}", slot.role, kind, crew, slot.model)
         self.agents[agent.id] = agent
         body = {
             "agent": agent.id,
-            "role": role,
+            "role": slot.role,
             "kind": kind,
             "crew": crew,
-            "model": self._model if kind == "model" else "",
+            "model": slot.model or (self._model if kind == "model" else ""),
             "capabilities": {},
             "budget": 0,
+            **({"own_model": slot.model} if slot.model else {}),
         }
         self._journal.note("agent.started", body, actor=agent.id)
         return agent

@@ -11,15 +11,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tercet.chain.keys import Key
 from tercet.errors import EnvelopeError, UnreachableError
+from tercet.swarm.bidding import Proposal, rank
 from tercet.swarm.envelope import MAX_BYTES, Envelope, Performative, read_envelope, seal
 
-__all__ = ["Award", "Link", "Proposal", "call_for_proposals", "open_link"]
+__all__ = ["Award", "Link", "Proposal", "call_for_proposals", "open_link", "read_proposal"]
 
 
 class Link:
@@ -209,18 +210,6 @@ async def open_link(url: str, token: str, agent: str, key: Key) -> AsyncIterator
                 await reading
 
 
-class Proposal(BaseModel):
-    """What an agent offers in answer to a call."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
-
-    price: int = Field(ge=0, lt=2**53)
-    """Credit units for all of the work."""
-    seconds: float = Field(gt=0, le=86_400)
-    """Until it is done."""
-    note: str = Field(default="", max_length=2000)
-
-
 @dataclass(frozen=True, slots=True)
 class Award:
     """Who got the work."""
@@ -232,12 +221,11 @@ class Award:
 
 
 async def call_for_proposals(
-    link: Link, receivers: Sequence[str], work: Any, *, seconds: float, budget: int
+    link: Link, receivers: Sequence[str], work: Any, *, seconds: float, budget: int, within: float = 86_400.0
 ) -> Award | None:
     """Ask several agents what they would do a piece of work for, and give it to one (FIPA's contract net).
 
-    The cheapest offer within the budget wins; then the quicker, then the name that sorts first: the same offers have
-    the same winner, in whatever order they came. All others are told that they did not win.
+    The best offer by `rank` wins. All others are told that they did not.
 
     Args:
         link: of whoever gives the work.
@@ -245,6 +233,7 @@ async def call_for_proposals(
         work: what is to be done, as JSON.
         seconds: how long to wait; who answers later is refused by the hub.
         budget: credit units.
+        within: seconds that the work may take.
 
     Returns:
         None when nobody made an offer that can be taken.
@@ -260,17 +249,19 @@ async def call_for_proposals(
             said = await link.say("cfp", receiver, work, conversation=conversation, reply_by=reply_by)
             asked[said.id] = receiver
         offers = await _collect(link, conversation, asked, reply_by / 1000 - time.time())
-        good = {offer.sender: (found, offer) for offer in offers if (found := _read(offer, budget)) is not None}
-        winner = min(good, key=lambda agent: (good[agent][0].price, good[agent][0].seconds, agent), default=None)
+        proposals = {offer.sender: found for offer in offers if (found := read_proposal(offer)) is not None}
+        good = rank(proposals, budget=budget, seconds=within)
+        award = None
         for offer in offers:
-            if offer.sender != winner:
-                why = "another offer was taken" if offer.sender in good else "no offer within the budget"
+            if offer.sender in good[:1]:
+                proposal = proposals[offer.sender]
+                award = Award(offer.sender, proposal, await link.reply(offer, "accept-proposal", proposal.model_dump()))
+        for offer in offers:
+            if offer.sender not in good[:1]:
+                why = "another offer was taken" if offer.sender in good else "no offer within the budget and the time"
                 with contextlib.suppress(EnvelopeError):
                     await link.reply(offer, "reject-proposal", {"why": why})
-        if winner is None:
-            return None
-        proposal, offer = good[winner]
-        return Award(winner, proposal, await link.reply(offer, "accept-proposal", proposal.model_dump()))
+        return award
 
 
 async def _collect(link: Link, conversation: str, asked: dict[str, str], seconds: float) -> list[Envelope]:
@@ -288,9 +279,9 @@ async def _collect(link: Link, conversation: str, asked: dict[str, str], seconds
     return offers
 
 
-def _read(offer: Envelope, budget: int) -> Proposal | None:
+def read_proposal(offer: Envelope) -> Proposal | None:
+    """What it offers; None where that is in no form that can be taken."""
     try:
-        found = Proposal.model_validate(offer.content)
+        return Proposal.model_validate(offer.content)
     except ValidationError:
         return None
-    return found if found.price <= budget else None

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tercet.errors import PlanError, TercetError
 from tercet.market import CREDIT, Amount
 
-__all__ = ["SPAN", "DoneTest", "Plan", "Task", "crews_of", "money_of", "parse_plan"]
+__all__ = ["SPAN", "DoneTest", "Plan", "Slot", "Task", "crews_of", "money_of", "parse_plan", "slots_of"]
 
 SPAN = 7
 """The most that one lead looks after: crews of a run, agents of a crew (NIMS 2008: 3 to 7)."""
 _MOST_NAMED = 16
 """Tools or payees of a task: a person reads them all before agreeing to the plan."""
 _NAME = r"^[a-z][a-z0-9-]{0,31}$"
+_CANDIDATE = re.compile(r"([a-z][a-z0-9-]{0,31})(?:@([^\s@]{1,200}))?")
+
+
+class Slot(NamedTuple):
+    """Agents that are alike: what one of them cannot do, none of them can."""
+
+    role: str
+    model: str = ""
+    """Empty for the run's."""
 
 
 class _Strict(BaseModel):
@@ -107,6 +116,27 @@ def crews_of(plan: Plan) -> Mapping[str, Sequence[Task]]:
     return crews
 
 
+def slots_of(task: Task) -> Sequence[Slot]:
+    """Who can do the task: its role, with the run's model; and its option `candidates`, each `ROLE` or `ROLE@MODEL`.
+
+    Raises:
+        PlanError: the option is not in form.
+
+    """
+    named = task.options.get("candidates", [])
+    found = [Slot(task.role)]
+    if not isinstance(named, list) or len(named) >= SPAN:
+        raise PlanError(f"task {task.id!r}: candidates is a list of up to {SPAN - 1} roles, not {named!r:.200}")
+    for each in named:
+        match = _CANDIDATE.fullmatch(each) if isinstance(each, str) else None
+        if match is None:
+            raise PlanError(f"task {task.id!r}: a candidate is ROLE or ROLE@MODEL, not {each!r:.200}")
+        found.append(Slot(match[1], match[2] or ""))
+    if any(slot.model for slot in found) and "model" in task.options:
+        raise PlanError(f"task {task.id!r}: its option model would overrule its candidates' models; leave it out")
+    return list(dict.fromkeys(found))
+
+
 def ancestors(plan: Plan) -> Mapping[str, frozenset[str]]:
     """For each task, all tasks that must be done before it. The plan has no cycle."""
     by_id = {task.id: task for task in plan.tasks}
@@ -175,6 +205,10 @@ def _bad_reach(plan: Plan) -> list[str]:
             money_of(task)
         except TercetError as error:
             faults.append(f"task {task.id!r}: money: {error}")
+        try:
+            slots_of(task)
+        except PlanError as error:
+            faults.append(str(error))
     return faults
 
 

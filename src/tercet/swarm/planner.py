@@ -14,7 +14,7 @@ from tercet.errors import AttemptError, PlanError
 from tercet.market.text import decode_json
 from tercet.swarm.gateway import Call, Desk
 from tercet.swarm.mending import Failure, describe_failure, fresh_ids, mend_plan, mending_schema
-from tercet.swarm.plan import SPAN, Plan, parse_plan
+from tercet.swarm.plan import SPAN, Plan, parse_plan, slots_of
 from tercet.swarm.proposals import ABOUT, describe_roles, judge_plan, plan_schema
 from tercet.swarm.recipes import find_recipe
 from tercet.swarm.steps import step
@@ -59,6 +59,8 @@ class Planner:
     file: Path | None = None
     agents: int = 1
     """How many may work at once: a plan for more than a crew has crews, and as many tasks."""
+    candidates: Sequence[str] = ()
+    """`ROLE=OTHER`: who may do tasks of a role too."""
 
     async def plan(self, desk: Desk, paths: Sequence[str]) -> Planned:
         """The plan for the goal.
@@ -132,8 +134,8 @@ class Planner:
 
     def _checked(self, raw: Any, budget: int | None = None) -> Plan:
         most = self.budget if budget is None else budget
-        plan = parse_plan(divide(raw, most), budget=most)
-        unknown = sorted({task.role for task in plan.tasks} - set(self.roles))
+        plan = parse_plan(name_candidates(divide(raw, most), self.candidates), budget=most)
+        unknown = sorted({slot.role for task in plan.tasks for slot in slots_of(task)} - set(self.roles))
         if unknown:
             raise PlanError(f"Nobody has the role {', '.join(unknown)}. Known: {', '.join(sorted(self.roles))}.")
         return plan
@@ -248,3 +250,21 @@ def divide(raw: Any, budget: int) -> Any:
     open_tasks = len(tasks) - len(named)
     share = max(0, budget - budget // _RESERVE - sum(named)) // max(1, open_tasks)
     return {**raw, "tasks": [{"budget": share, **task} for task in tasks]}
+
+
+def name_candidates(raw: Any, named: Sequence[str]) -> Any:
+    """Give every task of a role that somebody else may do too its candidates, unless it names its own."""
+    if not named or not isinstance(raw, Mapping) or not isinstance(raw.get("tasks"), list):
+        return raw
+    others: dict[str, list[str]] = {}
+    for each in named:
+        role, _, other = each.partition("=")
+        others.setdefault(role, []).append(other)
+
+    def told(task: Any) -> Any:
+        options = task.get("options", {}) if isinstance(task, Mapping) else None
+        if not isinstance(options, Mapping) or task.get("role") not in others:
+            return task
+        return {**task, "options": {"candidates": others[task["role"]], **options}}
+
+    return {**raw, "tasks": [told(task) for task in raw["tasks"]]}

@@ -134,4 +134,12 @@ class Planning:
     def _planner(self) -> Planner:
         config = self._run.config
         file = Path(config.plan) if config.plan else None
-        return Planner(config.goal, self._run.budget, self._run.model, list(self._run.roles), file, config.agents)
+        return Planner(
+            config.goal,
+            self._run.budget,
+            self._run.model,
+            list(self._run.roles),
+            file,
+            config.agents,
+            config.candidates,
+        )

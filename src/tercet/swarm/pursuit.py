@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from tercet.errors import AttemptError, DivergedError, EndedError, JournalError, OutOfBudgetError, TercetError
 from tercet.swarm.attempt import attempt
 from tercet.swarm.capabilities import granted
+from tercet.swarm.contracting import Contract
 from tercet.swarm.crews import Agent
 from tercet.swarm.deadline import Deadline
 from tercet.swarm.journal import Journal
@@ -22,7 +24,16 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 
 
-async def pursue(shop: Shop, task: Task, agent: Agent, number: int, failures: list[str], *, begun: bool) -> None:
+async def pursue(
+    shop: Shop,
+    task: Task,
+    agent: Agent,
+    number: int,
+    failures: dict[int, str],
+    *,
+    begun: bool,
+    contract: Contract | None = None,
+) -> None:
     """Try until it is done, or has failed for good; failures are written down, not raised.
 
     Args:
@@ -30,8 +41,9 @@ async def pursue(shop: Shop, task: Task, agent: Agent, number: int, failures: li
         task: what is to be done.
         agent: who does it.
         number: of the first attempt.
-        failures: why the attempts before failed; it grows.
+        failures: why the attempts before failed, by number; it grows.
         begun: that attempt is in the journal already, and goes on.
+        contract: by which it is the agent's, where others could do it. What ends it gives the task to the next of them.
 
     Raises:
         EndedError: the agent was killed; somebody else may take the task.
@@ -43,10 +55,11 @@ async def pursue(shop: Shop, task: Task, agent: Agent, number: int, failures: li
     while True:
         if not begun:
             body = {"attempt": number, "agent": agent.id, "capabilities": _capabilities(task)}
+            body |= {"contract": contract.id} if contract else {}
             await shop.journal.append("task.started", body, actor=agent.id, task=task.id)
         begun = False
         try:
-            made = await deadline.run(attempt(shop, task, number, agent, failures[-1] if failures else ""))
+            made = await deadline.run(attempt(shop, task, number, agent, _last(failures)))
         except DivergedError as error:  # this attempt's record is of no use; the journal is sound
             why, final = str(error), False
         except (OutOfBudgetError, JournalError, EndedError):
@@ -56,25 +69,39 @@ async def pursue(shop: Shop, task: Task, agent: Agent, number: int, failures: li
         else:
             log.info("swarm.task.done task=%s by=%r", task.id, made.by)
             return
-        failures.append(why)
-        final = final or number >= int(task.options.get("attempts", _ATTEMPTS)) or no_progress(failures)
-        await give_up(shop.journal, task, number, why, final=final)
-        if final:
+        failures[number] = why
+        over = final or _is_over(task, number, failures, contract)
+        last = over and not (contract is not None and contract.has_next())
+        await give_up(shop.journal, task, number, why, final=last, contract=contract.id if contract and over else "")
+        if over:
             return
         number += 1
 
 
-async def give_up(journal: Journal, task: Task, number: int, why: str, *, final: bool) -> None:
-    """Write down that an attempt failed; final means that there will be no other."""
-    body = {"attempt": number, "why": why[:2000], "final": final}
+def _is_over(task: Task, number: int, failures: Mapping[int, str], contract: Contract | None) -> bool:
+    """Whether the agent gets no other attempt. What others tried before it does not count."""
+    first = contract.attempt if contract else 1
+    own = [failures[each] for each in sorted(failures) if each >= first]
+    most = int(task.options.get("attempts", _ATTEMPTS))
+    return number - first + 1 >= most or no_progress(own) or (contract is not None and contract.is_used_up())
+
+
+def _last(failures: Mapping[int, str]) -> str:
+    """Why the attempt before failed, whoever made it; empty for the first."""
+    return failures[max(failures)] if failures else ""
+
+
+async def give_up(journal: Journal, task: Task, number: int, why: str, *, final: bool, contract: str = "") -> None:
+    """Write down that an attempt failed, and the contract that it ends; final means that there will be no other."""
+    body = {"attempt": number, "why": why[:2000], "final": final, **({"contract": contract} if contract else {})}
     await journal.append("task.failed", body, task=task.id)
 
 
-def failures_of(journal: Journal) -> dict[str, list[str]]:
-    """Why each task's attempts failed so far."""
-    found: dict[str, list[str]] = {}
+def failures_of(journal: Journal) -> dict[str, dict[int, str]]:
+    """Why each task's attempts failed so far, by number."""
+    found: dict[str, dict[int, str]] = {}
     for event in journal.events(kinds=("task.failed",)):
-        found.setdefault(event.task, []).append(str(event.body.get("why", "")))
+        found.setdefault(event.task, {})[int(event.body["attempt"])] = str(event.body.get("why", ""))
     return found
 
 

@@ -47,6 +47,7 @@ def describe_run(run: str, state: RunState, delivery: Delivery | None = None) ->
         "calls": state.spent().calls,
         "tokens": {"prompt": state.spent().prompt, "completion": state.spent().completion},
         "tasks": [_task(state, view) for view in state.tasks.values()],
+        "contracts": [_contract(state, view, each) for view in state.tasks.values() for each in view.contracts],
         "files": [_file(state, view) for view in state.artefacts.values() if _is_done(state, view.task)],
         "receipts": [_receipt(call) for call in state.calls.values()],
         "delivered": None if delivery is None else _delivered(delivery),
@@ -78,6 +79,24 @@ def _task(state: RunState, view: TaskView) -> dict[str, Any]:
         "passed": view.passed,
         "spent": sum(call.charged for call in state.calls_of(task=view.id)),
         "calls": len(state.calls_of(task=view.id)),
+    }
+
+
+def _contract(state: RunState, view: TaskView, contract: Mapping[str, Any]) -> dict[str, Any]:
+    """Who got a task after a call for proposals; empty where the planned role did, for want of offers."""
+    agent = str(contract.get("agent", ""))
+    return {
+        "task": view.id,
+        "contract": contract.get("contract", ""),
+        "agent": agent,
+        "lead": contract.get("lead", ""),
+        "price": int(contract.get("price", 0)),
+        "seconds": float(contract.get("seconds", 0.0)),
+        "success_bps": int(contract.get("success_bps", 0)),
+        "spent": sum(call.charged for call in state.calls_of(agent, view.id)) if agent else 0,
+        "outcome": "failed" if contract.get("failed") else view.state,
+        "why": contract.get("failed", "") or contract.get("why", ""),
+        "offers": list(contract.get("offers", ())),
     }
 
 
@@ -152,6 +171,7 @@ def render_report(found: Mapping[str, Any]) -> str:
         "",
         *[f"- `{task['id']}` {_line(task['why'])}" for task in found["tasks"] if task["state"] == "failed"],
         "",
+        *_contract_lines(found.get("contracts", ())),
         "## Files",
         "",
         *_table(
@@ -201,6 +221,22 @@ def _scripted(found: Mapping[str, Any]) -> bool:
     return found["gateway"] == "scripted" or any(
         call["upstream"].get("upstream") == "scripted" for call in found["receipts"]
     )
+
+
+def _contract_lines(contracts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Nothing where no task could be done by more than one."""
+    if not contracts:
+        return []
+    rows = [
+        (
+            each["task"], each["contract"][:12] or "none", each["agent"] or "the planned role", _money(each["price"]),
+            _money(each["spent"]), f"{each['seconds']:g} s", f"{each['success_bps'] / 100:g} %", len(each["offers"]),
+            f"{each['outcome']}: {each['why'][:120]}".removesuffix(": "),
+        )
+        for each in contracts
+    ]  # fmt: skip
+    head = ("task", "contract", "agent", "offered", "spent", "time", "chance", "asked", "what became of it")
+    return ["## Contracts", "", *_table(head, rows), ""]
 
 
 def _verified(task: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from tercet.subnets.kit import Sandbox
-from tercet.swarm.plan import Plan
+from tercet.swarm.plan import Plan, slots_of
 
 __all__ = ["find_sandbox"]
 
@@ -22,7 +22,7 @@ def find_sandbox(plan: Plan, lend: Sequence[str] = ()) -> Sandbox:
         SandboxError: a package that was asked for is not installed.
 
     """
-    roles = {task.role for task in plan.tasks}
+    roles = {slot.role for task in plan.tasks for slot in slots_of(task)}
     wanted = [*_ALWAYS, *(name for role in sorted(roles) for name in _BY_ROLE.get(role, ()))]
     return Sandbox.find(python_packages=[*(name for name in wanted if _installed(name)), *lend])
 

@@ -173,6 +173,11 @@ def _task(it: Folding, event: Event) -> TaskView:
     return it.tasks.get(event.task, TaskView(event.task))
 
 
+def _contracted(it: Folding, event: Event) -> None:
+    view = _task(it, event)
+    it.tasks[event.task] = replace(view, contracts=(*view.contracts, event.body))
+
+
 def _task_started(it: Folding, event: Event) -> None:
     view = _task(it, event)
     it.tasks[event.task] = replace(
@@ -202,11 +207,16 @@ def _task_done(it: Folding, event: Event) -> None:
 
 
 def _task_failed(it: Folding, event: Event) -> None:
-    final = bool(event.body.get("final"))
+    final, why, view = bool(event.body.get("final")), str(event.body.get("why", "")), _task(it, event)
+    contracts = [
+        {**each, "failed": why} if each.get("contract") and each.get("contract") == event.body.get("contract") else each
+        for each in view.contracts
+    ]
     it.tasks[event.task] = replace(
-        _task(it, event),
+        view,
+        contracts=tuple(contracts),
         state="failed" if final else "pending",
-        why=str(event.body.get("why", "")),
+        why=why,
         ended_ms=event.time_ms if final else 0,
     )
 
@@ -282,6 +292,7 @@ _HANDLERS: Mapping[str, Callable[[Folding, Event], None]] = {
     "crew.formed": _crew,
     "agent.started": _agent,
     "agent.state": _agent_state,
+    "task.contracted": _contracted,
     "task.started": _task_started,
     "task.tested": _task_tested,
     "task.done": _task_done,

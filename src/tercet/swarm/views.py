@@ -150,6 +150,8 @@ class AgentView:
     """model, tool (a program that searches) or foreign."""
     crew: str = ""
     model: str = ""
+    own_model: str = ""
+    """The same, where the plan names a model for this agent."""
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     state: AgentState = "idle"
     why: str = ""
@@ -182,6 +184,8 @@ class TaskView:
     detail: str = ""
     """What it printed last, shortened."""
     artefacts: Sequence[Mapping[str, Any]] = ()
+    contracts: Sequence[Mapping[str, Any]] = ()
+    """Who was given it after a call for proposals, the last one last; `failed` where that came to nothing, and why."""
     started_ms: int = 0
     ended_ms: int = 0
 

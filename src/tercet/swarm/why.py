@@ -23,7 +23,9 @@ from tercet.swarm.why_words import (
     call_words,
     check_words,
     claim_words,
+    contract_words,
     money,
+    offer_words,
     pass_words,
     plain,
     policy_words,
@@ -205,6 +207,10 @@ class _Answer:
         begun = [e.body for e in self.events if e.kind == "task.started" and e.task == task.id]
         given = begun[-1].get("capabilities") if begun else None
         needs += [Line(f"Its agent may: {_given(given)}.")] if isinstance(given, Mapping) else []
+        needs += [
+            Line(contract_words(each), [Line(offer_words(offer)) for offer in each.get("offers", ())])
+            for each in task.contracts
+        ]
         return Line(
             f"Task {plain(task.id)}: {plain(task.title)} ({ended}, attempt {task.attempt}).",
             [Line(f"Done when this ends with 0: {plain(command)}"), *needs] if command else needs,

@@ -12,7 +12,8 @@ from tercet.swarm.journal import Event
 from tercet.swarm.views import AgentView, CallView
 
 __all__ = [
-    "DEVELOPERS", "agent_words", "call_words", "check_words", "claim_words", "money", "pass_words", "plain", "policy_words",
+    "DEVELOPERS", "agent_words", "call_words", "check_words", "claim_words", "contract_words",
+    "money", "offer_words", "pass_words", "plain", "policy_words",
 ]  # fmt: skip
 
 DEVELOPERS: Mapping[str, str] = {
@@ -52,6 +53,30 @@ def check_words(check: Mapping[str, Any]) -> str:
     if check.get("how") == "tool":
         return f"{plain(check.get('tool', ''))}, run by {plain(check.get('by', ''))}: it {verdict}"
     return f"{plain(check.get('by', ''))} with {plain(check.get('model', ''))} and the source: it {verdict}"
+
+
+def contract_words(contract: Mapping[str, Any]) -> str:
+    """Who was given a task after a call for proposals, in a line."""
+    lead, agent = plain(contract.get("lead", "")), plain(contract.get("agent", ""))
+    if not contract.get("contract"):
+        return f"No contract: {plain(contract.get('why', ''), 200)}. {lead} called for proposals"
+    failed = f"; it failed: {plain(contract['failed'])}" if contract.get("failed") else ""
+    return f"Contract {plain(contract['contract'])[:12]}: {lead} gave it to {agent} for {_terms(contract)}{failed}"
+
+
+def offer_words(offer: Mapping[str, Any]) -> str:
+    """What an agent answered to a call for proposals, in a line."""
+    agent = plain(offer.get("agent", ""))
+    if "refused" in offer:
+        return f"{agent} offered nothing: {plain(offer['refused'])}"
+    return f"{agent} offered {_terms(offer)}"
+
+
+def _terms(offer: Mapping[str, Any]) -> str:
+    chance = f"{int(offer.get('success_bps', 0)) / 100:g} %"
+    return (
+        f"up to {money(int(offer.get('price', 0)))}, in {float(offer.get('seconds', 0)):g} s, with a chance of {chance}"
+    )
 
 
 def pass_words(event: Event) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercet.errors import EndedError, OutOfBudgetError
+from tercet.swarm.contracting import Contracting
 from tercet.swarm.crews import Agent, Team
 from tercet.swarm.gateway import Allowance
 from tercet.swarm.plan import Plan, Task
@@ -17,7 +18,7 @@ from tercet.swarm.run import Run
 from tercet.swarm.sandboxes import find_sandbox
 from tercet.swarm.shop import Shop
 from tercet.swarm.steering import Steering
-from tercet.swarm.views import RunState
+from tercet.swarm.views import RunState, TaskView
 
 __all__ = ["Work"]
 
@@ -40,6 +41,9 @@ class Work:
         self._ending = run.ending
         self._tasks: dict[str, Task] = {}
         self._going: dict[str, _Going] = {}
+        self._contracting = Contracting(run, team)
+        self._calling: asyncio.Task[None] | None = None
+        """A call for proposals that is open."""
         self._failures = failures_of(run.journal)
         self._hooks: dict[str, list[Callable[[], None]]] = {}
         """What takes an agent's hooks away again, by its id."""
@@ -70,6 +74,7 @@ class Work:
         """Have the agents that the plan needs, and let each of them hear what the person says of it."""
         self._tasks = {task.id: task for task in plan.tasks}
         await self._team.form(plan, self._run.config.agents, self._run.now())
+        await self._contracting.take(self._tasks)
         for agent in self._team.agents.values():
             if agent.id not in self._hooks:
                 self._hooks[agent.id] = [
@@ -83,10 +88,12 @@ class Work:
         for hooks in self._hooks.values():
             for unhook in hooks:
                 unhook()
-        for going in self._going.values():
-            going.future.cancel()
-        await asyncio.gather(*(going.future for going in self._going.values()), return_exceptions=True)
+        futures = [*(going.future for going in self._going.values()), *self._calls()]
+        for future in futures:
+            future.cancel()
+        await asyncio.gather(*futures, return_exceptions=True)
         self._going.clear()
+        await self._contracting.close()
 
     # the loop
 
@@ -98,9 +105,13 @@ class Work:
             stuck = self._failed(state) is not None
             if self._ending.status is None and not stuck:
                 self._start_ready(state)
+                self._call_for_proposals(state)
             if self._is_over(state, stuck=stuck):
                 return
-            await self._ending.wait(*(going.future for going in self._going.values()))
+            await self._ending.wait(*(going.future for going in self._going.values()), *self._calls())
+            if self._calling is not None and self._calling.done():
+                called, self._calling = self._calling, None
+                called.result()
             for going in [going for going in self._going.values() if going.future.done()]:
                 del self._going[going.task.id]
                 self._team.release(going.agent)
@@ -111,6 +122,8 @@ class Work:
         if self._ending.status is not None:
             # What others do with the money they have is worth having; a stop or a pause waits for nobody.
             return self._ending.status != "out_of_budget" or not self._going
+        if self._calling is not None:
+            return False
         if stuck:
             # A model's new plan builds on what comes of the rest; in the others the failed task alone is planned anew.
             return not self._going or not self._planning.from_model
@@ -124,13 +137,17 @@ class Work:
         return False
 
     async def _fail_hopeless(self) -> None:
-        """Tasks whose agents were all killed."""
+        """Tasks whose agents were all killed, and those that nobody is left for who has not failed."""
         state = self._run.now()
         for task in self._tasks.values():
             view = state.tasks[task.id]
-            if view.state in {"pending", "running"} and task.id not in self._going and self._team.hopeless(task):
+            if view.state not in {"pending", "running"} or task.id in self._going:
+                continue
+            if self._team.hopeless(task):
                 why = f"every {task.role} of crew {task.crew} was killed"
                 await give_up(self._run.journal, task, view.attempt, why, final=True)
+            elif self._contracting.is_exhausted(task, view):
+                await give_up(self._run.journal, task, view.attempt, view.why or "nobody offers to do it", final=True)
 
     def _failed(self, state: RunState) -> tuple[Task, str] | None:
         """The task that failed for good before all others, if there is one: after a kill it is the same one."""
@@ -153,19 +170,54 @@ class Work:
     # starting
 
     def _start_ready(self, state: RunState) -> None:
-        for task in self._tasks.values():
-            if len(self._going) >= self._run.config.agents or self._run.desk.is_held("run"):
+        for task in self._ready(state):
+            if self._is_full:
                 return
-            view = state.tasks[task.id]
-            ready = view.state in {"pending", "running"} and all(
-                state.tasks[need].state == "done" for need in task.needs
-            )
-            if not ready or task.id in self._going:
-                continue
-            agent = self._team.agents.get(view.agent) if view.state == "running" else None
-            agent = agent if agent is not None and not agent.task and not agent.killed else self._team.free(task)
+            agent = self._owner(task, state.tasks[task.id])
             if agent is not None and not self._run.desk.is_held(agent.node):
                 self._start(task, agent, state)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._going) >= self._run.config.agents or self._run.desk.is_held("run")
+
+    def _ready(self, state: RunState) -> list[Task]:
+        """Tasks that could be worked on now, and are not."""
+        return [
+            task
+            for task in self._tasks.values()
+            if task.id not in self._going
+            and state.tasks[task.id].state in {"pending", "running"}
+            and all(state.tasks[need].state == "done" for need in task.needs)
+        ]
+
+    def _owner(self, task: Task, view: TaskView) -> Agent | None:
+        """Who is to do it, and is free."""
+        agent = self._team.agents.get(view.agent) if view.state == "running" else None
+        if agent is not None and not agent.task and not agent.killed:
+            return agent
+        award = self._contracting.award(task, view)
+        if award is not None and award["contract"]:
+            agent = self._team.agents[award["agent"]]
+            return None if agent.task else agent
+        return None if self._contracting.is_open(task, view) else self._team.free(task)
+
+    def _call_for_proposals(self, state: RunState) -> None:
+        """Let the lead of the next task with a choice call, one at a time: each offer knows what was given before."""
+        if self._calling is not None or self._is_full:
+            return
+        held = self._run.desk.is_held
+        for task in self._ready(state):
+            view = state.tasks[task.id]
+            if self._contracting.is_open(task, view) and any(
+                not agent.task and not held(agent.node) for agent in self._contracting.candidates(task, view)
+            ):
+                calling = self._contracting.call(task, view, self._share(task, state))
+                self._calling = asyncio.create_task(calling, name=f"proposals for {task.id}")
+                return
+
+    def _calls(self) -> list[asyncio.Task[None]]:
+        return [self._calling] if self._calling is not None else []
 
     def _start(self, task: Task, agent: Agent, state: RunState) -> None:
         view = state.tasks[task.id]
@@ -173,27 +225,31 @@ class Work:
         self._allow(agent, task, state)
         number = view.attempt if view.state == "running" and agent.id == view.agent else view.attempt + 1
         begun = view.state == "running" and number == view.attempt
-        work = pursue(self._shop, task, agent, number, self._failures.setdefault(task.id, []), begun=begun)
+        failures, contract = self._failures.setdefault(task.id, {}), self._contracting.contract(task, view, agent)
+        work = pursue(self._shop, task, agent, number, failures, begun=begun, contract=contract)
         self._going[task.id] = _Going(agent, task, asyncio.create_task(work, name=f"task {task.id}"))
 
     def _allow(self, agent: Agent, task: Task, state: RunState) -> None:
-        """Let the agent spend what is left of the task's budget, or what no other task has a claim to, if that is more."""
+        """Let the agent spend the task's share."""
+        budgets = self._run.desk.budgets
+        credit = budgets.spent(agent.node).credit + budgets.reserved(agent.node).credit + self._share(task, state)
+        before = budgets.allowance(agent.node)
+        if before is not None and before.task == task.id:  # what was added to it since stays added
+            credit = max(credit, before.credit)
+        budgets.allow(agent.node, Allowance(credit, task.id))
+
+    def _share(self, task: Task, state: RunState) -> int:
+        """Credit units: what is left of the task's budget, or what no other task has a claim to, if that is more."""
 
         def left(other: Task) -> int:
             used = sum(call.charged for call in state.calls_of(task=other.id))
             return max(0, other.budget - used)
 
-        budgets = self._run.desk.budgets
-        free = budgets.left("run").credit or 0
+        free = self._run.desk.budgets.left("run").credit or 0
         others = sum(
             left(other) for other in self._tasks.values() if other is not task and state.tasks[other.id].state != "done"
         )
-        share = max(left(task), free - others)
-        credit = budgets.spent(agent.node).credit + budgets.reserved(agent.node).credit + share
-        before = budgets.allowance(agent.node)
-        if before is not None and before.task == task.id:  # what was added to it since stays added
-            credit = max(credit, before.credit)
-        budgets.allow(agent.node, Allowance(credit, task.id))
+        return max(left(task), free - others)
 
     # steering
 
