@@ -26,13 +26,13 @@ from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
 from tercet.swarm.control import request
 from tercet.swarm.explanation import render
-from tercet.swarm.foreign import hosts_of, open_toolsets
 from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
 from tercet.swarm.guard import Guard
 from tercet.swarm.journal import Journal
 from tercet.swarm.kernel import Kernel, RunConfig
-from tercet.swarm.mcp import Address, GatewayDoor, build_server, list_tools, open_tools
+from tercet.swarm.mcp import Address, GatewayDoor, as_toolset, build_server, list_tools, open_tools
 from tercet.swarm.roles import ROLES, Assistant
+from tercet.swarm.tool_servers import hosts_of, open_granted
 from tercet.swarm.tools import Toolbox
 from tercet.swarm.why import explain
 
@@ -132,9 +132,10 @@ async def test_only_allowed_tools_reach_an_agent_and_each_call_is_guarded(
     with Journal(tmp_path / "journal.db") as journal:
         assert hosts_of(agents, ["echoes"]) == ("sandbox",)
         box = box_of(tmp_path, journal, Capabilities(hosts=("sandbox",)))
-        async with open_toolsets(agents, ["echoes/echo"], sandbox, box) as toolsets:
-            assert [list(each.tools) for each in toolsets] == [["echoes_echo"]]
-            call = toolsets[0].tools["echoes_echo"].function_schema.function
+        async with open_granted(agents, ["echoes/echo"], sandbox, box) as servers:
+            toolset = as_toolset(servers["echoes"], "mcp-echoes")
+            assert (list(servers), list(toolset.tools)) == (["echoes"], ["echoes_echo"])
+            call = toolset.tools["echoes_echo"].function_schema.function
             assert await call(None, text="spend it all") == "spend it all"
         assert [event.body["tool"] for event in journal.events(kinds=("tool",))] == ["echoes_echo"]
         made = [event.body for event in journal.events(kinds=("claim.made",))]
@@ -172,7 +173,7 @@ async def test_a_server_that_a_task_cannot_have_is_told(sandbox: Sandbox, tmp_pa
     with Journal(tmp_path / "journal.db") as journal:
         box = box_of(tmp_path, journal, Capabilities(hosts=("127.0.0.1",)))
         with pytest.raises(AgentError, match=why):
-            async with open_toolsets(agents, [named], sandbox, box):
+            async with open_granted(agents, [named], sandbox, box):
                 pass
 
 

@@ -18,7 +18,7 @@ from tests.swarm import stub
 
 from tercet.errors import AgentError, AgentMissingError, RefusedError
 from tercet.subnets.kit import Sandbox
-from tercet.swarm.workers import SPECIALISTS, Specialist, SpecialistWorker
+from tercet.swarm.workers import SPECIALISTS, GrantedTool, Specialist, SpecialistWorker
 
 HEAD = """
 import json, os, sys
@@ -329,3 +329,67 @@ async def test_the_real_agents_keep_the_contract(sandbox: Sandbox, folder: Path,
     if name == "research-agent":
         states = [said.ok for said in ear.said if said.kind == "claim"]
         assert states == [True, False, False]
+
+
+def last_of(body: Mapping[str, Any], role: str) -> str:
+    """The last message of a role; empty where there is none."""
+    return next((str(m["content"]) for m in reversed(body["messages"]) if m["role"] == role), "")
+
+
+def swe_uses(body: Mapping[str, Any]) -> str:
+    """On the command line of its sandbox."""
+    turn = sum(message["role"] == "assistant" for message in body["messages"])
+    use = """python3 /tercet/tool.py far_echo '{"text": "from afar"}' > out.txt"""
+    return bash([use, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"][min(turn, 1)])
+
+
+def research_uses(body: Mapping[str, Any]) -> dict[str, Any]:
+    """By MCP; its answer is what the tool said."""
+    called: Callable[..., dict[str, Any]] = stub.tool_call
+    if said := last_of(body, "tool"):
+        citations = [{"document": "doc.md", "quotation": "France"}]
+        return called("final_result", {"answer": said, "citations": citations})
+    return called("far_echo", {"text": "from afar"})
+
+
+def crew_uses(body: Mapping[str, Any]) -> str | dict[str, Any]:
+    """By MCP, under whatever name the framework gives the tool."""
+    if said := last_of(body, "tool"):
+        return f"Thought: I now can give a great answer\nFinal Answer: {said}"
+    name = next(tool["function"]["name"] for tool in body["tools"] if "far_echo" in tool["function"]["name"])
+    called: Callable[..., dict[str, Any]] = stub.tool_call
+    return called(name, {"text": "from afar"})
+
+
+USES: Mapping[str, stub.Script] = {
+    "mini-swe-agent": swe_uses, "crewai": crew_uses, "research-agent": research_uses,
+}  # fmt: skip
+
+
+def test_every_specialist_that_can_be_handed_tools_has_a_test_of_it() -> None:
+    """The others say that they cannot."""
+    assert set(USES) == {name for name, one in SPECIALISTS.items() if one.tools}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", USES)
+async def test_the_real_agents_use_the_tools_that_they_were_granted(sandbox: Sandbox, folder: Path, name: str) -> None:
+    """Out of the sandbox, each in its own way; what the tool says reaches its model or its files."""
+    home = os.environ.get("TERCET_TEST_AGENTS")
+    if not home or not (Path(home) / name / "venv").is_dir():
+        pytest.skip(f"TERCET_TEST_AGENTS names no folder with {name}/venv; make it with: tercet agent add {name}")
+    used: list[Mapping[str, Any]] = []
+
+    async def echo(arguments: Mapping[str, Any]) -> str:
+        used.append(arguments)
+        return f"heard {arguments['text']}"
+
+    schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    (folder / "doc.md").write_text("France\n")
+    worker = SpecialistWorker(SPECIALISTS[name], Path(home) / name / "venv", sandbox, "small")
+    async with stub.serve_stub(USES[name]) as model:
+        task = stub.task_of("What is heard?", outputs=["out.txt"])
+        tools = [GrantedTool("far_echo", "says it again", schema, echo)]
+        await worker.work(task, folder, model.url, "sekret", stub.Ear(), tools)
+    assert (folder / "out.txt").read_text().startswith("heard from afar\n")
+    assert {tuple(arguments.items()) for arguments in used} == {(("text", "from afar"),)}

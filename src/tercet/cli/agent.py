@@ -190,8 +190,8 @@ async def _install(agents: Agents, name: str, needs: tuple[str, ...]) -> None:
 
 async def _add_tools(agents: Agents, draft: Added, allow: tuple[str, ...]) -> None:
     from tercet.subnets.kit import Sandbox  # noqa: PLC0415 - these take seconds to import
-    from tercet.swarm.foreign import address_of  # noqa: PLC0415
     from tercet.swarm.mcp import list_tools  # noqa: PLC0415
+    from tercet.swarm.tool_servers import address_of  # noqa: PLC0415
 
     found = await list_tools(address_of(agents, draft), None if draft.url else Sandbox.find())
     chosen = _chosen(allow, [tool.name for tool in found])

@@ -1,4 +1,4 @@
-"""Other people's agents in a run: workers for tasks, roles for the kernel, tools for our own agents."""
+"""Other people's agents in a run: workers for tasks, roles for the kernel, and the tools that their tasks name."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ import contextlib
 import hashlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic_ai.toolsets import FunctionToolset
-
-from tercet.errors import AgentError, AttemptError, OutOfBudgetError
+from tercet.errors import AgentError, AttemptError, EndedError, OutOfBudgetError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.a2a import A2aWorker
-from tercet.swarm.agents import Added, Agents
-from tercet.swarm.claims import Origin
+from tercet.swarm.agents import Agents
+from tercet.swarm.capabilities import Capabilities
+from tercet.swarm.claims import TOP, Origin
 from tercet.swarm.gateway import serve_face
+from tercet.swarm.inbox import InboxApprover
 from tercet.swarm.journal import Journal
-from tercet.swarm.mcp import Address, as_toolset, open_tools
 from tercet.swarm.plan import Task
 from tercet.swarm.steps import current_scope
 from tercet.swarm.store import plain_files, read_files
+from tercet.swarm.tool_servers import hosts_of, open_granted
 from tercet.swarm.tools import Toolbox
 from tercet.swarm.workbench import Made, Workbench
-from tercet.swarm.workers import SPECIALISTS, Fetch, Saying, Specialist, SpecialistWorker, Worker
+from tercet.swarm.workers import SPECIALISTS, Fetch, GrantedTool, Saying, Specialist, SpecialistWorker, Worker
 
-__all__ = ["ForeignRole", "address_of", "foreign_roles", "hosts_of", "open_toolsets", "open_worker"]
+__all__ = ["ForeignRole", "foreign_roles", "open_worker"]
 
 log = logging.getLogger(__name__)
 
 _MOST_CLAIM = 1_000
 """Characters of a claim that is written down; the rest is in the files."""
+_HELD_SECONDS = 0.2
+"""How often an agent that is held is looked at, when it wants a tool."""
 
 
 def open_worker(
@@ -94,8 +95,11 @@ class ForeignRole:
             before = journal.head
             token = secrets.token_urlsafe(24)
             try:
-                async with serve_face(bench.desk, {token: bench.node}, task_of=lambda _: bench.task.id) as url:
-                    await worker.work(_told(bench), bench.folder, url, token, _Listener(bench, journal).hear)
+                async with (
+                    serve_face(bench.desk, {token: bench.node}, task_of=lambda _: bench.task.id) as url,
+                    _granted(self.agents, bench) as tools,
+                ):
+                    await worker.work(_told(bench), bench.folder, url, token, _Listener(bench, journal).hear, tools)
             except AgentError as error:
                 _raise_for_money(journal, before, bench)
                 raise AttemptError(str(error)) from error
@@ -106,6 +110,49 @@ class ForeignRole:
         bench.receipts += found["receipts"]
         await asyncio.to_thread(bench.store.lay_out, read_files(found["files"]), bench.folder)
         return Made(f"agent {self.name}", f"{len(found['receipts'])} calls")
+
+
+@contextlib.asynccontextmanager
+async def _granted(agents: Agents, bench: Workbench) -> AsyncIterator[Sequence[GrantedTool]]:
+    """The tools of the servers that its task names: these and no others, each use through the run's guard and inbox."""
+    named = bench.task.options.get("tools", ())
+    if not named:
+        yield ()
+        return
+    try:
+        box = _StrangersTools(bench, hosts_of(agents, named))
+    except AgentError as error:
+        raise AttemptError(str(error), final=True) from error
+    async with open_granted(agents, named, bench.sandbox, box) as servers:
+        yield [tool for granted in servers.values() for tool in granted]
+
+
+class _StrangersTools(Toolbox):
+    """Nobody knows what a stranger has read, so nothing that it does counts as resting on checked claims alone."""
+
+    def __init__(self, bench: Workbench, hosts: Sequence[str]) -> None:
+        super().__init__(
+            bench.agent,
+            Capabilities(hosts=tuple(hosts)),
+            bench.folder,
+            bench.guard,
+            approver=InboxApprover(bench.inbox, bench.node),
+            task=bench.task.id,
+            model=bench.model,
+        )
+        self.context = TOP
+        self._bench = bench
+
+    async def outside(
+        self, tool: str, arguments: Mapping[str, Any], do: Callable[[], Awaitable[str]], **how: Any
+    ) -> str:
+        """Use somebody else's tool; while its agent is held it waits, and once that is ended it is refused."""
+        desk, node = self._bench.desk, self._bench.node
+        while desk.is_held(node):  # noqa: ASYNC110 - what is held is the desk's to know, and it rings for calls alone
+            await asyncio.sleep(_HELD_SECONDS)
+        if desk.is_ended(node):
+            raise EndedError(node, "it was ended")
+        return await super().outside(tool, arguments, do, **how)
 
 
 def _told(bench: Workbench) -> Task:
@@ -164,73 +211,3 @@ def _raise_for_money(journal: Journal, before: int, bench: Workbench) -> None:
     """Whatever words it found for it: when the gateway refused it for want of budget, that is the reason."""
     if any(body.get("status") == "refused" for body in _calls(journal, before, bench)):
         raise OutOfBudgetError(node=bench.node, needed=1, left=bench.desk.budgets.left(bench.node).credit or 0)
-
-
-def address_of(agents: Agents, added: Added) -> Address:
-    """Where a server of tools is."""
-    environment = agents.environment(added.name)
-    return Address(
-        url=added.url,
-        command=added.command,
-        environment=environment if environment.is_dir() else None,
-        files=Path(added.files) if added.files else None,
-        token=agents.token(added.name),
-    )
-
-
-def hosts_of(agents: Agents, named: Sequence[str]) -> Sequence[str]:
-    """The hosts that a task's servers of tools are on: what its agent's capabilities have to name.
-
-    Raises:
-        AgentMissingError: one of them was not added.
-        AgentError: it is no server of tools.
-
-    """
-    return tuple(dict.fromkeys(address_of(agents, added).host for added, _ in _servers(agents, named)))
-
-
-@contextlib.asynccontextmanager
-async def open_toolsets(
-    agents: Agents, named: Sequence[str], sandbox: Sandbox, box: Toolbox
-) -> AsyncIterator[list[FunctionToolset[Any]]]:
-    """The tools that a task names, for the agent of `box`; open while they are used.
-
-    Args:
-        agents: the ones that were added.
-        named: `SERVER` for all of its tools that the person allowed, `SERVER/TOOL` for one.
-        sandbox: where a server runs that is a command. It is reached as host `sandbox`.
-        box: of the agent; each call goes through it.
-
-    Raises:
-        AgentMissingError: a server was not added.
-        AgentError: it cannot be used, or the person allowed no such tool.
-
-    """
-    async with contextlib.AsyncExitStack() as stack:
-        found = []
-        for added, allowed in _servers(agents, named):
-            tools = await stack.enter_async_context(open_tools(address_of(agents, added), sandbox))
-            found.append(await as_toolset(added.name, tools, allowed, box))
-        yield found
-
-
-def _servers(
-    agents: Agents, named: Sequence[str]
-) -> list[tuple[Added, Mapping[str, Literal["local", "irreversible"]]]]:
-    """Each server once, with those of its tools that the task names and the person allowed."""
-    wanted: dict[str, set[str]] = {}
-    for each in named:
-        server, _, tool = each.partition("/")
-        wanted.setdefault(server, set()).add(tool)
-    found: list[tuple[Added, Mapping[str, Literal["local", "irreversible"]]]] = []
-    for server, tools in wanted.items():
-        added = agents.find(server)
-        if added.kind != "mcp":
-            raise AgentError(f"{server!r} is an agent and no server of tools. Give it a task by its role.")
-        if refused := sorted(tools - {"", *added.tools}):
-            raise AgentError(
-                f"Nobody allowed the tool {refused[0]!r} of {server!r}. Allowed: {', '.join(sorted(added.tools)) or 'none'}."
-                f" Add the server again with --allow {refused[0]}."
-            )
-        found.append((added, {name: reach for name, reach in added.tools.items() if name in tools or "" in tools}))
-    return found

@@ -161,10 +161,14 @@ class Bench:
         told = [line for line in told if line.startswith(("= ", "! "))][: len(calls)]
         return told + ["! Nothing"] * (len(calls) - len(told))
 
-    async def shell(self, command: str, folder: Path, limits: Limits = TEST_LIMITS) -> Outcome:
-        """Run a shell command in a folder; what it changes there stays."""
+    async def shell(
+        self, command: str, folder: Path, limits: Limits = TEST_LIMITS, lent: Mapping[str, Path] = _NOTHING
+    ) -> Outcome:
+        """Run a shell command in a folder; what it changes there stays. `lent` are further files, by their path inside."""
         environment = {"LC_ALL": "C.UTF-8", "PAGER": "cat"}
-        outcome = await self._sandbox.run(["sh", "-c", command], folder, limits=limits, environment=environment)
+        outcome = await self._sandbox.run(
+            ["sh", "-c", command], folder, limits=limits, readonly=lent, environment=environment
+        )
         self.cpu_seconds += outcome.cpu_seconds
         return outcome
 

@@ -35,6 +35,7 @@ from tercet.swarm.a2a.files import build_parts, keep
 from tercet.swarm.a2a.wire import bounded_client
 from tercet.swarm.folder import Folder
 from tercet.swarm.plan import Task
+from tercet.swarm.workers.granted import GrantedTool
 from tercet.swarm.workers.worker import MAX_TEXT, Say, Saying
 
 __all__ = ["A2aWorker", "Card", "fetch_card"]
@@ -116,8 +117,20 @@ class A2aWorker:
         self.url, self._token = url, token
         self._working: asyncio.Task[None] | None = None
 
-    async def work(self, task: Task, folder: Path, face_url: str, token: str, say: Say) -> None:  # noqa: ARG002
+    async def work(
+        self,
+        task: Task,
+        folder: Path,
+        face_url: str,  # noqa: ARG002
+        token: str,  # noqa: ARG002
+        say: Say,
+        tools: Sequence[GrantedTool] = (),
+    ) -> None:
         """Do the task; see `Worker`. Only files that the task names as inputs leave the machine."""
+        if tools:
+            raise AgentError(
+                f"The agent at {self.url} is elsewhere, and tools are handed to nobody outside this machine."
+            )
         self._working = asyncio.create_task(self._work(task, folder, say))
         try:
             async with asyncio.timeout(task.seconds):

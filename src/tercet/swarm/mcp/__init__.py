@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tercet.swarm.mcp.market import GatewayDoor, build_server
-from tercet.swarm.mcp.tools import Address, Tool, Tools, as_toolset, list_tools, open_tools
+from tercet.swarm.mcp.tools import Address, Tool, Tools, as_toolset, grant, list_tools, open_tools
 
-__all__ = ["Address", "GatewayDoor", "Tool", "Tools", "as_toolset", "build_server", "list_tools", "open_tools"]
+__all__ = ["Address", "GatewayDoor", "Tool", "Tools", "as_toolset", "build_server", "grant", "list_tools", "open_tools"]

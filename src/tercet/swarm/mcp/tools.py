@@ -24,14 +24,15 @@ from pydantic_ai import RunContext
 from pydantic_ai import Tool as ModelTool
 from pydantic_ai.toolsets import FunctionToolset
 
-from tercet.errors import AgentError, ClaimError, RefusedError, ToolError
+from tercet.errors import AgentError, ToolError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.guard import Reach
 from tercet.swarm.mcp.pipe import pipe
 from tercet.swarm.tools import Toolbox
+from tercet.swarm.workers import REFUSALS, GrantedTool
 from tercet.swarm.workers.box import Environment, open_box
 
-__all__ = ["Address", "Tool", "Tools", "as_toolset", "list_tools", "open_tools"]
+__all__ = ["Address", "Tool", "Tools", "as_toolset", "grant", "list_tools", "open_tools"]
 
 MOST_TOOLS = 64
 MAX_RESULT = 100_000
@@ -164,8 +165,8 @@ async def list_tools(address: Address, sandbox: Sandbox | None = None) -> list[T
         return await tools.all()
 
 
-async def as_toolset(server: str, tools: Tools, allowed: Mapping[str, ToolReach], box: Toolbox) -> FunctionToolset[Any]:
-    """The allowed tools of a server for `Agent(toolsets=[...])`, each call through the agent's guard.
+async def grant(server: str, tools: Tools, allowed: Mapping[str, ToolReach], box: Toolbox) -> list[GrantedTool]:
+    """The allowed tools of a server, each use of them through an agent's guard.
 
     Args:
         server: name of the server, stands before each tool's.
@@ -175,28 +176,37 @@ async def as_toolset(server: str, tools: Tools, allowed: Mapping[str, ToolReach]
 
     """
     offered = {tool.name: tool for tool in await tools.all()}
-    return FunctionToolset(
-        [_model_tool(server, tools, offered[name], reach, box) for name, reach in allowed.items() if name in offered],
-        id=f"mcp-{server}-{box.agent}",
-    )
+    return [_granted(server, tools, offered[name], reach, box) for name, reach in allowed.items() if name in offered]
 
 
-def _model_tool(server: str, tools: Tools, tool: Tool, reach: ToolReach, box: Toolbox) -> ModelTool[Any]:
+def _granted(server: str, tools: Tools, tool: Tool, reach: ToolReach, box: Toolbox) -> GrantedTool:
     name = f"{server}_{tool.name}".replace("-", "_")
 
+    async def use(arguments: Mapping[str, Any]) -> str:
+        return await box.outside(
+            name,
+            arguments,
+            lambda: tools.call(tool.name, arguments),
+            host=tools.address.host,
+            reach=Reach.LOCAL if reach == "local" else Reach.IRREVERSIBLE,
+        )
+
+    return GrantedTool(name, tool.about, tool.schema, use)
+
+
+def as_toolset(granted: Sequence[GrantedTool], name: str) -> FunctionToolset[Any]:
+    """Granted tools for `Agent(toolsets=[...])`; `name` is the toolset's, the same after a resume."""
+    return FunctionToolset([_model_tool(tool) for tool in granted], id=name)
+
+
+def _model_tool(tool: GrantedTool) -> ModelTool[Any]:
     async def use(_context: RunContext[Any], **arguments: Any) -> str:
         try:
-            return await box.outside(
-                name,
-                arguments,
-                lambda: tools.call(tool.name, arguments),
-                host=tools.address.host,
-                reach=Reach.LOCAL if reach == "local" else Reach.IRREVERSIBLE,
-            )
-        except (RefusedError, ToolError, ClaimError, AgentError) as error:
+            return await tool.use(arguments)
+        except REFUSALS as error:
             return f"Refused: {error}"
 
-    return ModelTool.from_schema(use, name, tool.about, dict(tool.schema), takes_ctx=True)
+    return ModelTool.from_schema(use, tool.name, tool.about, dict(tool.schema), takes_ctx=True)
 
 
 def _text(result: CallToolResult) -> str:

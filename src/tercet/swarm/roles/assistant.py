@@ -89,7 +89,8 @@ class Assistant:
             return
         if self.agents is None:
             raise AttemptError(f"Nobody added {named[0]!r}: tercet agent add COMMAND --mcp --as NAME.", final=True)
-        from tercet.swarm.foreign import hosts_of, open_toolsets  # noqa: PLC0415 - seconds to import, and few use it
+        from tercet.swarm.mcp import as_toolset  # noqa: PLC0415 - seconds to import, and few use it
+        from tercet.swarm.tool_servers import hosts_of, open_granted  # noqa: PLC0415 - seconds to import, and few use it
 
         try:
             box = _toolbox(bench, hosts_of(self.agents, named))
@@ -97,10 +98,10 @@ class Assistant:
             raise AttemptError(str(error), final=True) from error
         async with contextlib.AsyncExitStack() as stack:
             try:
-                opened = await stack.enter_async_context(open_toolsets(self.agents, named, bench.sandbox, box))
+                servers = await stack.enter_async_context(open_granted(self.agents, named, bench.sandbox, box))
             except AgentError as error:
                 raise AttemptError(str(error)) from error
-            yield box, opened
+            yield box, [as_toolset(granted, f"mcp-{name}-{box.agent}") for name, granted in servers.items()]
 
 
 class _Tools(Toolbox):

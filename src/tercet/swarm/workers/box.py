@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 from tercet.errors import AgentMissingError
 from tercet.subnets.kit import Limits, Outcome, Sandbox
 from tercet.swarm.workers.face import open_face
+from tercet.swarm.workers.granted import GrantedTool
 from tercet.swarm.workers.peer import is_ours
 
-__all__ = ["BOX_LIMITS", "Box", "Environment", "Streams", "open_box"]
+__all__ = ["BOX_LIMITS", "INSIDE", "Box", "Environment", "Streams", "open_box"]
 
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 BOX_LIMITS = Limits(
@@ -28,7 +29,8 @@ BOX_LIMITS = Limits(
     open_files=512,
 )
 MAX_LINE = 1 << 20
-_INSIDE = Path(__file__).parent / "inside"
+INSIDE = Path(__file__).parent / "inside"
+"""Programs of ours for the sandbox; at /tercet there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ async def open_box(
     environment: Environment | None = None,
     lent: Mapping[str, Path] = MappingProxyType({}),
     face: tuple[str, str] | None = None,
+    tools: Sequence[GrantedTool] = (),
     writable: bool = False,
 ) -> AsyncIterator[Box]:
     """Start a program; leaving ends it.
@@ -130,6 +133,7 @@ async def open_box(
         environment: whose packages it has; the sandbox's own Python without any if None.
         lent: further files, by their path inside.
         face: URL and token of the gateway that it may think through.
+        tools: what it was granted; served beside the face, and only there.
         writable: whether what it leaves in the folder comes back.
 
     """
@@ -138,11 +142,11 @@ async def open_box(
         os.chmod(name, 0o755)  # noqa: PTH101, S103 - whoever is inside comes as another uid
         async with contextlib.AsyncExitStack() as stack:
             if face is not None:
-                await stack.enter_async_context(open_face(talk / "face.sock", *face))
+                await stack.enter_async_context(open_face(talk / "face.sock", *face, tools))
             server = await asyncio.start_unix_server(box.accept, talk / "lines.sock", limit=MAX_LINE)
             stack.callback(server.close)
             os.chmod(talk / "lines.sock", 0o666)  # noqa: PTH101, S103
-            inside = {"/tercet": _INSIDE, "/talk": talk, **lent, **(environment.lent if environment else {})}
+            inside = {"/tercet": INSIDE, "/talk": talk, **lent, **(environment.lent if environment else {})}
             box.ended = asyncio.create_task(
                 sandbox.run(
                     [environment.python if environment else "python3", "-I", "-S", "/tercet/start.py", *words],

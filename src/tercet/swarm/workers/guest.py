@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,13 +13,16 @@ from tercet.errors import AgentError
 from tercet.market.text import decode_json
 from tercet.subnets.kit import Outcome, Sandbox
 from tercet.swarm.workers.box import Box, Environment, open_box
+from tercet.swarm.workers.granted import GrantedTool
 
-__all__ = ["FACE", "Guest", "Heed"]
+__all__ = ["FACE", "MCP", "Guest", "Heed"]
 
 log = logging.getLogger(__name__)
 
 FACE = "http://127.0.0.1:8000/v1"
 """Where the program inside thinks."""
+MCP = "http://127.0.0.1:8000/mcp"
+"""Where its tools are, if it was granted any."""
 _MAX_LINES = 10_000
 _GRACE_SECONDS = 2.0
 """For a program that broke off to tell its exit code."""
@@ -42,6 +45,7 @@ class Guest:
         *,
         seconds: float,
         face: tuple[str, str] | None = None,
+        tools: Sequence[GrantedTool] = (),
         writable: bool = True,
     ) -> Mapping[str, Any]:
         """Start it, give it its order, heed its lines until it says `end`; that line.
@@ -54,6 +58,7 @@ class Guest:
             heed: what is done about its lines.
             seconds: the longest it may take.
             face: URL and token of the gateway.
+            tools: what it was granted, at `MCP`.
             writable: whether what it leaves counts.
 
         Raises:
@@ -61,7 +66,7 @@ class Guest:
 
         """
         assert self._running is None, "a guest runs once"
-        self._running = asyncio.create_task(self._run(order, folder, heed, seconds, face, writable=writable))
+        self._running = asyncio.create_task(self._run(order, folder, heed, seconds, face, tools, writable=writable))
         try:
             return await self._running
         finally:
@@ -81,6 +86,7 @@ class Guest:
         heed: Heed,
         seconds: float,
         face: tuple[str, str] | None,
+        tools: Sequence[GrantedTool],
         *,
         writable: bool,
     ) -> Mapping[str, Any]:
@@ -92,6 +98,7 @@ class Guest:
             environment=self._environment,
             lent={"/driver.py": self._driver},
             face=face,
+            tools=tools,
             writable=writable,
         ) as box:
             ended = await _converse(box, order, heed)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,9 +16,10 @@ from tercet.errors import AgentError, RefusedError
 from tercet.subnets.coding.bench import Bench
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.plan import Task
-from tercet.swarm.workers.box import Environment
-from tercet.swarm.workers.face import task_text
-from tercet.swarm.workers.guest import FACE, Guest
+from tercet.swarm.workers.box import INSIDE, Environment
+from tercet.swarm.workers.face import open_tools_door, task_text
+from tercet.swarm.workers.granted import GrantedTool
+from tercet.swarm.workers.guest import FACE, MCP, Guest
 from tercet.swarm.workers.specialists import Specialist
 from tercet.swarm.workers.worker import MAX_TEXT, Say, Saying
 
@@ -27,6 +30,9 @@ log = logging.getLogger(__name__)
 STEPS = 30
 """Thoughts that an agent may have on one task, unless its options say otherwise."""
 _MOST_STEPS = 500
+_BY_COMMAND = """
+
+You have tools beside the shell: `python3 /tercet/tool.py` lists them, `python3 /tercet/tool.py NAME '{"argument": "value"}'` uses one."""
 _GOOD = frozenset({"done", "Submitted"})
 """How a driver's last line says that all went well."""
 Fetch: TypeAlias = Callable[[str], Awaitable[str]]
@@ -50,9 +56,14 @@ class SpecialistWorker:
         self._environment = Environment.read(environment)
         self._bench = Bench(sandbox)
         self._guest: Guest | None = None
+        self._lent: Mapping[str, Path] = {}
 
-    async def work(self, task: Task, folder: Path, face_url: str, token: str, say: Say) -> None:
+    async def work(
+        self, task: Task, folder: Path, face_url: str, token: str, say: Say, tools: Sequence[GrantedTool] = ()
+    ) -> None:
         """Do the task; see `Worker`."""
+        if tools and not self._specialist.tools:
+            raise AgentError(f"{self._specialist.name} cannot be handed tools. Give the task to an agent that can.")
         guest = self._guest = Guest(self._sandbox, self._environment, self._specialist.driver)
         started = time.monotonic()
 
@@ -60,30 +71,48 @@ class SpecialistWorker:
             left = task.seconds - (time.monotonic() - started)
             return await self._heed(line, folder, say, left)
 
-        with tempfile.TemporaryDirectory(prefix="tercet-empty-") as empty:
-            ended = await guest.run(
-                self._order(task),
-                Path(empty) if self._specialist.commands else folder,
-                heed,
-                seconds=task.seconds,
-                face=(face_url, token),
-                writable=not self._specialist.commands,
-            )
+        commands = self._specialist.commands
+        async with self._door(tools if commands else ()):
+            with tempfile.TemporaryDirectory(prefix="tercet-empty-") as empty:
+                ended = await guest.run(
+                    self._order(task, tools),
+                    Path(empty) if commands else folder,
+                    heed,
+                    seconds=task.seconds,
+                    face=(face_url, token),
+                    tools=() if commands else tools,
+                    writable=not commands,
+                )
         how, why = str(ended.get("end", "")), str(ended.get("why", ""))[:2000]
         log.info("agent.ended agent=%s how=%r why=%r", self._specialist.name, how, why)
         if how not in _GOOD:
             raise AgentError(f"{self._specialist.name} gave up: {f'{how}: {why}'.rstrip(': ')}.")
+
+    @contextlib.asynccontextmanager
+    async def _door(self, tools: Sequence[GrantedTool]) -> AsyncIterator[None]:
+        """Of an agent that only thinks: its commands have the tools, on a socket of their own."""
+        if not tools:
+            yield
+            return
+        with tempfile.TemporaryDirectory(prefix="tercet-tools-") as name:
+            os.chmod(name, 0o755)  # noqa: PTH101, S103 - whoever is inside comes as another uid
+            async with open_tools_door(Path(name) / "tools.sock", tools):
+                self._lent = {"/talk": Path(name), "/tercet": INSIDE}
+                try:
+                    yield
+                finally:
+                    self._lent = {}
 
     async def stop(self) -> None:
         """End its process, and all that it started."""
         if self._guest is not None:
             await self._guest.stop()
 
-    def _order(self, task: Task) -> dict[str, Any]:
+    def _order(self, task: Task, tools: Sequence[GrantedTool]) -> dict[str, Any]:
         wanted = task.options.get("steps", STEPS)
         steps = wanted if isinstance(wanted, int) and 0 < wanted <= _MOST_STEPS else STEPS
         return {
-            "task": task_text(task),
+            "task": task_text(task) + (_BY_COMMAND if tools and self._specialist.commands else ""),
             "model": str(task.options.get("model", self._model)),
             "url": FACE,
             "key": "none",
@@ -92,6 +121,7 @@ class SpecialistWorker:
             "inputs": list(task.inputs),
             "outputs": list(task.outputs),
             "options": dict(task.options),
+            **({"mcp": MCP} if tools and not self._specialist.commands else {}),
         }
 
     async def _heed(self, line: Mapping[str, Any], folder: Path, say: Say, left: float) -> Mapping[str, Any] | None:
@@ -110,10 +140,10 @@ class SpecialistWorker:
         return None
 
     async def _run(self, command: str, folder: Path, say: Say, left: float) -> Mapping[str, Any]:
-        """A command over the task's folder, without network, face or token."""
+        """A command over the task's folder, without network, face or token; with the tools that were granted."""
         try:
             async with asyncio.timeout(max(1.0, left)):
-                outcome = await self._bench.shell(command, folder)
+                outcome = await self._bench.shell(command, folder, lent=self._lent)
         except TimeoutError:
             raise AgentError(f"{self._specialist.name} used up its time.") from None
         output = (outcome.stdout + outcome.stderr).decode(errors="replace")[-MAX_TEXT:]

@@ -28,6 +28,8 @@ class Specialist:
     """The program that speaks for it, in lines."""
     commands: bool = False
     """True: it only thinks, and has us run its commands. False: it works in its own copy of the folder."""
+    tools: bool = False
+    """It can be handed tools: by MCP, or where it only thinks on the command line of its sandbox."""
     below: tuple[int, int] | None = None
     """The first Python that it does not run on."""
     megabytes: int = 0
@@ -44,6 +46,7 @@ SPECIALISTS: Mapping[str, Specialist] = {
             "mini-swe-agent",
             SWE_DRIVER,
             commands=True,
+            tools=True,
             megabytes=780,
         ),
         Specialist(
@@ -61,15 +64,17 @@ SPECIALISTS: Mapping[str, Specialist] = {
             ("crewai==1.15.30",),
             "crewai",
             _INSIDE / "crewai_driver.py",
+            tools=True,
             below=(3, 14),
             megabytes=1020,
         ),
         Specialist(
             "research-agent",
             "reads the documents it is given and answers with quotations, which a program checks",
-            ("pydantic-ai-slim[openai]==2.68.0",),
+            ("pydantic-ai-slim[openai,mcp]==2.68.0",),
             "pydantic-ai-slim",
             _INSIDE / "research_driver.py",
+            tools=True,
             megabytes=120,
         ),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from tercet.swarm.plan import Task
+from tercet.swarm.workers.granted import GrantedTool
 
 __all__ = ["Say", "Saying", "Worker"]
 
@@ -37,7 +38,9 @@ Say: TypeAlias = Callable[[Saying], Awaitable[str]]
 class Worker(Protocol):
     """Does tasks, one at a time."""
 
-    async def work(self, task: Task, folder: Path, face_url: str, token: str, say: Say) -> None:
+    async def work(
+        self, task: Task, folder: Path, face_url: str, token: str, say: Say, tools: Sequence[GrantedTool] = ()
+    ) -> None:
         """Do the task in `folder`, which is a copy that the kernel checks and merges afterwards.
 
         Args:
@@ -46,9 +49,10 @@ class Worker(Protocol):
             face_url: OpenAI-compatible address to think through, ends in /v1. The only one it may spend at.
             token: what the address takes as API key. It never enters the worker's own process.
             say: tell how it goes.
+            tools: what the task was granted beside its folder: these and no others.
 
         Raises:
-            AgentError: it could not do it; the text says why.
+            AgentError: it could not do it, or cannot be handed tools; the text says why.
 
         """
 

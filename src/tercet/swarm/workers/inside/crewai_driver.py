@@ -24,6 +24,7 @@ os.environ |= {
 
 import tercet_lines as lines
 from crewai import LLM, Agent, Crew, Process, Task
+from crewai.mcp import MCPServerHTTP
 
 MOST = 20_000
 """Characters of a file that the crew is shown."""
@@ -42,6 +43,8 @@ async def think(order: dict[str, Any]) -> str:
         model="openai/" + order["model"], base_url=order["url"], api_key=order["key"], temperature=0.0, max_tokens=1024
     )
     common = {"llm": model, "allow_delegation": False, "verbose": False, "max_iter": max(2, order["steps"] // 4)}
+    if "mcp" in order:
+        common["mcps"] = [MCPServerHTTP(url=order["mcp"])]
     writer = Agent(role="Writer", goal="Write what was asked for, complete and plain.", backstory="Careful.", **common)
     critic = Agent(
         role="Reviewer", goal="Find what is wrong or missing, and give the mended text.", backstory="Exact.", **common

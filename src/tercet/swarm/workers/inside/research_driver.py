@@ -87,11 +87,29 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
+def granted(order: dict[str, Any]) -> list[Any]:
+    """The tools that its task was granted."""
+    if "mcp" not in order:
+        return []
+    try:
+        from pydantic_ai.mcp import MCPToolset
+    except ImportError as error:  # the environment is older than this, and does for tasks without tools
+        raise RuntimeError(
+            "no MCP client is installed: add the agent again, tercet agent add research-agent"
+        ) from error
+    return [MCPToolset(order["mcp"])]
+
+
 def work(order: dict[str, Any]) -> str:
     """Ask, check the quotations, write the answer down."""
     model = OpenAIChatModel(order["model"], provider=OpenAIProvider(base_url=order["url"], api_key=order["key"]))
     agent = Agent(
-        model, output_type=Answer, instructions=INSTRUCTIONS, tools=[documents, search, read, fetch], retries=2
+        model,
+        output_type=Answer,
+        instructions=INSTRUCTIONS,
+        tools=[documents, search, read, fetch],
+        toolsets=granted(order),
+        retries=2,
     )
     limits = UsageLimits(request_limit=order["steps"])
     found = agent.run_sync(order["task"], usage_limits=limits).output

@@ -1,6 +1,6 @@
 """How a driver speaks: one JSON object a line. Imports nothing of ours.
 
-First it reads its order: task, model, url, key, steps, home, inputs, outputs, options. Then it may say `note`, `claim`
+First it reads its order: task, model, url, key, steps, home, inputs, outputs, options, and mcp where it was granted tools. Then it may say `note`, `claim`
 (with sources and checked), `ask` or `fetch` (these two are answered), and at the end `end` ("done", or why not).
 """
 
