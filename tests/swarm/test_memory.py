@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.swarm.chroma_server import serve_chroma
 
 from tercet.errors import RecallError
 from tercet.subnets.inference import Embedder
@@ -206,26 +206,7 @@ async def test_errors_say_how_to_mend(tmp_path: Path, claims: Claims, embedder: 
 @pytest.mark.slow
 async def test_a_server_by_url(tmp_path: Path, claims: Claims, embedder: Embedder) -> None:
     """The same over HTTP, against Chroma's own server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    line = [str(Path(sys.executable).parent / "chroma"), "run", "--path", str(tmp_path / "s"), "--port", str(port)]
-    server = subprocess.Popen(  # noqa: ASYNC220 - a server
-        line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                memory = await Memory.open(f"http://127.0.0.1:{port}", claims, vectors=embedder)
-                break
-            except RecallError:
-                assert time.monotonic() < deadline
-                assert server.poll() is None
-                await asyncio.sleep(0.2)
-        async with memory:
+    with serve_chroma(tmp_path / "s") as url:
+        async with await Memory.open(url, claims, vectors=embedder) as memory:
             await memory.put(await made(claims, FACTS[0]), agent="a-1")
             assert [claim.text for claim in await memory.recall("invoice", agent="a-1")] == [FACTS[0]]
-    finally:
-        server.kill()
-        server.wait()
