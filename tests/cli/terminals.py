@@ -87,15 +87,15 @@ def terminals(shell: Shell) -> Iterator[Callable[..., Terminal]]:
     """Opens commands on terminals of their own; the last of them ends with the block."""
     sat: list[Terminal] = []
 
-    def sit(*arguments: str, term: str = "xterm") -> Terminal:
+    def sit(*arguments: str, term: str = "xterm", columns: int = 80) -> Terminal:
         master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         before = termios.tcgetattr(slave)
         process = subprocess.Popen(
             [sys.executable, "-m", "tercet.cli", *arguments],
             stdin=slave, stdout=slave, stderr=slave, cwd=shell.folder, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
-            env={**shell.environment, "TERM": term, "COLUMNS": "80", "LINES": "24"},
+            env={**shell.environment, "TERM": term, "COLUMNS": str(columns), "LINES": "24"},
         )  # fmt: skip
         sat.append(Terminal(master, slave, process, before))
         return sat[-1]

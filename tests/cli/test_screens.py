@@ -17,6 +17,7 @@ from tercet.cli.glance import Glance
 from tercet.cli.inbox.reader import Reader
 from tercet.cli.inbox.screen import Screen
 from tercet.cli.inbox.words import crop, fold, pack
+from tercet.cli.output import fit_table
 from tercet.cli.run_screen import tell_plan, tell_tasks
 from tercet.cli.targets import read_state
 from tercet.cli.top import draw
@@ -282,3 +283,38 @@ def test_a_dumb_terminal_is_left_by_ctrl_c_and_sees_the_glance_once(shell: Shell
     assert terminal.left() == 0
     assert "Nobody needs you" in terminal.seen
     assert "\x1b" not in terminal.seen
+
+
+async def test_ps_fits_a_narrow_terminal(shell: Shell, sit: Callable[..., Terminal]) -> None:
+    """At 60 columns no line wraps: what matters least is left out, and the goal is cut; a file has all of it."""
+    folder = shell.folder / "home" / "runs" / RUN
+    folder.mkdir(parents=True)
+    with Journal(folder / "journal.db") as journal:
+        await journal.append("run.started", {"goal": "mend all of it " * 9, "model": "scripted", "budget": 5_000_000})
+        await journal.append("budget.set", {"node": "run", "credit": 5_000_000})
+        for number in range(3):
+            body = {"agent": f"coder-{number}", "role": "coder", "kind": "model", "crew": "repair"}
+            await journal.append("agent.started", body)
+            waits = {"agent": f"coder-{number}", "state": "waiting", "why": "for the person: " + "which one? " * 9}
+            await journal.append("agent.state", waits, task="mend-everything-that-is-broken")
+    for words, needed in (
+        (("--all",), (RUN, "planning, left", "CREDIT")),
+        ((RUN,), ("coder-2", "waiting", "TASK", "WHY")),
+    ):
+        terminal = sit("ps", *words, columns=60)
+        assert terminal.left() == 0
+        lines = terminal.read().splitlines()
+        assert all(cell_len(line) <= 60 for line in lines), lines
+        assert all(word in "\n".join(lines) for word in needed), lines
+    assert "mend all of it mend all of it" in shell.run("ps", "--all").out
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_a_table_gives_up_what_it_can_spare_and_no_more(width: int) -> None:
+    """Columns go in order, and only as many as have to; the last is cut to what is left."""
+    columns, row = ["run", "kind", "of", "goal"], ["fair-otter-1", "k" * 10, "o" * 10, "漢" * 40]
+    names, (cells,) = fit_table(columns, [row], width, ("of", "state", "kind"))
+    assert names == {20: ["run", "goal"], 40: ["run", "kind", "goal"]}.get(width, columns)
+    shown = sum(2 + cell_len(cell) for cell in cells[:-1]) + cell_len(cells[-1])
+    assert shown <= max(width, 22)
+    assert cells[-1] == row[-1] or cells[-1].endswith("…")

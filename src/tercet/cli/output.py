@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
+from rich.cells import cell_len, set_cell_size
 
 from tercet.errors import RefusedError
 from tercet.market import CREDIT, Amount
 
-__all__ = ["confirm", "is_terminal", "print_json", "print_table", "say", "tell_credit"]
+__all__ = ["confirm", "fit_table", "is_terminal", "print_json", "print_table", "say", "tell_credit"]
+
+_LEAST_LAST = 8
+"""Columns that are left to the last, which is words."""
 
 
 def is_terminal() -> bool:
@@ -35,17 +40,44 @@ def print_json(value: Mapping[str, Any]) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
-    """Columns padded to their widest cell; numbers to the right. Prints `empty` on stderr when there is nothing."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str, *, spare: Sequence[str] = ()
+) -> None:
+    """Columns padded to their widest cell; numbers to the right. Prints `empty` on stderr when there is nothing.
+
+    On a terminal that is too narrow the columns of `spare` go, the first of them first, and then the last column is cut.
+    """
     if not rows:
         say(empty)
         return
     texts = [[str(cell) for cell in row] for row in rows]
+    if spare and sys.stdout.isatty():
+        columns, texts = fit_table(columns, texts, shutil.get_terminal_size().columns, spare)
     widths = [max(len(column), *(len(row[i]) for row in texts)) for i, column in enumerate(columns)]
     right = [all(_is_number(row[i]) for row in texts) for i in range(len(columns))]
     for line in [[column.upper() for column in columns], *texts]:
         cells = [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)]
         click.echo("  ".join(cells).rstrip())
+
+
+def fit_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, spare: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """The table as it fits into `width` columns, as far as leaving out those of `spare` and cutting the last allows."""
+    kept = list(columns)
+
+    def taken(names: Sequence[str]) -> int:
+        return sum(2 + max(cell_len(name), *(cell_len(row[columns.index(name)]) for row in rows)) for name in names)
+
+    for name in (each for each in spare if each in columns):
+        if taken(kept[:-1]) + _LEAST_LAST <= width:
+            break
+        kept.remove(name)
+    room = max(_LEAST_LAST, width - taken(kept[:-1]))
+    cells = [[row[columns.index(name)] for name in kept] for row in rows]
+    return kept, [
+        [*row[:-1], row[-1] if cell_len(row[-1]) <= room else f"{set_cell_size(row[-1], room - 1)}…"] for row in cells
+    ]
 
 
 def _is_number(text: str) -> bool:

@@ -22,6 +22,8 @@ from tercet.swarm.views import AgentView, RunState, RunView
 __all__ = ["command", "printable"]
 
 _LONGEST_GOAL = 44
+_SPARE = ("since", "kind", "working", "of", "calls", "crew", "credit")
+"""Columns that a narrow terminal does without, the first of them first."""
 _STAGES = tuple(kind for kind in KINDS if kind.startswith("run."))
 
 
@@ -117,7 +119,9 @@ def _show_runs(rows: list[dict[str, Any]], hidden: int) -> None:
         if hidden
         else "There is no run. Start one: tercet run GOAL."
     )
-    print_table(["run", "state", "tasks", "working", "asks", "credit", "of", "since", "goal"], table, empty)
+    print_table(
+        ["run", "state", "tasks", "working", "asks", "credit", "of", "since", "goal"], table, empty, spare=_SPARE
+    )
 
 
 def _agent(target: Target, agent: AgentView, now: float) -> dict[str, Any]:
@@ -144,7 +148,9 @@ def _show_agents(target: Target, agents: list[dict[str, Any]]) -> None:
         for row in agents
     ]  # fmt: skip
     columns = ["agent", "crew", "kind", "state", "task", "calls", "credit", "since", "why"]
-    print_table(columns, table, f"{target.name} has no agents at work. tercet ps {target.name} --all shows all.")
+    print_table(
+        columns, table, f"{target.name} has no agents at work. tercet ps {target.name} --all shows all.", spare=_SPARE
+    )
 
 
 def printable(text: str, longest: int = 1000) -> str:
