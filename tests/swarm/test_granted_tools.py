@@ -252,7 +252,7 @@ async def test_who_only_thinks_has_them_on_its_command_line(tmp_path: Path, agen
     body = """
 said = [order["task"].splitlines()[-1], "mcp" in order]
 for words in ("", "echoes_echo '{\\"text\\": \\"hi\\"}'", "look", "echoes_echo '{'"):
-    told = ask(command="python3 /tercet/tool.py " + words)
+    told = ask(command="python3 /tercet/tercet_tool.py " + words)
     said.append([told["output"], told["returncode"]])
 said.append(ask(command="ls /talk")["output"])
 import base64
@@ -262,7 +262,7 @@ say(end="done", why="")
     run = Working(tmp_path, agents, body, named=["echoes/echo"], commands=True)
     assert (await asyncio.wait_for(run.outcome, 60)).status == "done"
     words, has_mcp, listed, used, refused, junk, talk = run.told()
-    assert "/tercet/tool.py" in str(words)
+    assert "/tercet/tercet_tool.py" in str(words)
     assert not has_mcp
     assert listed[0].startswith("echoes_echo: echos\n  arguments: {")
     assert used == ["hi\n", 0]

@@ -339,7 +339,7 @@ def last_of(body: Mapping[str, Any], role: str) -> str:
 def swe_uses(body: Mapping[str, Any]) -> str:
     """On the command line of its sandbox."""
     turn = sum(message["role"] == "assistant" for message in body["messages"])
-    use = """python3 /tercet/tool.py far_echo '{"text": "from afar"}' > out.txt"""
+    use = """python3 /tercet/tercet_tool.py far_echo '{"text": "from afar"}' > out.txt"""
     return bash([use, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"][min(turn, 1)])
 
 
@@ -353,9 +353,9 @@ def research_uses(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def crew_uses(body: Mapping[str, Any]) -> str | dict[str, Any]:
-    """By MCP, under whatever name the framework gives the tool."""
+    """As tools of its own; its last word is what the tool said."""
     if said := last_of(body, "tool"):
-        return f"Thought: I now can give a great answer\nFinal Answer: {said}"
+        return said
     name = next(tool["function"]["name"] for tool in body["tools"] if "far_echo" in tool["function"]["name"])
     called: Callable[..., dict[str, Any]] = stub.tool_call
     return called(name, {"text": "from afar"})

@@ -32,7 +32,7 @@ STEPS = 30
 _MOST_STEPS = 500
 _BY_COMMAND = """
 
-You have tools beside the shell: `python3 /tercet/tool.py` lists them, `python3 /tercet/tool.py NAME '{"argument": "value"}'` uses one."""
+You have tools beside the shell: `python3 /tercet/tercet_tool.py` lists them, `python3 /tercet/tercet_tool.py NAME '{"argument": "value"}'` uses one."""
 _GOOD = frozenset({"done", "Submitted"})
 """How a driver's last line says that all went well."""
 Fetch: TypeAlias = Callable[[str], Awaitable[str]]

@@ -23,11 +23,36 @@ os.environ |= {
 }
 
 import tercet_lines as lines
+import tercet_tool
 from crewai import LLM, Agent, Crew, Process, Task
-from crewai.mcp import MCPServerHTTP
+from crewai.tools import BaseTool
+from crewai.utilities.pydantic_schema_utils import create_model_from_schema
 
 MOST = 20_000
 """Characters of a file that the crew is shown."""
+
+
+class Granted(BaseTool):  # type: ignore[misc]  # not installed where mypy runs
+    """A tool that the task was granted.
+
+    CrewAI's own MCP client (1.15.30) opens and closes its transport in different tasks on Python 3.11, and then says
+    "no running event loop" in place of what the tool said; so the message goes to the same server by hand.
+    """
+
+    def _run(self, **arguments: Any) -> str:
+        return str(tercet_tool.use(self.name, arguments)[0])
+
+
+def granted() -> list[Granted]:
+    """The tools that its task was granted."""
+    return [
+        Granted(
+            name=tool["name"],
+            description=tool["description"] or tool["name"],
+            args_schema=create_model_from_schema(tool["inputSchema"], model_name=f"Of_{tool['name']}"),
+        )
+        for tool in tercet_tool.ask("tools/list")["tools"]
+    ]
 
 
 def shown(order: dict[str, Any]) -> str:
@@ -44,7 +69,7 @@ async def think(order: dict[str, Any]) -> str:
     )
     common = {"llm": model, "allow_delegation": False, "verbose": False, "max_iter": max(2, order["steps"] // 4)}
     if "mcp" in order:
-        common["mcps"] = [MCPServerHTTP(url=order["mcp"])]
+        common["tools"] = granted()
     writer = Agent(role="Writer", goal="Write what was asked for, complete and plain.", backstory="Careful.", **common)
     critic = Agent(
         role="Reviewer", goal="Find what is wrong or missing, and give the mended text.", backstory="Exact.", **common

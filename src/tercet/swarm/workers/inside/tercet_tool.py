@@ -1,7 +1,7 @@
 """The granted tools on the command line inside a sandbox, for agents that speak no MCP. Imports nothing of ours.
 
-python3 /tercet/tool.py                         the tools there are, with the schemas of their arguments
-python3 /tercet/tool.py NAME '{"text": "x"}'    uses one; prints what it says, exit code 1 where it refused or failed
+python3 /tercet/tercet_tool.py                         the tools there are, with the schemas of their arguments
+python3 /tercet/tercet_tool.py NAME '{"text": "x"}'    uses one; prints what it says, exit code 1 where it refused or failed
 """
 
 from __future__ import annotations
@@ -32,9 +32,15 @@ def ask(method: str, **params: Any) -> dict[str, Any]:
     door.request("POST", "/mcp", body, {"Content-Type": "application/json"})
     told: dict[str, Any] = json.loads(door.getresponse().read())
     if "error" in told:
-        sys.exit(str(told["error"]["message"]))
+        raise LookupError(str(told["error"]["message"]))
     found: dict[str, Any] = told["result"]
     return found
+
+
+def use(name: str, arguments: dict[str, Any]) -> tuple[str, bool]:
+    """What a tool says, and whether it refused or failed."""
+    said = ask("tools/call", name=name, arguments=arguments)
+    return "\n".join(part.get("text", "") for part in said["content"]), bool(said["isError"])
 
 
 def say(text: str) -> None:
@@ -53,9 +59,12 @@ def main() -> int:
         arguments = json.loads(rest[0]) if rest else {}
     except ValueError as error:
         sys.exit(f"The arguments are no JSON: {error}")
-    said = ask("tools/call", name=name, arguments=arguments)
-    say("\n".join(part.get("text", "") for part in said["content"]))
-    return 1 if said["isError"] else 0
+    try:
+        text, failed = use(name, arguments)
+    except LookupError as error:
+        sys.exit(error.args[0])
+    say(text)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
