@@ -84,7 +84,11 @@ async def record(folder: Path, dir_: Path, operator: str = OPERATOR) -> None:
         await Guard(claims).check(act, [good.id])
         note("tool", {"agent": "coder-1", "tool": "pay", "digest": act.digest, "ok": True, "charged": 7, "receipt": "paid-0001",
                       "claims": [good.id]}, actor="coder-1", task="fix")  # fmt: skip
-        note("task.tested", {"attempt": 1, "ok": True, "seconds": 1, "detail": ""}, task="fix")
+        note(
+            "task.tested",
+            {"attempt": 1, "ok": True, "seconds": 1, "detail": "", "proof": "seen to its end"},
+            task="fix",
+        )
         note("artefact", {"path": "src/add.py", "sha256": hashlib.sha256(CONTENT).hexdigest(), "bytes": len(CONTENT), "agent": "coder-1",
                           "steps": [], "receipts": ["call-0aaaaaaa", "call-1aaaaaaa"], "claims": [good.id], "by": "model"}, task="fix")  # fmt: skip
         await journal.append("task.done", {"artefacts": []}, task="fix")
@@ -131,6 +135,7 @@ def test_a_file_leads_back_to_the_person(home: Path) -> None:
     assert "yes         the journal: each of" in verified
     assert "yes         the file src/add.py" in verified
     assert "yes         the done-test of fix" in verified
+    assert "it said yes last (seen to its end)" in " ".join(verified.split())
     assert "not checked the claims: 1 of 2 rest on what nobody has checked" in verified
     assert "not checked payouts: the ledger is not at hand" in verified
 

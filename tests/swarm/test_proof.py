@@ -241,6 +241,7 @@ async def test_an_honest_change_is_done(done_tests: DoneTests) -> None:
     found = await done_tests.run(DoneTest(command=PYTEST), {**before, **laid(done_tests, own)}, before)
     assert found["ok"], found["detail"]
     assert "tercet" not in found["detail"], "nothing of the proof is shown"
+    assert found["proof"] == "seen to its end; 4 of 5 tests that pass fail turned round"
 
 
 @pytest.mark.parametrize(
@@ -294,5 +295,6 @@ async def test_the_repairs_own_check_is_proven_too(done_tests: DoneTests, tmp_pa
 async def test_another_programs_word_is_its_exit_code(done_tests: DoneTests) -> None:
     """What runs no pytest is done when it ends with 0."""
     files = laid(done_tests, {"a.txt": "a"})
-    assert (await done_tests.run(DoneTest(command=["test", "-s", "a.txt"]), files, {}))["ok"]
+    found = await done_tests.run(DoneTest(command=["test", "-s", "a.txt"]), files, {})
+    assert (found["ok"], found["proof"]) == (True, "known by its exit code")
     assert not (await done_tests.run(DoneTest(command=["test", "-s", "b.txt"]), files, {}))["ok"]

@@ -59,6 +59,7 @@ _MOST_AGENTS = 100
         "tasks[].id": "of a task of the plan",
         "tasks[].state": "pending, running, done or failed",
         "tasks[].test": "the done-test's command",
+        "tasks[].proof": "what its success rests on, in words",
         "contracts": "who got a task that more than one could do: contract, agent, price, spent, outcome, offers",
         "files[].path": "what was made or changed",
         "files[].by": "search, program or model NAME",

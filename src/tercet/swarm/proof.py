@@ -20,6 +20,7 @@ from tercet.subnets.coding import (
     Mixture,
     Report,
     Witness,
+    function_id,
     mix_twins,
     plant_canaries,
     runs_pytest,
@@ -56,26 +57,25 @@ class DoneTests:
     """What hidden ones can read besides."""
 
     async def run(self, done: DoneTest, files: Files, before: Files | None = None) -> dict[str, Any]:
-        """{ok, seconds, detail} of `done` over `files`; `before` is what they were before the change that is tested."""
+        """{ok, seconds, detail, proof} of `done` over `files`; `before` is what they were before the change that is tested.
+
+        `proof` says in words what a success rests on; it is empty without one.
+        """
         if not (_runs_pytest(done) or splits_python(done.command)[1]):
             outcome = await self._run(done, files, None)
-            return {"ok": outcome.ok, "seconds": round(outcome.seconds, 3), "detail": _said(outcome)}
+            return _found(outcome, outcome.ok, "", "known by its exit code")
         outcome, report = await self._witnessed(done, files)
-        fault = _why(done, outcome, report)
+        fault, proof = _why(done, outcome, report), ""
         if outcome.ok and not fault:
             if report.tests:
-                fault = await self._compared(done, files, report, files if before is None else before)
+                fault, proof = await self._compared(done, files, report, files if before is None else before)
             else:
-                fault = await self._spoilt(done, files)
+                fault, proof = await self._spoilt(done, files)
             fault = fault and f"It ends with success, which is not believed: {fault}."
-        return {
-            "ok": outcome.ok and not fault,
-            "seconds": round(outcome.seconds, 3),
-            "detail": f"{_said(outcome)}\n{fault}".strip()[-_DETAIL:],
-        }
+        return _found(outcome, outcome.ok and not fault, fault, proof)
 
-    async def _compared(self, done: DoneTest, files: Files, report: Report, before: Files) -> str:
-        """What is wrong with a success of tests, beside what was and with tests that must fail."""
+    async def _compared(self, done: DoneTest, files: Files, report: Report, before: Files) -> tuple[str, str]:
+        """What is wrong with a success of tests, beside what was and with tests that must fail; and what it rests on."""
         tests = self._tests(done, files)
         mixtures = mix_twins(tests)
         planted, canaries = plant_canaries({**tests, **mixtures[0].files})
@@ -87,21 +87,26 @@ class DoneTests:
         changed = {path for path in {*files, *before} if files.get(path) != before.get(path)}
         gone = left_out(earlier[0], report, changed, but=canaries_before) if earlier else []
         if gone:
-            return f"left out or skipped: {', '.join(gone[:3])}"
+            return f"left out or skipped: {', '.join(gone[:3])}", ""
         fault = find_faults(first, canaries, (earlier[0], canaries_before) if earlier else None)
-        return fault or find_twins(report, mixtures, (first, second))
+        passed = [test for test, how in report.tests.items() if how == "passed"]
+        turned = sum(function_id(test) in mixtures[0].wrong | mixtures[1].wrong for test in passed)
+        proof = f"seen to its end; {turned} of {len(passed)} tests that pass fail turned round"
+        return fault or find_twins(report, mixtures, (first, second)), proof
 
-    async def _spoilt(self, done: DoneTest, files: Files) -> str:
-        """What is wrong with a success of a program that runs no tests: it stays one when an assertion is turned round."""
+    async def _spoilt(self, done: DoneTest, files: Files) -> tuple[str, str]:
+        """The same of a program that runs no tests: it stays a success when an assertion is turned round."""
         flags, program = splits_python(done.command)
         name, text = ("", program[1]) if program[0] == "-c" else self._script(done, files)
         spoilt = spoil_script(text)
         if spoilt == text:
-            return ""
+            return "", "seen to its end"
         if program[0] == "-c":
             done = done.model_copy(update={"command": (*flags, "-c", spoilt, *program[2:])})
         outcome, _ = await self._witnessed(done, files, {name: spoilt} if name else {})
-        return "it ends so too when one of its assertions is turned round" if outcome.ok else ""
+        if outcome.ok:
+            return "it ends so too when one of its assertions is turned round", ""
+        return "", "seen to its end, and it fails with an assertion turned round"
 
     def _tests(self, done: DoneTest, files: Files) -> dict[str, str]:
         """Modules with tests by path; of a hidden done-test, those that it brings, by their places in the sandbox."""
@@ -268,6 +273,11 @@ def _why(done: DoneTest, outcome: Outcome, report: Report) -> str:
     if not outcome.ok or report.good or not (tests or report.problem or report.failed):
         return ""
     return f"It ends with success, and there is no proof of it: {report.problem or 'no test passed'}."
+
+
+def _found(outcome: Outcome, ok: bool, fault: str, proof: str) -> dict[str, Any]:
+    detail = f"{_said(outcome)}\n{fault}".strip()[-_DETAIL:]
+    return {"ok": ok, "seconds": round(outcome.seconds, 3), "detail": detail, "proof": proof if ok else ""}
 
 
 def _said(outcome: Outcome) -> str:

@@ -77,6 +77,7 @@ def _task(state: RunState, view: TaskView) -> dict[str, Any]:
         "test": list(spec.get("done", {}).get("command", ())),
         "tested": view.tested,
         "passed": view.passed,
+        "proof": view.proof,
         "spent": sum(call.charged for call in state.calls_of(task=view.id)),
         "calls": len(state.calls_of(task=view.id)),
     }
@@ -242,7 +243,8 @@ def _contract_lines(contracts: Sequence[Mapping[str, Any]]) -> list[str]:
 def _verified(task: Mapping[str, Any]) -> str:
     if not task["tested"]:
         return "not tested"
-    return f"`{' '.join(task['test'])}` {'passed' if task['passed'] else 'failed'}"
+    proof = f" ({task['proof']})" if task["proof"] else ""
+    return f"`{' '.join(task['test'])}` {'passed' if task['passed'] else 'failed'}{proof}"
 
 
 def _delivery_lines(delivered: Mapping[str, Any] | None) -> list[str]:

@@ -196,6 +196,7 @@ def _task_tested(it: Folding, event: Event) -> None:
     it.tasks[event.task] = replace(
         view,
         tested=view.tested + 1,
+        proof=str(event.body.get("proof", "")),
         passed=bool(event.body.get("ok")),
         detail=str(event.body.get("detail", "")),
     )

@@ -181,6 +181,8 @@ class TaskView:
     """How often its done-test ran."""
     passed: bool = False
     """What the done-test said last."""
+    proof: str = ""
+    """What that it passed rests on, in words; empty when it failed."""
     detail: str = ""
     """What it printed last, shortened."""
     artefacts: Sequence[Mapping[str, Any]] = ()

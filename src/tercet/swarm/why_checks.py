@@ -32,10 +32,11 @@ def tested(task: TaskView) -> Verified:
     what = f"the done-test of {plain(task.id) or 'no task'}"
     if not task.tested:
         return Verified(what, ok=None, how="it was never run")
+    proof = f" ({plain(task.proof)})" if task.proof else ""
     return Verified(
         what,
         ok=task.passed,
-        how=f"run {task.tested} times in the sandbox; it said {'yes' if task.passed else 'no'} last",
+        how=f"run {task.tested} times in the sandbox; it said {'yes' if task.passed else 'no'} last{proof}",
     )
 
 

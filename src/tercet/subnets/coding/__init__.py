@@ -15,7 +15,7 @@ from tercet.subnets.coding.tasks import (
     read_answer,
     repository_work,
 )
-from tercet.subnets.coding.twins import Mixture, mix_twins, spoil_script
+from tercet.subnets.coding.twins import Mixture, function_id, mix_twins, spoil_script
 from tercet.subnets.coding.vet import find_tricks
 from tercet.subnets.coding.witness import Witness, plant_canaries, runs_pytest, splits_python
 
@@ -35,6 +35,7 @@ __all__ = [
     "apply_diff",
     "build_diff",
     "find_tricks",
+    "function_id",
     "is_protected",
     "mix_twins",
     "pack_repository",
