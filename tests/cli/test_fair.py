@@ -13,8 +13,10 @@ from tercet.cli.demo.fair.record import FairRecord
 from tercet.cli.demo.fair.stalls import STALLS, Deed, read_deeds
 from tercet.cli.demo.progress import Progress
 from tercet.cli.processes import Crew
+from tercet.cli.report.charts import draw_curve
 from tercet.cli.stage import Stage
 from tercet.subnets.inference import models_directory
+from tercet.subnets.training.curve import CURVE
 
 from .conftest import Shell
 
@@ -43,6 +45,16 @@ def test_markets_run_side_by_side_and_their_books_balance(tmp_path: Path) -> Non
     page = render_fair(record)
     for word in ("labelling", "guesser", "zeros", "balanced"):
         assert word in page
+
+
+def test_the_page_shows_how_the_loss_fell() -> None:
+    """A line with its two ends in numbers, and no picture where no model is trained."""
+    curve = draw_curve("training: held-out loss", "nats a byte, by round", [5.55, 4.2, 3.81], "s2")
+    assert "a line from 5.55 to 3.81" in curve
+    assert curve.count("<circle") == 3
+    (training,) = [stall for stall in STALLS if stall.curve]
+    assert training.subnet == "training"
+    assert training.curve.endswith("/" + CURVE)
 
 
 def test_every_stall_has_somebody_honest_and_somebody_who_cheats() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from tercet.errors import StateLockedError, SubnetError, TaskError, UsageError
 from tercet.market import Task, Verdict
 from tercet.subnets import Auditable, Contender, Contest, Mechanism, Prepared, Submission
 from tercet.subnets.training import Training
+from tercet.subnets.training.curve import CURVE, note_loss, read_losses
 
 SMALL: dict[str, Any] = {"model": "nano", "steps": 6, "batch": 8}
 
@@ -88,12 +90,26 @@ async def test_rounds_go_on_and_the_model_is_there_for_everybody(hall: Hall, tmp
     assert model["bytes.weight"].shape == (256, 48)
 
 
+def test_the_curve_has_each_round_once(tmp_path: Path) -> None:
+    """A validator that begins anew measures the checkpoint where it stands again; one that follows others takes theirs."""
+    path = tmp_path / CURVE
+    assert read_losses(path) == []
+    for number, checkpoint, loss in ((0, "a", 5.5), (1, "b", 5.0), (1, "b", 5.0), (1, "c", 4.9), (2, "d", 4.0)):
+        note_loss(path, number, checkpoint, loss)
+    assert read_losses(path) == [5.5, 4.9, 4.0]
+    assert len(path.read_text().splitlines()) == 5
+
+
 async def test_a_latecomer_and_a_text_of_ones_own_are_no_obstacle(hall: Hall, tmp_path: Path) -> None:
     """Checkpoint and text come from the validator's store, known by their hashes."""
     validator = await hall.validator()
     early = await hall.miner(validator)
     for number in range(3):
         await validator.judge_round(judged(number), await hall.round(validator, [early], number))
+    losses = read_losses(tmp_path / "validator" / CURVE)
+    assert len(losses) == 4
+    assert losses[0] == pytest.approx(math.log(256), abs=0.3), "an untrained model knows nothing of bytes"
+    assert losses[-1] < losses[0] - 0.1
     (tmp_path / "other.txt").write_text("another text " * 20_000)
     late = await hall.miner(validator, corpus=str(tmp_path / "other.txt"))
     task = validator.assign(bytes(32), 1)

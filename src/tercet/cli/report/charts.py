@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tercet.cli.report.svg import PANEL_WIDTH, Scale, element, panel, round_ticks, text
 
-__all__ = ["Series", "draw_bars", "draw_latency", "draw_weights"]
+__all__ = ["Series", "draw_bars", "draw_curve", "draw_latency", "draw_weights"]
 
 LEFT, RIGHT, TOP = 46, 8, 12
 
@@ -65,6 +65,26 @@ def _bar(x: float, width: float, y: Scale, series: Series, index: int, where: st
     return element(
         "rect", words, x=x + 1, y=min(top, y(0) - 1), width=width - 2, height=max(1, y(0) - top), class_=series.colour
     )
+
+
+def draw_curve(title: str, unit: str, values: Sequence[float], colour: str) -> Markup:
+    """One line from 0 on, a dot at each value; the first and the last are written beside theirs."""
+    height, bottom = 210, 184
+    ticks = round_ticks(max(values, default=0))
+    y = Scale(ticks[-1], bottom, TOP)
+    x = Scale(max(1, len(values) - 1), LEFT + 12, PANEL_WIDTH - RIGHT - 12)
+    points = [(x(number), y(value)) for number, value in enumerate(values)]
+    marks = _grid(ticks, y)
+    marks.append(
+        element("polyline", points=" ".join(f"{at:.1f},{high:.1f}" for at, high in points), class_=f"curve {colour}")
+    )
+    for number, (at, high) in enumerate(points):
+        tip = element("title", f"round {number}: {values[number]:.3f}")
+        marks.append(element("circle", tip, cx=at, cy=high, r=4, class_=f"{colour} dot"))
+        marks.append(text(at, bottom + 17, str(number), anchor="middle", class_="tick"))
+        if number in {0, len(points) - 1}:
+            marks.append(text(at, high - 9, f"{values[number]:.2f}", anchor="middle", class_="label"))
+    return panel(f"{title} ({unit})", f"a line from {values[0]:.2f} to {values[-1]:.2f}", height, *marks)
 
 
 def draw_weights(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> Markup:

@@ -14,6 +14,7 @@ from tercet.market.text import decode_json
 from tercet.subnets.kit import derive
 from tercet.subnets.mechanism import Contender, Recheck, Submission
 from tercet.subnets.training.compress import Update
+from tercet.subnets.training.curve import CURVE, WINDOWS, note_loss
 from tercet.subnets.training.data import Corpus
 from tercet.subnets.training.judge import (
     COPY,
@@ -177,8 +178,11 @@ class Panel:
         return self.setting.codec.decode(submission.pieces[0].get("update"))
 
     def export(self) -> None:
-        """Put the trained model where anybody can take it."""
-        self.keeper.store.put("model.safetensors", self.setting.export(self.keeper.checkpoint.theta))
+        """Put the trained model where anybody can take it, and write down how good it is."""
+        here, trainee = self.keeper.checkpoint, self.setting.trainee
+        self.keeper.store.put("model.safetensors", self.setting.export(here.theta))
+        loss = float(trainee.losses(self.corpus.held_out(WINDOWS, self.rules.context)).mean())
+        note_loss(self.keeper.folder / CURVE, here.round, here.digest, loss)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from tercet.client import Client, ClosedEpoch, connect
 from tercet.errors import UnreachableError, UsageError
 from tercet.subnets import load_mechanism
 from tercet.subnets.kit import Sandbox
+from tercet.subnets.training.curve import read_losses
 
 __all__ = ["Fair"]
 
@@ -244,13 +245,16 @@ class Fair:
         usual = fmean(stake[actor.name] for actor in stall.miners if actor.kind == "honest")
         good = [deed for deed in deeds if deed.good]
         numbers = sorted({deed.epoch for deed in deeds})
+        losses = read_losses(self.stage.home / stall.curve) if stall.curve else []
+        told = stall.tell(good) if good else "nothing good came in time"
         return MarketRecord(
             subnet=stall.subnet,
             address=booth.market.address,
             unit=stall.unit,
-            told=stall.tell(good) if good else "nothing good came in time",
+            told=told + _tell_curve(losses),
             epochs=len(booth.closed),
             units=[sum(stall.count(deed) for deed in good if deed.epoch == number) for number in numbers],
+            losses=losses,
             spent=sum(deed.charged for deed in deeds),
             returned=sum(epoch.refunded for epoch in booth.closed),
             miners=[
@@ -286,6 +290,12 @@ _JUDGING = (
     *("--challenges", "1", "--concurrency", "4", "--stake", "1000"),
     *("--answer-seconds", str(ANSWER_SECONDS), "--judge-seconds", str(JUDGE_SECONDS)),
 )
+
+
+def _tell_curve(losses: Sequence[float]) -> str:
+    if not losses:
+        return ""
+    return f"; on text that nobody was assigned it fell from {losses[0]:.2f} to {losses[-1]:.2f} in {len(losses) - 1} rounds"
 
 
 def _free_port() -> int:

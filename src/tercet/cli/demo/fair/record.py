@@ -41,6 +41,8 @@ class MarketRecord(Value):
     """Closed and paid for."""
     units: list[float]
     """Of good work, epoch by epoch."""
+    losses: list[float]
+    """Of the model that all train, on text that nobody was assigned: nats a byte before the first round and after each; empty elsewhere."""
     spent: Units
     """Credit units that the validator paid for answers."""
     returned: Units

@@ -8,7 +8,7 @@ from tercet.cli.demo.fair.record import FairRecord
 from tercet.cli.demo.table import print_books
 from tercet.cli.output import print_table
 from tercet.cli.report import build_environment
-from tercet.cli.report.charts import Series, draw_bars
+from tercet.cli.report.charts import Series, draw_bars, draw_curve
 from tercet.cli.report.page import format_units
 from tercet.market import CREDIT, STAKE
 
@@ -56,6 +56,11 @@ def render_fair(record: FairRecord) -> str:
         record=record,
         answers=sum(miner.answers for market in record.markets for miner in market.miners),
         cheats=max(cheats, default=0.0),
+        curves=[
+            draw_curve(f"{market.subnet}: held-out loss", "nats a byte, by round", market.losses, f"s{place % 8 + 1}")
+            for place, market in enumerate(record.markets)
+            if market.losses
+        ],
         pictures=[
             draw_bars(
                 market.subnet,

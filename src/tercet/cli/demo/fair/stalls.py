@@ -75,6 +75,8 @@ class Stall:
     """Words of `tercet validate` beyond what all validators get."""
     mine: Sequence[str] = ()
     """Words of `tercet mine` beyond what all miners get."""
+    curve: str = ""
+    """Where the validator writes the loss of the model that all of them train, under the fair's home."""
 
 
 def _measured(name: str) -> Callable[[Deed], float]:
@@ -167,6 +169,7 @@ STALLS = (
         rules=("model=nano", "corpus=builtin", "steps=8", "batch=8"),  # small rounds: proof comes by the third one
         judge=("-o", "serve=127.0.0.1:{port}", "-o", "folder={home}/training"),
         mine=("-o", "store=http://127.0.0.1:{port}", "-o", "folder={home}/{name}"),
+        curve="training/loss.csv",
     ),
     Stall(
         "labelling",
