@@ -141,6 +141,7 @@ import json, re, sys, urllib.request
 if sys.argv[1] == "-c":
     print("2.4.6"); sys.exit(0)
 order = json.loads(sys.stdin.readline())
+assert order["seconds"] > 0
 messages = [{"role": "user", "content": order["task"]}]
 for _ in range(order["steps"]):
     body = json.dumps({"model": order["model"], "messages": messages}).encode()

@@ -75,14 +75,14 @@ class SweAgent:
             await asyncio.to_thread(write_files, folder, {**problem.files, **problem.tests}, problem.binary)
             try:
                 async with asyncio.timeout(seconds):
-                    await self._run(problem, folder, home)
+                    await self._run(problem, folder, home, seconds)
             except TimeoutError:
                 log.info("swe.stopped seconds=%g", seconds)
             after = await asyncio.to_thread(_read_back, folder, problem)
         diff = problem.diff(after)
         return diff if diff and (await problem.run(after)).good else ""
 
-    async def _run(self, problem: Problem, folder: Path, home: Path) -> None:
+    async def _run(self, problem: Problem, folder: Path, home: Path, seconds: float) -> None:
         process = await asyncio.create_subprocess_exec(
             self._python,
             "-I",
@@ -96,13 +96,15 @@ class SweAgent:
             start_new_session=True,
         )
         try:
-            await self._converse(process, problem, folder, home)
+            await self._converse(process, problem, folder, home, seconds)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
 
-    async def _converse(self, process: asyncio.subprocess.Process, problem: Problem, folder: Path, home: Path) -> None:
+    async def _converse(
+        self, process: asyncio.subprocess.Process, problem: Problem, folder: Path, home: Path, seconds: float
+    ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         command = " ".join(problem.command) or "python3 -m pytest -q"
@@ -112,6 +114,7 @@ class SweAgent:
             "url": self._url,
             "key": self._key,
             "steps": self._steps,
+            "seconds": seconds,
             "home": str(home),
         }
         said: dict[str, Any] = order

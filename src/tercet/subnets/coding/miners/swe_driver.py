@@ -1,6 +1,6 @@
 """Run mini-swe-agent in its own virtual environment, on a workbench that is elsewhere. Imports nothing of ours.
 
-Standard input: one line {"task", "model", "url", "key", "steps", "home"}, then one line {"output", "returncode", "problem"}
+Standard input: one line {"task", "model", "url", "key", "steps", "seconds", "home"}, then one line {"output", "returncode", "problem"}
 for each command. Standard output: lines {"command"}, and at the end {"end", "why"}. The agent's own process only thinks;
 what it wants to run is run by whoever reads its lines.
 """
@@ -90,6 +90,7 @@ def _think(order: dict[str, Any], say: Callable[..., None]) -> tuple[str, str]:
             "temperature": 0.0,
             "drop_params": True,
             "num_retries": 0,
+            "timeout": order["seconds"],  # the client's own 600 are too few for a large model on a small machine
             "max_tokens": 1024,
         },
     )
