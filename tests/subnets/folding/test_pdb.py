@@ -88,6 +88,13 @@ def test_a_gap_in_the_chain_is_named(file: Path) -> None:
         read_pdb(file)
 
 
+def test_atoms_on_one_spot_are_named_before_anybody_is_asked(file: Path) -> None:
+    """As in a file whose coordinates were never filled in: no force field can begin there."""
+    edit(file, lambda line: line[:30] + "   0.000   0.000   0.000" + line[54:])
+    with pytest.raises(UsageError, match=r"atoms on one spot: \w+ of ALA 1 of chain A and \w+ of ALA 1 of chain A"):
+        read_pdb(file)
+
+
 def test_a_hundred_thousand_atoms_are_refused_with_the_limit(tmp_path: Path) -> None:
     """At once, without parsing them."""
     path = tmp_path / "large.pdb"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ _VARIANTS = {
 """Names of residues in one state of charge to that of the residue. The state is chosen anew, for pH 7."""
 _BROKEN = 0.25
 """nm from C to the next N: more is a gap in the chain."""
+_ONE_SPOT = 0.02
+"""nm: atoms nearer than this are no structure; the shortest bond has 0.1."""
 _LISTED = 6
 
 Atoms = dict[str, npt.NDArray[np.float64]]
@@ -171,6 +173,7 @@ def _complete(chains: list[list[tuple[str, str, Atoms]]], path: Path) -> list[li
             f"{str(path)!r} is incomplete: {'; '.join(missing[:_LISTED])}{more}. "
             "Heavy atoms are not made up: complete the file first, with PDBFixer for example."
         )
+    _refuse_heaps(chains, path)
     for chain in chains:
         for (_, before, first), (_, after, second) in pairwise(chain):
             if np.linalg.norm(first["C"] - second["N"]) > _BROKEN:
@@ -182,6 +185,24 @@ def _complete(chains: list[list[tuple[str, str, Atoms]]], path: Path) -> list[li
         if "OXT" not in last:
             last["OXT"] = _opposite(last["CA"], last["C"], last["O"])
     return [[(name, atoms) for name, _, atoms in chain] for chain in chains]
+
+
+def _refuse_heaps(chains: list[list[tuple[str, str, Atoms]]], path: Path) -> None:
+    """Atoms on one spot have no energy that a search could begin with."""
+    named = [
+        (f"{atom} of {label}", place) for chain in chains for _, label, atoms in chain for atom, place in atoms.items()
+    ]
+    cells: dict[tuple[int, ...], list[int]] = {}
+    for number, (_, place) in enumerate(named):
+        corner = [int(each) for each in np.floor(place / _ONE_SPOT)]
+        for cell in product(*((at - 1, at, at + 1) for at in corner)):
+            for other in cells.get(cell, ()):
+                if np.linalg.norm(place - named[other][1]) < _ONE_SPOT:
+                    raise UsageError(
+                        f"{str(path)!r} has atoms on one spot: {named[other][0]} and {named[number][0]}. "
+                        "Complete the file with real coordinates first."
+                    )
+        cells.setdefault(tuple(corner), []).append(number)
 
 
 def _opposite(ca: npt.NDArray[np.float64], c: npt.NDArray[np.float64], o: npt.NDArray[np.float64]) -> Any:
