@@ -67,12 +67,16 @@ def test_a_label_that_is_not_to_choose_from_is_named(tmp_path: Path) -> None:
         read_collection(write(tmp_path, "text,label\nmoo,cow\n"), classes=["cat", "dog"])
 
 
-def test_a_file_that_is_not_utf8_names_the_byte_and_the_mend_works(tmp_path: Path) -> None:
-    path = write(tmp_path, "text,label\nfine,a\ncafé,b\n".encode("latin-1"))
+@pytest.mark.parametrize(
+    ("encoding", "where"),
+    [("latin-1", "byte 0xe9 at offset 21 (line 3)"), ("utf-16", "byte 0xff at offset 0 (line 1)")],
+)
+def test_a_file_that_is_not_utf8_names_the_byte_and_the_mend_works(tmp_path: Path, encoding: str, where: str) -> None:
+    path = write(tmp_path, "text,label\nfine,a\ncafé,b\n".encode(encoding))
     with pytest.raises(UsageError) as caught:
         read_collection(path)
     said = str(caught.value)
-    assert "byte 0xe9 at offset 21 (line 3)" in said
+    assert where in said
     command = (
         said.partition("mend it with: ")[2].replace("FILE", str(path)).replace("NEW.csv", str(tmp_path / "NEW.csv"))
     )

@@ -234,9 +234,10 @@ def _read_text(path: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
+        name, code = ("UTF-16", "UTF-16") if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else ("Latin-1", "LATIN1")
         raise UsageError(
             f"{path} is not UTF-8: byte {raw[error.start]:#04x} at offset {error.start} (line {line}). "
-            f"If it is Latin-1, mend it with: iconv -f LATIN1 -t UTF-8 FILE > NEW.csv"
+            f"If it is {name}, mend it with: iconv -f {code} -t UTF-8 FILE > NEW.csv"
         ) from error
 
 
@@ -334,7 +335,8 @@ def _build(
 ) -> Collection:
     chosen = tuple(dict.fromkeys(label.strip() for label in classes)) or tuple(sorted({*labels} - {""}))
     if len(chosen) < 2:
-        raise UsageError(f"Which labels are there? {path} has {len(chosen)} in its {where}. Say them: --labels cat,dog")
+        seen = f"--labels names {len(chosen)}" if any(classes) else f"{path} has {len(chosen)} in its {where}"
+        raise UsageError(f"Which labels are there? {seen}, and two or more are needed. Say them: --labels cat,dog")
     if len(chosen) > MAX_CLASSES:
         raise UsageError(
             f"{len(chosen)} labels are too many to choose from, at most {MAX_CLASSES}. Say them: --labels a,b"
