@@ -1,6 +1,7 @@
 """What the labelling subnet's judge is worth: labels, skills, cheats, cost and value, on real digits.
 
     python benchmarks/labelling.py --seeds 20
+    python benchmarks/labelling.py --only costs
 
 Workers are real classifiers, each trained on 300 digits of its own. crowd-kit, which wants older packages than ours, gets
 a virtual environment of its own in a temporary folder; without a way to install it, that column says so.
@@ -10,34 +11,46 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import csv
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 import venv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # processor seconds of one thread, for both sides
 
 import numpy as np
 
+from tercet.chain.keys import Key
 from tercet.market import Task
+from tercet.market.text import decode_json
+from tercet.nodes import wire
+from tercet.nodes.response import read_pieces
 from tercet.subnets import Contender, Submission
 from tercet.subnets.kit.beacon import derive, lottery
 from tercet.subnets.labelling import Labelling
 from tercet.subnets.labelling.answers import Answers, build_answer
 from tercet.subnets.labelling.features import featurise
-from tercet.subnets.labelling.items import digits
+from tercet.subnets.labelling.items import digits, own_digits
 from tercet.subnets.labelling.judge import Round, Voter, appraise
+from tercet.subnets.labelling.pictures import encode_png
 from tercet.subnets.labelling.rogues import BEHAVIOURS
 from tercet.subnets.labelling.skills import Votes, estimate, majority
 from tercet.subnets.labelling.tasks import parse_task
 from tercet.subnets.labelling.value import Exam
 from tercet.subnets.labelling.workers import MODELS, ModelWorker
 
+ROUNDS = 7
+"""Of which the costs are the median."""
 CROWD_KIT = ("crowd-kit==1.4.2", "scikit-learn<1.6", "pandas<3")
 CROWD_SCRIPT = """
 import json, sys, warnings
@@ -139,12 +152,12 @@ def accuracy_table(seeds: int) -> None:
     )
 
 
-async def mine(task: Task, miner: Labelling) -> tuple[Submission, float]:
-    """A miner's answer, and the CPU seconds it took."""
-    began, cpu = time.monotonic(), time.process_time()
+async def mine(task: Task, miner: Labelling) -> Submission:
+    """A miner's answer."""
+    began = time.monotonic()
     pieces = [piece async for piece in miner.answer(task)]
     took = time.monotonic() - began
-    return Submission(0, pieces, took, took, b""), time.process_time() - cpu
+    return Submission(0, pieces, took, took, b"")
 
 
 async def crew(seed: int) -> dict[str, Labelling]:
@@ -174,9 +187,9 @@ def disguise(task: Task, victim: Submission, share: float, draws: np.random.Gene
     return Submission(0, [build_answer(batch, votes.tolist(), [0.9] * len(votes))], 5.0, 5.0, b"")
 
 
-async def rounds(seeds: int) -> tuple[Mapping[str, list[float]], Mapping[str, list[float]]]:
-    """Scores by who it is, and CPU seconds."""
-    scores, costs = defaultdict(list), defaultdict(list)
+async def rounds(seeds: int) -> Mapping[str, list[float]]:
+    """Scores by who it is."""
+    scores = defaultdict(list)
     judge = Labelling()
     await judge.open("validator")
     for seed in range(seeds):
@@ -184,25 +197,21 @@ async def rounds(seeds: int) -> tuple[Mapping[str, list[float]], Mapping[str, li
         draws = np.random.default_rng(seed)
         submissions = {}
         for name, miner in (await crew(seed)).items():
-            submissions[name], cpu = await mine(task, miner)
-            if name in MODELS:
-                costs["miner"].append(cpu)
+            submissions[name] = await mine(task, miner)
         honest = {name: submissions[name] for name in MODELS}
         for name in [*BEHAVIOURS[1:], "copy, 25 % changed", "copy, 40 % changed", "knows the gold"]:
             submission = submissions.get(name)
             if submission is None and name.startswith("copy"):
                 submission = disguise(task, honest["bayes"], 0.25 if "25" in name else 0.4, draws)
             field = {**honest, name: submission or know_gold(judge, task, later, draws)}
-            cpu = time.process_time()
             verdicts = await judge.judge_round(later, contenders(task, field))
-            costs["judge"].append((time.process_time() - cpu) / len(field))
             for who, verdict in zip(field, verdicts, strict=True):
                 if who == name:
                     scores[name].append(verdict.score)
         verdicts = await judge.judge_round(later, contenders(task, honest))
         for who, verdict in zip(honest, verdicts, strict=True):
             scores[who].append(verdict.score)
-    return scores, costs
+    return scores
 
 
 def contenders(task: Task, field: Mapping[str, Submission]) -> list[Contender]:
@@ -225,8 +234,8 @@ def auc(good: Sequence[float], bad: Sequence[float]) -> float:
 
 
 def cheat_tables(seeds: int) -> None:
-    """Pay of honest work and of each cheat; cost of judging."""
-    scores, costs = asyncio.run(rounds(seeds))
+    """Pay of honest work and of each cheat."""
+    scores = asyncio.run(rounds(seeds))
     honest = [score for name in MODELS for score in scores[name]]
     print(f"### Honest work, {seeds} rounds of 200 items\n")
     table(("model", "mean score", "least"), [[n, f"{fmean(scores[n]):.3f}", f"{min(scores[n]):.3f}"] for n in MODELS])
@@ -245,13 +254,92 @@ def cheat_tables(seeds: int) -> None:
             if name not in MODELS
         ],
     )
-    judge, miner = fmean(costs["judge"]), fmean(costs["miner"])
-    person = 200 * 1.5
-    print("### Cost, CPU seconds for 200 digits\n")
-    table(
-        ("judge, for each miner", "model miner, its training aside", "ratio", "person, seconds of work", "ratio"),
-        [[f"{judge:.4f}", f"{miner:.4f}", f"{judge / miner:.2f}", f"{person:.0f}", f"{judge / person:.6f}"]],
-    )
+
+
+def write_data(folder: Path, kind: str, miners: int) -> tuple[str, list[str]]:
+    """(what the market asks about, what each miner learned from), of one kind of items."""
+    draws = np.random.default_rng(0)
+    if kind == "CSV rows":
+        from sklearn.datasets import load_breast_cancer  # noqa: PLC0415 - only for this table
+
+        found = load_breast_cancer()
+        names, rows = found.feature_names.tolist(), found.data.tolist()
+        labels = [found.target_names[label] for label in found.target]
+        order = draws.permutation(len(rows))
+        asked, own = order[:300], order[300:]
+        files = [folder / "asked.csv", *(folder / f"own{n}.csv" for n in range(miners))]
+        for path, chosen in zip(
+            files, [asked, *(draws.choice(own, 200, replace=False) for _ in files[1:])], strict=True
+        ):
+            with path.open("w", newline="") as sink:
+                csv.writer(sink).writerows([[*names, "label"], *([*rows[n], labels[n]] for n in chosen)])
+        return str(files[0]), [str(path) for path in files[1:]]
+    collection = digits()
+    sets = [list(zip(collection.items, collection.known, strict=True))[:300]]
+    sets += [list(own_digits(seed, 200)) for seed in range(miners)]
+    folders = [folder / "asked", *(folder / f"own{n}" for n in range(miners))]
+    for path, pairs in zip(folders, sets, strict=True):
+        for n, (item, label) in enumerate(pairs):
+            picture = path / str(label) / f"{n}.png"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            picture.write_bytes(encode_png(item.data, 8))
+    return str(folders[0]), [str(path) for path in folders[1:]]
+
+
+async def work(body: bytes, miner: Labelling, key: Key) -> bytes:
+    """A miner's whole work on a request's body: read, refuse or not, label, write, sign."""
+    task = decode_json(body)["task"]
+    miner.limit(task)
+    lines = b"".join([wire.encode_json(piece) + b"\n" async for piece in miner.answer(task)])
+    usage = wire.parse_usage(decode_json(lines.splitlines()[-1])["usage"])
+    digest = hashlib.sha256(lines).digest()
+    return lines + wire.encode_answer(wire.sign_answer(key, hashlib.sha256(body).digest(), digest, usage, 0, 0))
+
+
+def receive(body: bytes, sent: bytes, signer: str) -> Submission:
+    """What a validator makes of it before it judges: the signature holds, the pieces are read."""
+    lines, _, trailer = sent[:-1].rpartition(b"\n")
+    answer = wire.parse_answer(decode_json(trailer)["answer"])
+    digest = hashlib.sha256(lines + b"\n").digest()
+    wire.validate_answer(answer, signer, hashlib.sha256(body).digest(), digest)
+    return Submission(0, read_pieces(lines), 0.1, 0.1, answer.signature)
+
+
+async def cost(kind: str, size: int) -> tuple[float, float]:
+    """CPU seconds of a validator and of a miner for each answer of a round of `size` models: medians over rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, own = ("digits", ["digits"] * size) if kind == "8 x 8 pixels" else write_data(Path(folder), kind, size)
+        judge = Labelling(data)
+        await judge.open("validator")
+        miners = [Labelling(by=MODELS[n % len(MODELS)], own=own[n], seed=n) for n in range(size)]
+        for miner in miners:
+            await miner.open("miner")
+    key, judging, mining = Key.generate(), [], []
+    for number in range(ROUNDS + 1):
+        seed, later = derive(b"cost", number), derive(b"later", number)
+        began = time.process_time()
+        tasks = [judge.assign(seed, uid) for uid in range(size)]
+        bodies = [wire.encode_json({"task": task}) for task in tasks]
+        asked = time.process_time()
+        sent = [await work(body, miner, key) for body, miner in zip(bodies, miners, strict=True)]
+        answered = time.process_time()
+        field = {str(n): receive(*pair, key.address) for n, pair in enumerate(zip(bodies, sent, strict=True))}
+        await judge.judge_round(later, contenders(tasks[0], field))
+        judging.append((time.process_time() - answered + asked - began) / size)
+        mining.append((answered - asked) / size)
+    return median(judging[1:]), median(mining[1:])  # the first of each warms up
+
+
+def cost_table() -> None:
+    """Judging beside the work, by what is labelled and how many miners a round has."""
+    rows = []
+    for kind in ("8 x 8 pixels", "PNG files of 8 x 8", "CSV rows"):
+        for size in (5, 20):
+            judge, miner = asyncio.run(cost(kind, size))
+            ratio, person = judge / miner, judge / (200 * 1.5)
+            rows.append([kind, size, f"{1000 * judge:.2f}", f"{1000 * miner:.2f}", f"{ratio:.2f}", f"{person:.6f}"])
+    print(f"### Cost of 200 labels, CPU milliseconds of one thread, load {os.getloadavg()[0]:.1f}\n")
+    table(("items", "miners in the round", "validator, each", "model miner, each", "ratio", "ratio to a person"), rows)
 
 
 def value_table(seeds: int) -> None:
@@ -293,10 +381,17 @@ def main() -> None:
     """All tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
-    seeds = parser.parse_args().seeds
-    accuracy_table(seeds)
-    cheat_tables(seeds)
-    value_table(seeds)
+    tables: Mapping[str, Callable[[int], None]] = {
+        "accuracy": accuracy_table,
+        "cheats": cheat_tables,
+        "costs": lambda _: cost_table(),
+        "value": value_table,
+    }
+    parser.add_argument("--only", choices=list(tables), help="one of the tables")
+    options = parser.parse_args()
+    for name, show in tables.items():
+        if options.only in (None, name):
+            show(options.seeds)
 
 
 if __name__ == "__main__":

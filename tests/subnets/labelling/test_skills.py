@@ -66,3 +66,26 @@ def test_any_votes_give_probabilities(votes: np.ndarray, seed: int) -> None:
     assert ((found.skill >= 0) & (found.skill <= 1)).all()
     assert (found.labels()[anchors >= 0] == 2).all()
     assert estimate(votes[::-1], 4, anchors).posterior == pytest.approx(found.posterior, abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_what_all_but_two_agree_on_is_found_as_if_it_were_worked_out_for_each_item(
+    classes: int, missing: float
+) -> None:
+    """Most items are settled by a bound: it must never settle one otherwise."""
+    draws = np.random.default_rng(classes)
+    truth = draws.integers(0, classes, 150)
+    votes = np.stack(
+        [
+            np.where(draws.random(150) < right, truth, draws.integers(0, classes, 150))
+            for right in (0.9, 0.8, 0.6, 0.3, 0.1)
+        ]
+    )
+    found = estimate(np.where(draws.random(votes.shape) < missing, -1, votes), classes)
+    first, second = np.triu_indices(len(votes), 1)
+    agreed = found.without_pairs(first, second, 0.7)
+    for one, two, labels in zip(first, second, agreed, strict=True):
+        others = found.without(int(one), int(two))
+        assert (labels == np.where(others.max(axis=1) >= 0.7, others.argmax(axis=1), -1)).all()
+    assert (agreed < 0).any()

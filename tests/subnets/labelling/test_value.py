@@ -39,3 +39,14 @@ def test_items_of_every_kind_become_rows_of_one_length() -> None:
     assert rows.shape == (3, 512)
     assert np.isfinite(rows).all()
     assert (featurise(items[:1]) == rows[:1]).all()
+
+
+def test_sets_that_are_measured_together_gain_what_each_gains_alone(collection: Collection) -> None:
+    """With gaps, without a label, and whole ones among them."""
+    features, truth = featurise(collection.items[:200]), np.array(collection.known[:200])
+    held = featurise([item for item, _ in collection.held_out])
+    exam = Exam(features, held, np.array([label for _, label in collection.held_out]), 10)
+    draws = np.random.default_rng(5)
+    sets = [truth, np.where(draws.random(len(truth)) < 0.3, -1, truth), np.full(len(truth), -1), np.roll(truth, 1)]
+    assert exam.gains(sets) == [exam.gain(labels) for labels in sets]
+    assert exam.gains([]) == []

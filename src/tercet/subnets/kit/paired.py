@@ -48,7 +48,9 @@ def bound_gain(differences: Sequence[float], *, confidence: float = 0.95) -> Bou
     count = len(differences)
     try:
         mean = math.fsum(differences) / count
-        variance = math.fsum((each - mean) ** 2 for each in differences) / (count - 1)
+        # Where an item is right or wrong, there are few differences: each is squared once.
+        squares = {each: (each - mean) ** 2 for each in set(differences)}
+        variance = math.fsum(map(squares.__getitem__, differences)) / (count - 1)
     except (ZeroDivisionError, OverflowError, ValueError):
         return Bound(differences[0] if count == 1 else math.nan, -math.inf, math.inf, count)
     if not math.isfinite(mean) or not math.isfinite(variance):

@@ -18,7 +18,7 @@ from tercet.subnets.kit.beacon import lottery
 from tercet.subnets.kit.copies import Entry, find_copies
 from tercet.subnets.kit.paired import Bound
 from tercet.subnets.labelling.answers import Answers
-from tercet.subnets.labelling.skills import Consensus, Votes, estimate
+from tercet.subnets.labelling.skills import Consensus, Floats, Votes, estimate
 from tercet.subnets.labelling.value import Exam
 
 __all__ = [
@@ -46,6 +46,8 @@ _COPY_ERRORS = 5
 """Equal errors that are needed to say so."""
 _CERTAIN = 0.7
 """Probability from which a label that others agree on counts as the truth when errors are compared."""
+_MOST = 1 << 20
+"""Numbers in one array while voters are measured: a market's round fits at once, a large order goes in parts."""
 _WEAK = 0.02
 """The least that is paid for work that is better than guessing."""
 _CALIBRATION, _VALUE = 0.1, 0.2
@@ -107,22 +109,28 @@ def appraise(what: Round, voters: Sequence[Voter]) -> tuple[Sequence[Finding], C
             view = _look(what, voters, [index for index in view.standing if index not in faulty])
     if view is None:
         return [found[index] for index in range(len(voters))], None
-    ideal = _value(what, view.consensus.labels())
-    for index, measures in zip(view.standing, view.measures, strict=True):
-        found[index] = _score(what, voters[index].answers, measures, ideal)
+    standing = [voters[index].answers for index in view.standing]
+    values = _values(what, [view.consensus.labels(), *(answers.votes for answers in standing)])
+    for place, index in enumerate(view.standing):
+        found[index] = _score(what, standing[place], view.measures[place], values[0], values[place + 1])
     return [found[index] for index in range(len(voters))], view.consensus
 
 
 def best_score(what: Round, answers: Answers) -> float:
     """The most that any honest judge can give for these answers, going by gold alone."""
-    _, upper = _wilson(*_gold_record(what, answers))
+    upper = _most(what, answers)
     return _skill(upper, what.chance) if upper < 1 else 1.0
 
 
 def is_guess(what: Round, answers: Answers) -> bool:
     """Whether gold alone shows, to any judge, that this is no better than guessing."""
-    _, upper = _wilson(*_gold_record(what, answers))
-    return upper <= what.chance
+    return _most(what, answers) <= what.chance
+
+
+def _most(what: Round, answers: Answers) -> float:
+    """The accuracy that gold allows at the most."""
+    (found,), (count,) = _gold_record(what, answers.votes[None])
+    return _wilson(found, count)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +148,20 @@ def _look(what: Round, voters: Sequence[Voter], standing: Sequence[int]) -> _Vie
     """None when nobody stands."""
     if not standing:
         return None
-    consensus = estimate(np.stack([voters[index].answers.votes for index in standing]), what.classes, what.gold)
-    measures = [_measure(what, voters[index].answers, consensus, place) for place, index in enumerate(standing)]
+    votes = np.stack([voters[index].answers.votes for index in standing])
+    consensus = estimate(votes, what.classes, what.gold)
+    measures = [
+        found
+        for part in _parts(len(votes), consensus.evidence.size)
+        for found in _measure(what, votes, consensus, part)
+    ]
     return _View(standing, consensus, measures)
+
+
+def _parts(count: int, size: int) -> list[Votes]:
+    """The numbers below `count`, as many at a time as keep arrays of `size` for each of them small."""
+    step = max(1, _MOST // size)
+    return [np.arange(start, min(count, start + step)) for start in range(0, count, step)]
 
 
 def _guessers(what: Round, voters: Sequence[Voter], view: _View) -> dict[int, Finding]:  # noqa: ARG001 - as `_copiers`
@@ -158,22 +177,10 @@ def _guessers(what: Round, voters: Sequence[Voter], view: _View) -> dict[int, Fi
 
 def _copiers(what: Round, voters: Sequence[Voter], view: _View) -> dict[int, Finding]:
     """Those who repeat the errors of somebody who answered earlier."""
-    standing, consensus = view.standing, view.consensus
-    shares: dict[tuple[int, int], float] = {}
-
-    def alike(first: int, second: int) -> float:
-        share = shares[first, second] = _shared_errors(
-            what,
-            voters[standing[first]].answers.votes,
-            voters[standing[second]].answers.votes,
-            consensus,
-            first,
-            second,
-        )
-        return share
-
+    standing = view.standing
+    alike = _all_shared_errors(what, np.stack([voters[index].answers.votes for index in standing]), view.consensus)
     entries = [Entry(voters[index].uid, voters[index].order, place) for place, index in enumerate(standing)]
-    copies = find_copies(entries, alike, COPY_SHARE)
+    copies = find_copies(entries, lambda first, second: float(alike[first, second]), COPY_SHARE)
     found = {}
     for index in standing:
         uid = voters[index].uid
@@ -184,73 +191,80 @@ def _copiers(what: Round, voters: Sequence[Voter], view: _View) -> dict[int, Fin
     return found
 
 
-def _shared_errors(what: Round, mine: Votes, theirs: Votes, consensus: Consensus, first: int, second: int) -> float:
-    """`shared_errors`, going by gold, and elsewhere by what all others agree on."""
-    others = consensus.without(first, second)
-    agreed = np.where(others.max(axis=1) >= _CERTAIN, others.argmax(axis=1), -1)
-    return shared_errors(mine, theirs, np.where(what.gold >= 0, what.gold, agreed))
+def _all_shared_errors(what: Round, votes: Votes, consensus: Consensus) -> Floats:
+    """(voters, voters): `shared_errors` of any two, going by gold, and elsewhere by what all others agree on."""
+    alike = np.zeros((len(votes), len(votes)))
+    first, second = np.triu_indices(len(votes), 1)
+    for part in _parts(len(first), consensus.evidence.size):
+        one, two = first[part], second[part]
+        agreed = consensus.without_pairs(one, two, _CERTAIN)
+        truth = np.where(what.gold >= 0, what.gold, agreed)
+        alike[one, two] = alike[two, one] = shared_errors(votes[one], votes[two], truth)
+    return alike
 
 
-def shared_errors(mine: Votes, theirs: Votes, truth: Votes) -> float:
+def shared_errors(mine: Votes, theirs: Votes, truth: Votes) -> Floats:
     """How far one of two voters follows the other into its errors, 0 to 1; 0 when there are too few to say.
 
     Of the errors of one, the share that the other repeats rather than gets right. Who copies can hide equal errors by
     changing some answers at random, but only luck makes it right where the original is wrong.
 
     Args:
-        mine: (items,) votes of one, -1 where there is none.
-        theirs: (items,) of the other.
-        truth: (items,) -1 where nobody knows it.
+        mine: (..., items) votes of one, -1 where there is none.
+        theirs: (..., items) of the other.
+        truth: (..., items) -1 where nobody knows it.
 
     """
     both = (truth >= 0) & (mine >= 0) & (theirs >= 0)
     wrong, also = both & (mine != truth), both & (theirs != truth)
-    same = int((wrong & also & (mine == theirs)).sum())
-    if same < _COPY_ERRORS:
-        return 0.0
-    return same / (same + min(int((wrong & ~also).sum()), int((also & ~wrong).sum())))
+    same = (wrong & also & (mine == theirs)).sum(axis=-1)
+    rather = np.minimum((wrong & ~also).sum(axis=-1), (also & ~wrong).sum(axis=-1))
+    return np.asarray(np.where(same < _COPY_ERRORS, 0.0, same / np.maximum(same + rather, 1)))
 
 
-def _measure(what: Round, answers: Answers, consensus: Consensus, place: int) -> dict[str, float]:
-    """How often the voter is right: counted on gold, elsewhere estimated from what all others say.
+def _measure(what: Round, votes: Votes, consensus: Consensus, places: Votes) -> list[dict[str, float]]:
+    """How often each of these voters is right: counted on gold, elsewhere estimated from what all others say.
 
     An item is worth as much as the others know of it. With p their probabilities of its labels, a right vote agrees
     with them by R = sum(p^2) on average, a wrong one by Q = (1 - R) / (classes - 1); so agreement less Q, over R - Q,
     estimates the share of right votes. What the voter left out counts as wrong.
     """
-    votes, gold = answers.votes, what.gold >= 0
-    others = consensus.without(place)
-    right = (others**2).sum(axis=1)
+    votes, gold = votes[places], what.gold >= 0
+    said = votes >= 0
+    others = consensus.without(places)
+    right = np.square(others).sum(axis=2)
     wrong = (1 - right) / (what.classes - 1)
-    agreement = others[np.arange(len(votes)), np.maximum(votes, 0)]
-    hits = np.where(votes >= 0, agreement - wrong, 0.0)
-    hits[gold], weight = votes[gold] == what.gold[gold], np.where(gold, 1.0, right - wrong)
+    agreement = np.take_along_axis(others, np.maximum(votes, 0)[..., None], 2)[..., 0]
+    hits = np.where(gold, votes == what.gold, np.where(said, agreement - wrong, 0.0)).sum(axis=1)
+    weight = np.where(gold, 1.0, right - wrong)
+    known = (np.where(said, weight, 0.0) if what.partial else weight).sum(axis=1)
+    records = zip(hits.tolist(), known.tolist(), *_gold_record(what, votes), said.mean(axis=1).tolist(), strict=True)
+    return [
+        {
+            # Gold is the truth and the rest is hearsay: friends cannot lift anybody above what gold allows.
+            "accuracy": min(1.0, max(0.0, hit / weighed), _wilson(found, count)[1]) if weighed else 0.0,
+            "gold": found / count if count else 0.0,
+            "items": max(1.0, weighed),
+            "answered": 1.0 if what.partial else answered,
+        }
+        for hit, weighed, found, count, answered in records
+    ]
+
+
+def _gold_record(what: Round, votes: Votes) -> tuple[list[int], list[int]]:
+    """Of each voter: how many gold items it has right, and how many count."""
+    gold = np.broadcast_to(what.gold >= 0, votes.shape)
     if what.partial:
-        weight = np.where(votes >= 0, weight, 0.0)
-    known = float(weight.sum())
-    found, count = _gold_record(what, answers)
-    # Gold is the truth and the rest is hearsay: friends cannot lift anybody above what gold allows.
-    accuracy = min(1.0, max(0.0, float(hits.sum()) / known), _wilson(found, count)[1]) if known else 0.0
-    return {
-        "accuracy": accuracy,
-        "gold": found / count if count else 0.0,
-        "items": max(1.0, known),
-        "answered": 1.0 if what.partial else float((votes >= 0).mean()),
-    }
+        gold = gold & (votes >= 0)
+    return (gold & (votes == what.gold)).sum(axis=1).tolist(), gold.sum(axis=1).tolist()
 
 
-def _gold_record(what: Round, answers: Answers) -> tuple[int, int]:
-    gold = what.gold >= 0
-    if what.partial:
-        gold &= answers.votes >= 0
-    return int((answers.votes[gold] == what.gold[gold]).sum()), int(gold.sum())
-
-
-def _score(what: Round, answers: Answers, measures: Mapping[str, float], ideal: Bound | None) -> Finding:
+def _score(
+    what: Round, answers: Answers, measures: Mapping[str, float], ideal: Bound | None, own: Bound | None
+) -> Finding:
     measures = {**measures, "calibration": _calibration(what, answers)}
     skill = _skill(measures["accuracy"], what.chance)
     score, reason = skill * (1 - _CALIBRATION + _CALIBRATION * measures["calibration"]), ""
-    own = _value(what, answers.votes)
     if own is not None and ideal is not None and ideal.pays:
         measures["value"], measures["value_lower"] = own.mean, own.lower
         score *= 1 - _VALUE + _VALUE * min(1.0, max(0.0, own.mean / ideal.mean))
@@ -280,8 +294,9 @@ def _calibration(what: Round, answers: Answers) -> float:
     return float(1 - ((answers.confidence[shown] - right) ** 2).mean())
 
 
-def _value(what: Round, labels: Votes) -> Bound | None:
-    return None if what.exam is None else what.exam.gain(labels)
+def _values(what: Round, sets: Sequence[Votes]) -> Sequence[Bound | None]:
+    """What a model learns from each set of labels; None where that is not measured."""
+    return [None] * len(sets) if what.exam is None else what.exam.gains(sets)
 
 
 def _wilson(right: int, count: int) -> tuple[float, float]:

@@ -34,7 +34,7 @@ from tercet.subnets.labelling.page import Crew, PageConfig, read_training
 from tercet.subnets.labelling.pay import PEOPLE_FLOOR, parse_rate, price_of_rate, rate_of_price
 from tercet.subnets.labelling.rogues import BEHAVIOURS, Behaviour, Rogue
 from tercet.subnets.labelling.skills import Floats, Votes
-from tercet.subnets.labelling.tasks import MAX_BATCH, Batch, build_task, parse_task, task_limit
+from tercet.subnets.labelling.tasks import MAX_BATCH, Batch, build_task, parse_task
 from tercet.subnets.labelling.value import Exam
 from tercet.subnets.labelling.workers import MODELS, ModelWorker
 from tercet.subnets.mechanism import Contender, Piece, Recheck, Role, Submission
@@ -127,6 +127,8 @@ class Labelling:
         self._held_out: tuple[Floats, Votes] | None = None
         """(held out, features) and their labels."""
         self._chance = 0.0
+        self._asked: tuple[bytes, Task] | None = None
+        """The last round's seed and batch: it is made once, however many are asked."""
         self._judged: OrderedDict[bytes, bytes] = OrderedDict()
         """Rounds judged here: what was asked to the seed of its gold."""
 
@@ -165,7 +167,7 @@ class Labelling:
             raise UsageError(
                 f"{collection.name} has {len(known)} labelled items. A validator needs some to measure by: label at least {_LEAST_KNOWN}."
             )
-        self._collection, self._truths = collection, dict(collection.truths())
+        self._collection, self._truths, self._asked = collection, dict(collection.truths()), None
         counts = np.bincount([collection.known[at] for at in known], minlength=len(collection.classes))
         self._chance = max(float(counts.max() / counts.sum()), 1 / len(collection.classes))
         if collection.held_out:
@@ -182,9 +184,10 @@ class Labelling:
 
     def limit(self, task: Task) -> Usage:
         """Seconds of estimated work, and items. Raises `TaskError` for a task that is malformed, or not for this miner."""
+        batch = parse_task(task)
         if self._worker is not None:
-            self._worker.check(parse_task(task))
-        return task_limit(task)
+            self._worker.check(batch)
+        return batch.limit
 
     # asking
 
@@ -204,7 +207,9 @@ class Labelling:
 
     def assign(self, seed: bytes, uid: int) -> Task:  # noqa: ARG002  # all miners label the same batch
         """The round's batch, the same for everybody: several voices on each item."""
-        return self.challenge(seed)
+        if self._asked is None or self._asked[0] != seed:
+            self._asked = seed, self.challenge(seed)
+        return self._asked[1]
 
     def is_assigned(self, seed: bytes, uid: int, task: Task) -> bool:
         """Whether the round asks this; of data that validators bring themselves nobody else can say."""
@@ -309,7 +314,8 @@ class Labelling:
     def _recheck_zero(self, batch: Batch, what: Round, answers: Answers, copied: Votes | None) -> Recheck:
         """A zero stands where a copy is shown, or where gold does not show good work."""
         if copied is not None:
-            share, same = shared_errors(answers.votes, copied, self._truth_of(batch)), (answers.votes == copied).mean()
+            share = float(shared_errors(answers.votes, copied, self._truth_of(batch)))
+            same = float((answers.votes == copied).mean())
             agrees = share >= COPY_SHARE or (share == 0 and same >= _EQUAL)
             return Recheck(agrees=agrees, reason="" if agrees else "claims a copy, and their errors differ")
         if is_guess(what, answers):
@@ -367,7 +373,7 @@ def _read(batch: Batch, submission: Submission) -> Answers | str:
 
 def _name_of(batch: Batch) -> bytes:
     """Of a task: its ids are drawn anew for each."""
-    return derive(b"labelling batch", *batch.ids)
+    return derive(b"labelling batch", json.dumps(batch.ids))
 
 
 def _write_opening(seed: bytes, copied: Votes | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tercet.errors import TaskError
@@ -37,11 +37,19 @@ class Batch:
     labels: tuple[str, ...]
     ids: tuple[str, ...]
     items: tuple[Item, ...]
+    tenths: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """For each item the tenths of a second that are estimated for it."""
+    places: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    """Of each id: which item it names."""
+
+    def __post_init__(self) -> None:
+        """Work out once what every answer to the batch is read and charged by."""
+        object.__setattr__(self, "tenths", tuple(round(10 * estimate_seconds(item)) for item in self.items))
+        object.__setattr__(self, "places", {name: place for place, name in enumerate(self.ids)})
 
     def usage(self, answered: Sequence[int]) -> Usage:
         """What answering these items (by index) uses: seconds of estimated work, and how many they are."""
-        tenths = sum(round(10 * estimate_seconds(self.items[index])) for index in answered)
-        return Usage(-(-tenths // 10), len(answered))
+        return Usage(-(-sum(map(self.tenths.__getitem__, answered)) // 10), len(answered))
 
     @property
     def limit(self) -> Usage:

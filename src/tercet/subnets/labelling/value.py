@@ -7,7 +7,11 @@ item by item, and bounded from below, so that luck is not paid for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from tercet.subnets.kit.beacon import derive
 from tercet.subnets.kit.paired import Bound, bound_gain
@@ -36,6 +40,15 @@ class Exam:
         self._inputs, self._held_out, self._truth, self._classes = features, held_out, truth, classes
         self._whole: Floats | None = None
 
+    def gains(self, sets: Sequence[Votes]) -> list[Bound]:
+        """The `gain` of each of these sets of labels; those without gaps are learned together."""
+        whole = [labels for labels in sets if (labels >= 0).all()]
+        learned = iter(self._predict_whole(np.stack(whole)) if whole else ())
+        return [
+            self._bound(labels, next(learned) == self._truth) if (labels >= 0).all() else self.gain(labels)
+            for labels in sets
+        ]
+
     def gain(self, labels: Votes, *, seed: bytes = b"", resamples: int = 0) -> Bound:
         """The gain in accuracy on held-out items of a model that learned these labels, over a constant guess.
 
@@ -49,13 +62,25 @@ class Exam:
         there = np.flatnonzero(labels >= 0)
         if not len(there):
             return bound_gain([])
-        guess = np.bincount(labels[there], minlength=self._classes).argmax()
         right = np.zeros(len(self._truth))
         draws = np.random.default_rng(int.from_bytes(derive(seed, "bootstrap")[:8], "big"))
         rounds = [there] if not resamples else [draws.choice(there, len(there)) for _ in range(resamples)]
         for chosen in rounds:
             right += self._predict(chosen, labels[chosen]) == self._truth
-        return bound_gain((right / len(rounds) - (self._truth == guess)).tolist())
+        return self._bound(labels[there], right / len(rounds))
+
+    def _bound(self, labels: Votes, right: npt.NDArray[Any]) -> Bound:
+        """Right answers on held-out items, beside those of a constant guess by these labels."""
+        guess = np.bincount(labels, minlength=self._classes).argmax()
+        return bound_gain((right.astype(np.float64) - (self._truth == guess)).tolist())
+
+    def _predict_whole(self, sets: Votes) -> Votes:
+        """(sets, held out): as `_predict`, of labels for all items. sets: (sets, items)."""
+        said = (sets[:, None] == np.arange(self._classes)[:, None]).astype(np.float64)
+        usual = said.mean(axis=2, keepdims=True)
+        weights = (said - usual) @ self._learner(np.arange(len(self._inputs))).T
+        middle = self._inputs.mean(axis=0)
+        return np.asarray((weights @ (self._held_out - middle).T + usual).argmax(axis=1), np.int64)
 
     def _predict(self, chosen: Votes, labels: Votes) -> Votes:
         """(held out,): the label that a model of these items' labels says."""
