@@ -85,7 +85,7 @@ async def test_rounds_go_on_and_the_model_is_there_for_everybody(hall: Hall, tmp
         assert usage == {"prompt": 0, "completion": validator.limit(contenders[0].task).completion}
         verdicts = await validator.judge_round(judged(number), contenders)
     assert max(verdict.score for verdict in verdicts) > 0.3
-    assert all(verdict.score > 0 for verdict in verdicts)
+    assert all((verdict.measures or {})["gain"] > 0 for verdict in verdicts)
     model = load_file(tmp_path / "validator" / "store" / "model.safetensors")
     assert model["bytes.weight"].shape == (256, 48)
 
