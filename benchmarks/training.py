@@ -1,6 +1,6 @@
 """What training together costs and brings, and what cheats earn in it.
 
-    nice python benchmarks/training.py --seeds 20 [--model tiny] [--rounds 20] [--only cheats,learning,joining]
+    nice python benchmarks/training.py --seeds 20 [--model tiny] [--rounds 20] [--only cheats,names,learning,joining]
 
 Everything runs in this process: the miners', the judge's and the outer step's own code without a market round it.
 Times are CPU seconds of one thread. Prints markdown tables; figures depend on the machine in their last digits only,
@@ -26,10 +26,11 @@ from tercet.subnets.kit import derive
 from tercet.subnets.training.compress import Update
 from tercet.subnets.training.data import Corpus, read_corpus
 from tercet.subnets.training.inner import Inner, Learner, build_optimizer, take_steps
-from tercet.subnets.training.judge import Entrant, Judge, Ruling, Sample, Standing
+from tercet.subnets.training.judge import Entrant, Judge, Ruling, Sample
 from tercet.subnets.training.outer import Checkpoint, Outer, step
 from tercet.subnets.training.rogues import BEHAVIOURS, Work, behave
 from tercet.subnets.training.setting import Setting, build_setting
+from tercet.subnets.training.standing import Measure, Standard, Standing, price_standing
 from tercet.subnets.training.tasks import Rules
 
 HELD_OUT = 256
@@ -117,9 +118,9 @@ class Bench:
     """Builds markets of one model on one text."""
 
     def __init__(self, model: str, steps: int, batch: int, corpus: str) -> None:
-        # As many of a round's windows are checked as with the default sizes: 48 and 40 for 320.
-        windows = steps * batch
-        self.sample = Sample(max(16, 48 * windows // 320), max(12, 40 * windows // 320))
+        # As many of a round's windows are checked as with the default sizes, which have 320.
+        windows, usual = steps * batch, Sample()
+        self.sample = Sample(max(16, usual.assigned * windows // 320), max(12, usual.random * windows // 320))
         self.corpus = Corpus.build(read_corpus(corpus))
         self.rules = Rules(model, self.corpus.digest, steps, batch)
 
@@ -186,7 +187,7 @@ def measure_cheats(bench: Bench, seeds: int, rounds: int, jobs: int) -> Iterator
         int((p.scores[:, i] > 0.5).argmax()) + 1 for p in played for i in of("honest") if p.scores[:, i].max() > 0.5
     ]
     usual, settled, judging = fmean(whole["honest"]), fmean(late["honest"]), fmean(p.judging for p in played)
-    first_half = fmean(early["honest"])
+    first_half = fmean(early["honest"]) or math.nan
     yield f"### What {len(names)} miners earn in {rounds} rounds, {seeds} seeds ({describe(bench)})\n"
     yield "| miner | pay / honest pay | first half | second half | worst seed, second half | AUC, second half | its CPU / honest CPU |"
     yield "|---|---|---|---|---|---|---|"
@@ -200,6 +201,36 @@ def measure_cheats(bench: Bench, seeds: int, rounds: int, jobs: int) -> Iterator
         f"{median(first or [math.nan]):g}. Judging takes {judging:.3f} CPU-seconds an update, honest work {work['honest']:.3f}: "
         f"a ratio of {judging / work['honest']:.2f}. Held-out loss at the end: {fmean(p.loss for p in played):.2f} nats/byte.\n"
     )
+
+
+# Names
+
+
+def measure_names(names: int = 20_000, rounds: int = 16) -> Iterator[str]:
+    """What luck alone earns: names with a gain as usual and proofs of chance, beside miners of some usual proof.
+
+    The most that is to be had with one. A name that sends noise or nothing has no gain, one that sends another's or its
+    own update again is a copy: an update with a gain takes an honest miner's work.
+    """
+    yield f"### What {names:,} new names without any proof earn by luck in {rounds} rounds\n"
+    yield "| usual proof | ever paid | 100 names, over one honest miner's pay | 100 names, new every 4 rounds |"
+    yield "|---|---|---|---|"
+    for usual in (1.0, 1.5, 2.5):
+        standard = Standard(usual, 1.0)
+        draws = np.random.default_rng(0).standard_normal((names, rounds))
+        kept = np.array([list(play_name(proofs, standard)) for proofs in draws])
+        fresh = np.array([list(play_name(proofs, standard)) for proofs in draws.reshape(-1, 4)])
+        yield f"| {usual} | {(kept > 0).any(axis=1).mean():.2%} | {100 * kept.mean():.1%} | {100 * fresh.mean():.1%} |"
+    yield ""
+
+
+def play_name(proofs: Sequence[float], standard: Standard) -> Iterator[float]:
+    """The scores of a miner with these proofs, round by round."""
+    standing = Standing()
+    for proof in proofs:
+        measure = Measure(1.0, proof, 1.0, weight=standard.proof)
+        standing = standing.after(measure, standard.gain)
+        yield price_standing(standing, standard, measure).score
 
 
 # Learning
@@ -312,13 +343,14 @@ def main() -> None:
     parser.add_argument("--corpus", default="builtin")
     parser.add_argument("--learning-model", default="tiny")
     parser.add_argument("--learning-rounds", type=int, default=24)
-    parser.add_argument("--only", default="cheats,learning,joining")
+    parser.add_argument("--only", default="cheats,names,learning,joining")
     options = parser.parse_args()
     torch.set_num_threads(1)
     small = Bench(options.model, options.steps, options.batch, options.corpus)
     larger = Bench(options.learning_model, 20, 16, options.corpus)
     tables: dict[str, Callable[[], Iterator[str]]] = {
         "cheats": lambda: measure_cheats(small, options.seeds, options.rounds, options.jobs),
+        "names": measure_names,
         "learning": lambda: measure_learning(larger, options.learning_rounds),
         "joining": lambda: measure_joining(larger, options.learning_rounds),
     }

@@ -15,21 +15,21 @@ from tercet.subnets.kit import derive
 from tercet.subnets.training.compress import Update
 from tercet.subnets.training.data import Corpus
 from tercet.subnets.training.inner import Learner
-from tercet.subnets.training.judge import (
-    TRIAL_ROUNDS,
-    Entrant,
-    Judge,
-    Measure,
-    Ruling,
-    Sample,
-    Standard,
-    Standing,
-    compare_ranks,
-    price_standing,
-)
+from tercet.subnets.training.judge import Entrant, Judge, Ruling, Sample, compare_ranks
 from tercet.subnets.training.outer import Checkpoint, Outer, step
 from tercet.subnets.training.rogues import Work, behave
 from tercet.subnets.training.setting import Setting, build_setting
+from tercet.subnets.training.standing import (
+    LEAST_GAIN,
+    LEAST_WEIGHT,
+    TRIAL_ROUNDS,
+    Measure,
+    Standard,
+    Standing,
+    find_usual_gain,
+    price_standing,
+    weigh_round,
+)
 from tercet.subnets.training.tasks import Rules
 
 
@@ -128,6 +128,24 @@ def test_a_copy_does_not_take_the_originals_proof_away(arena: Arena) -> None:
     assert beside.measures[0].proof == alone.measures[0].proof
 
 
+@pytest.mark.parametrize(("honest", "references"), [(3, 4), (4, 2)])
+def test_nobody_is_compared_with_itself(
+    honest: int, references: int, setting: Setting, rules: Rules, corpus: Corpus
+) -> None:
+    """Nor with a copy of itself, nor with what harms. Few are each compared with all others, more in two halves."""
+    arena = Arena(setting, rules, corpus, ["honest"] * honest)
+    useful = arena.answers()
+    thief = Entrant(9, 1, derive(b"thief"), useful[0].update)
+    flipped = Entrant(8, 1, derive(b"flipped"), huge(arena, useful[1], -1.0).update)
+    entrants = [flipped, thief, *useful]
+    ruling = arena.judge.judge(arena.checkpoint, b"j" * 32, entrants, {})
+    digests = {entrant.uid: entrant.update.digest for entrant in entrants if entrant.update is not None}
+    for entrant, measure in zip(entrants, ruling.measures, strict=True):
+        assert measure.peers
+        assert set(measure.peers) <= set(digests.values()) - {digests[entrant.uid], digests[8]}
+    assert len({tuple(measure.peers) for measure in ruling.measures}) == references
+
+
 def huge(arena: Arena, entrant: Entrant, factor: float) -> Entrant:
     assert entrant.update is not None
     change = entrant.update.dense(arena.setting.trainee.size) * np.float32(factor)
@@ -166,18 +184,22 @@ def test_a_round_without_any_answer_changes_nothing(arena: Arena) -> None:
     assert ruling.standings == {}
 
 
-def test_a_lone_miner_is_measured_against_the_checkpoint(setting: Setting, rules: Rules, corpus: Corpus) -> None:
-    arena = Arena(setting, replace(rules, steps=10), corpus, ["honest"])
-    for _ in range(4):
-        ruling = arena.play(arena.answers())
-    assert ruling.measures[0].peers == []
-    assert ruling.standings[1, 1].mean_proof > 0.5
+def test_a_lone_miner_is_measured_against_the_checkpoint(arena: Arena) -> None:
+    (first, *_), seed = arena.answers(), b"j" * 32
+    (found,) = arena.judge.judge(arena.checkpoint, seed, [first], {}).measures
+    assert first.update is not None
+    _, losses = arena.judge.gain(arena.checkpoint, seed, first.update)
+    alone = arena.judge.refer(arena.checkpoint, seed, [])
+    assert (alone.theta == arena.checkpoint.theta).all()
+    assert found.proof == arena.judge.prove(arena.checkpoint, seed, first, alone, losses) != 0
+    assert found.peers == []
 
 
-def test_judging_costs_a_bounded_number_of_windows(arena: Arena) -> None:
+def test_judging_costs_a_bounded_number_of_windows(setting: Setting, rules: Rules, corpus: Corpus) -> None:
+    arena = Arena(setting, rules, corpus, ["honest"] * 5)
     sample, entrants = Sample(), arena.answers()
     arena.judge.judge(arena.checkpoint, b"j" * 32, entrants, {})
-    most = len(entrants) * 2 * (sample.assigned + sample.random) + sample.random
+    most = len(entrants) * (2 * sample.assigned + sample.random) + 3 * sample.random
     assert arena.judge.windows <= most
 
 
@@ -195,11 +217,12 @@ def test_a_new_tenant_of_a_slot_starts_anew(arena: Arena) -> None:
 def standing(rounds: int, proof: float, gain: float = 0.1) -> Standing:
     found = Standing()
     for _ in range(rounds):
-        found = found.after(proof, gain)
+        found = found.after(Measure(gain, proof), USUAL_GAIN)
     return found
 
 
-USUAL = Standard(3.0, 0.1)
+USUAL_GAIN = 0.1
+USUAL = Standard(3.0, 1.0)
 
 
 def measured(proof: float = 3.0, size: float = 1.0) -> Measure:
@@ -217,7 +240,7 @@ def test_pay_goes_with_the_gain() -> None:
 
 def test_half_of_the_usual_proof_earns_nothing() -> None:
     assert price_standing(standing(9, 1.5), USUAL, measured(1.5)).score == 0
-    assert 0.4 < price_standing(standing(9, 2.1), USUAL, measured(2.1)).score < 0.6
+    assert 0.4 < price_standing(standing(20, 2.1), USUAL, measured(2.1)).score < 0.6
 
 
 def test_half_of_the_usual_size_earns_nothing() -> None:
@@ -240,7 +263,7 @@ def test_a_newcomers_update_goes_into_the_model_before_it_is_paid(arena: Arena) 
     """So it does honest work from its first round on, and can be proven by it."""
     first, second, third = arena.answers()
     known = standing(9, 3.0)
-    arena.standings = {(1, 1): known, (2, 1): known, (3, 1): standing(TRIAL_ROUNDS, 0.0)}
+    arena.standings = {(1, 1): known, (2, 1): known, (3, 1): standing(TRIAL_ROUNDS, -3.0)}
     ruling = arena.judge.judge(arena.checkpoint, b"j" * 32, [first, second], arena.standings)
     assert set(ruling.accepted) == {first.update, second.update}
     newcomer = replace(third, generation=2)
@@ -251,8 +274,49 @@ def test_a_newcomers_update_goes_into_the_model_before_it_is_paid(arena: Arena) 
     assert third.update not in ruling.accepted
 
 
+def test_a_latecomer_is_measured_by_the_rounds_it_was_in() -> None:
+    """Gains shrink as the model gets better; the same work is worth the same whenever it began."""
+    early, late = Standing(), Standing()
+    for number in range(20):
+        usual = 0.5 * 0.8**number
+        early = early.after(Measure(usual, 3.0), usual)
+        if number >= 15:
+            late = late.after(Measure(usual, 3.0), usual)
+    standard = Standard.among([early])
+    assert price_standing(late, standard, measured()).score == price_standing(early, standard, measured()).score == 1
+
+
+def test_luck_in_rounds_that_tell_nothing_counts_for_little() -> None:
+    """Before the others prove anything one miner's high proofs are chance."""
+    told, quiet = Standing(), Standing()
+    for _ in range(4):
+        told = told.after(Measure(0.1, 3.0, weight=3.0), USUAL_GAIN)
+        quiet = quiet.after(Measure(0.1, 3.0, weight=LEAST_WEIGHT), USUAL_GAIN)
+    for _ in range(3):
+        told = told.after(Measure(0.1, 0.0, weight=3.0), USUAL_GAIN)
+        quiet = quiet.after(Measure(0.1, 0.0, weight=3.0), USUAL_GAIN)
+    assert told.proven
+    assert not quiet.proven
+
+
+def test_a_round_counts_for_what_the_better_half_of_the_others_prove() -> None:
+    working, idle, harmful = Measure(0.1, 3.0), Measure(0.1, 0.1), Measure(-0.1, 9.0)
+    copy = Measure(0.1, 9.0, flaw="a copy")
+    assert weigh_round([working, working, idle, idle, harmful, copy]) == 3
+    assert weigh_round([idle, idle]) == LEAST_WEIGHT
+    assert weigh_round([harmful]) == weigh_round([]) == 1
+
+
+def test_the_usual_gain_is_that_of_updates_of_a_size() -> None:
+    """A crowd of tiny updates moves it no more than the median of norms."""
+    some, tiny, flawed = Measure(0.1, size=1.0), Measure(1e-5, size=0.01), Measure(7.0, size=1.0, flaw="a copy")
+    assert find_usual_gain([some, tiny, tiny, tiny, flawed]) == 0.1
+    assert find_usual_gain([Measure(0.0, size=1.0)]) == LEAST_GAIN
+    assert find_usual_gain([]) == 1
+
+
 def test_nobody_lives_on_the_past() -> None:
-    assert price_standing(standing(9, 4.0).after(0.0, 0.1), USUAL, measured(0.0)).score == 0
+    assert price_standing(standing(9, 4.0).after(Measure(0.1, 0.0), USUAL_GAIN), USUAL, measured(0.0)).score == 0
 
 
 @given(
@@ -265,8 +329,8 @@ def test_pay_is_a_share_whatever_came_before(
     rounds: list[tuple[float, float]], size: float, proof: float, gain: float
 ) -> None:
     found = Standing()
-    for each in rounds:
-        found = found.after(*each)
+    for proof_then, gain_then in rounds:
+        found = found.after(Measure(gain_then, proof_then), USUAL_GAIN)
     standard = Standard(proof, max(gain, 1e-6))
     pay = price_standing(found, standard, Measure(rounds[-1][1], rounds[-1][0], size))
     assert 0 <= pay.score <= 1

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tercet.errors import StateLockedError, SubnetError, UsageError
 from tercet.subnets.training.compress import Codec, Update
-from tercet.subnets.training.judge import Standing
 from tercet.subnets.training.keeper import STATE, Keeper, Peer, choose_head, parse_peers
 from tercet.subnets.training.outer import Checkpoint, Outer
+from tercet.subnets.training.standing import Measure, Standing
 from tercet.subnets.training.store import FolderStore, Library
 
 SIZE = 500
@@ -52,7 +52,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 def advance(keeper: Keeper, *seeds: int) -> None:
     updates = [update(seed) for seed in seeds]
     judged = {"checkpoint": keeper.checkpoint.digest, "seed": "00", "verdicts": []}
-    keeper.advance(updates, updates, {(1, 1): Standing().after(2.5, 0.125)}, judged)
+    keeper.advance(updates, updates, {(1, 1): Standing().after(Measure(0.125, 2.5), 0.25)}, judged)
 
 
 def test_a_restart_finds_everything_where_it_was(house: House) -> None:

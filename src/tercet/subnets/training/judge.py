@@ -4,23 +4,22 @@ Of each update two things are measured, both at half of it added to the checkpoi
 
 gain    how much lower the loss gets on windows that are drawn from the whole text, the same for all miners (nats/token)
 proof   whether it helps more on the miner's own assigned windows than there. Windows differ a lot in how hard they are,
-        so each loss is compared with the one under the mean of the *other* miners' updates, who have not seen these
-        windows; what is left is compared by rank. Under no difference it is a standard normal draw, so rounds add up.
+        so each loss is compared with the one under a reference: the mean of updates of *other* miners, who have not seen
+        these windows; what is left is compared by rank. Under no difference it is a standard normal draw, so rounds add
+        up. A round has two references, the means of its two halves, and a miner is compared with the half it is not in:
+        a reference of its own for each miner costs as much again as measuring its gain.
 
 A copy, a miner with data of its own and noise have no proof, whatever their gain. One that trains on a part of what it
-was assigned has a part of it: ranks count how many windows were learned, not how well. Proof and gain are averaged over
-rounds, the older ones counting less. A miner is paid once its proof is above zero with 99 % confidence and above half
-of what is usual with 95 %: in proportion to its gain, and less the further its proof stays behind. Nobody lives on the
-past: a round with far less proof than the miner's own rounds before is worth nothing.
+was assigned has a part of it: ranks count how many windows were learned, not how well. What rounds add up to and what
+it earns is told in `standing`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median, median_high
-from typing import Any
+from statistics import median_high
 
 import numpy as np
 import numpy.typing as npt
@@ -31,20 +30,22 @@ from tercet.subnets.training.compress import Update
 from tercet.subnets.training.data import Corpus
 from tercet.subnets.training.model import Trainee, Vector, Windows
 from tercet.subnets.training.outer import Checkpoint
+from tercet.subnets.training.standing import (
+    LEAST_NORM,
+    MOST_NORM,
+    NONE_BELOW,
+    TRIAL_ROUNDS,
+    Measure,
+    Pay,
+    Standard,
+    Standing,
+    find_usual_gain,
+    price_standing,
+    weigh_round,
+)
 from tercet.subnets.training.tasks import Rules
 
-__all__ = [
-    "COPY",
-    "Entrant",
-    "Judge",
-    "Measure",
-    "Pay",
-    "Ruling",
-    "Sample",
-    "Standard",
-    "Standing",
-    "price_standing",
-]
+__all__ = ["COPY", "Entrant", "Judge", "Reference", "Ruling", "Sample"]
 
 Losses = npt.NDArray[np.float64]
 
@@ -52,105 +53,29 @@ COPY = 0.9
 """Cosine from which two updates do not come about independently; honest ones stay below 0.7."""
 HALF = np.float32(0.5)
 """Of an update is added to measure it: a lone update goes a little too far, the mean of many does not."""
-LEAST_NORM, MOST_NORM = 0.5, 10.0
-"""Times the median norm: below nothing is paid for it, above it is no training."""
-MEMORY = 0.85
-"""What a round counts for beside the one after it."""
-CONFIDENCE = 2.326
-"""Standard deviations by which a proof must be above zero to count at all: 99 %, one side."""
-SURE = 1.645
-"""And above `NONE_BELOW` of what is usual, to be paid: 95 %."""
-NONE_BELOW, FULL_FROM = 0.5, 0.9
-"""Share of the others' proof where pay begins, and from which it is whole."""
-LEAST_ROUNDS = 3
-"""Before them nothing is proven: luck in one round is cheap for whoever comes under many names."""
-TRIAL_ROUNDS = 8
-"""A newcomer's rounds without proof in which its updates still go into the model where they help. None is paid for: what
-is paid to whoever has shown nothing is paid to every name that somebody invents."""
+
+
+FEW = 3
+"""So many useful updates are not divided: each is compared with all the others, since a half could be chance's choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How many windows an update is measured on. More costs more and tells more."""
+    """How many windows an update is measured on. More costs more and tells more: as the root of their harmonic mean."""
 
-    assigned: int = 48
-    random: int = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What is known of one miner from all its rounds; sums in which older rounds count less."""
-
-    rounds: int = 0
-    weight: float = 0.0
-    square: float = 0.0
-    proof: float = 0.0
-    gain: float = 0.0
-
-    def after(self, proof: float, gain: float) -> Standing:
-        """With one more round."""
-        return Standing(
-            self.rounds + 1,
-            MEMORY * self.weight + 1,
-            MEMORY**2 * self.square + 1,
-            MEMORY * self.proof + proof,
-            MEMORY * self.gain + gain,
-        )
-
-    @property
-    def mean_proof(self) -> float:
-        """Of a round."""
-        return self.proof / self.weight if self.weight else 0.0
-
-    @property
-    def mean_gain(self) -> float:
-        """Of a round, nats per token."""
-        return self.gain / self.weight if self.weight else 0.0
-
-    def surpasses(self, proof: float, deviations: float) -> bool:
-        """Whether its mean proof is above that, by so many standard deviations of chance."""
-        return (self.mean_proof - proof) * self.weight > deviations * math.sqrt(self.square)
-
-    @property
-    def proven(self) -> bool:
-        """It trains on what it is assigned, and that helps."""
-        return self.rounds >= LEAST_ROUNDS and self.surpasses(0.0, CONFIDENCE) and self.mean_gain > 0
-
-    def to_json(self) -> list[float]:
-        """For a file."""
-        return [self.rounds, self.weight, self.square, self.proof, self.gain]
-
-    @classmethod
-    def from_json(cls, value: Any) -> Standing:
-        """Read what `to_json` wrote. Raises `ValueError`."""
-        rounds, *sums = (float(part) for part in value)
-        if len(sums) != 4 or not all(map(math.isfinite, (rounds, *sums))):
-            raise ValueError("A standing is five finite numbers.")
-        return cls(int(rounds), *sums)
+    assigned: int = 56
+    random: int = 56
 
 
 @dataclass(frozen=True, slots=True)
-class Standard:
-    """What is usual in a round among those who are proven: what a full score takes."""
+class Reference:
+    """What an update is compared with: the checkpoint with the mean of other miners' updates."""
 
-    proof: float
-    gain: float
-
-    @classmethod
-    def among(cls, standings: Iterable[Standing]) -> Standard:
-        """The medians; nobody proven: all of nothing."""
-        proven = [standing for standing in standings if standing.proven]
-        if not proven:
-            return cls(0.0, 0.0)
-        return cls(median(each.mean_proof for each in proven), median(each.mean_gain for each in proven))
-
-
-@dataclass(frozen=True, slots=True)
-class Pay:
-    """What a standing is worth, and why not more."""
-
-    score: float
-    reason: str = ""
+    theta: Vector = field(repr=False)
+    losses: Losses = field(repr=False)
+    """On the shared windows."""
+    peers: Sequence[str]
+    """Digests of the updates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +92,6 @@ class Entrant:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """What was found of one update in one round."""
-
-    gain: float = 0.0
-    proof: float = 0.0
-    size: float = 0.0
-    """Its norm over the median."""
-    flaw: str = ""
-    """What makes it worthless at once; empty when nothing does."""
-    copied: str = ""
-    """Digest of the update that this one copies; empty when it copies none."""
-    peers: Sequence[str] = ()
-    """Digests of the updates that it was compared with."""
-
-
-@dataclass(frozen=True, slots=True)
 class Ruling:
     """A round, judged."""
 
@@ -193,6 +102,8 @@ class Ruling:
     """Of all that were ever seen, by (uid, generation)."""
     before: Mapping[tuple[int, int], Standing]
     standard: Standard
+    usual: float
+    """The usual gain, nats per token."""
     middle: float
     """The median norm of the updates that help."""
     accepted: Sequence[Update] = field(repr=False)
@@ -216,11 +127,11 @@ class Judge:
     ) -> Ruling:
         """Judge a round. `seed` was not known when the answers were signed."""
         measures, middle = self.measure(checkpoint, seed, entrants)
-        after = dict(standings)
+        usual, after = find_usual_gain(measures), dict(standings)
         for entrant, found in zip(entrants, measures, strict=True):
             if entrant.update is not None:
                 who = (entrant.uid, entrant.generation)
-                after[who] = standings.get(who, Standing()).after(found.proof, found.gain)
+                after[who] = standings.get(who, Standing()).after(found, usual)
         present = {(entrant.uid, entrant.generation) for entrant in entrants}
         standard = Standard.among(after[who] for who in present if who in after)
         pay = [
@@ -230,19 +141,42 @@ class Judge:
         accepted = [
             entrant.update
             for entrant, found in zip(entrants, measures, strict=True)
-            if entrant.update is not None
-            and _helps(found, after[entrant.uid, entrant.generation], standard, bool(standard.proof))
+            if entrant.update is not None and _helps(found, after[entrant.uid, entrant.generation], standard)
         ]
-        return Ruling(measures, pay, after, standings, standard, middle, accepted)
+        return Ruling(measures, pay, after, standings, standard, usual, middle, accepted)
 
     def measure(
         self, checkpoint: Checkpoint, seed: bytes, entrants: Sequence[Entrant]
     ) -> tuple[Sequence[Measure], float]:
         """What each does, in order; and the median norm of those that help, which no useless update can move."""
+        found, losses = self._measure_gains(checkpoint, seed, entrants)
+        norms = {index: _update(entrants[index]).norm for index in losses}
+        middle = median_high([norms[i] for i in losses if found[i].gain > 0] or list(norms.values()) or [0.0])
+        for index, norm in norms.items():
+            size = norm / middle
+            flaw = f"the update is {size:.3g} times as large as the median" if size > MOST_NORM else ""
+            found[index] = replace(found[index], size=size, flaw=flaw)
+            if flaw:
+                del losses[index]
+        compare = _comparison()
+        for members, others in _divide(seed, entrants, found, list(losses), compare):
+            peers = [_update(entrants[other]) for other in others if found[other].gain > 0]
+            reference = self.refer(checkpoint, seed, peers)
+            for index in members:
+                proof = self.prove(checkpoint, seed, entrants[index], reference, losses[index])
+                found[index] = replace(found[index], proof=proof, peers=reference.peers)
+        found = _mark_copies(entrants, found, compare)
+        weights = [weigh_round(found[:index] + found[index + 1 :]) for index in range(len(found))]
+        return [replace(each, weight=weight) for each, weight in zip(found, weights, strict=True)], middle
+
+    def _measure_gains(
+        self, checkpoint: Checkpoint, seed: bytes, entrants: Sequence[Entrant]
+    ) -> tuple[list[Measure], dict[int, Losses]]:
+        """The gain of each, in order; and losses on the shared windows, by place, of those that can be measured."""
         shared = self._draw_shared(seed)
         base = self._losses(checkpoint.theta, shared)
-        helped: dict[int, tuple[Losses, float]] = {}
         found: list[Measure] = []
+        known: dict[int, Losses] = {}
         for index, entrant in enumerate(entrants):
             measure = Measure(flaw=entrant.reason)
             if entrant.update is not None and not entrant.update.norm:
@@ -251,46 +185,27 @@ class Judge:
                 losses = self._losses(self._moved(checkpoint.theta, entrant.update), shared)
                 gain = float((base - losses).mean())
                 if math.isfinite(gain):
-                    helped[index] = losses, gain
+                    known[index] = losses
                     measure = Measure(gain=gain)
                 else:
                     measure = Measure(flaw="the model's loss is not finite with this update")
             found.append(measure)
-        norms = {index: _update(entrants[index]).norm for index in helped}
-        usual = [norm for index, norm in norms.items() if helped[index][1] > 0] or list(norms.values())
-        middle = median_high(usual) if usual else 0.0
-        for index, norm in norms.items():
-            size = norm / middle
-            flaw = f"the update is {size:.3g} times as large as the median" if size > MOST_NORM else ""
-            found[index] = replace(found[index], size=size, flaw=flaw)
-            if flaw:
-                del helped[index]
-        compare = _comparison()
-        alike = {
-            (index, other)
-            for index in helped
-            for other in helped
-            if other < index and compare(_update(entrants[other]), _update(entrants[index])) >= COPY
-        }
-        for index, (losses, _) in helped.items():
-            peers = [
-                other
-                for other, (_, gain) in helped.items()
-                if gain > 0 and other != index and (max(index, other), min(index, other)) not in alike
-            ]
-            reference = [_update(entrants[other]) for other in peers]
-            proof = self.prove(checkpoint, seed, entrants[index], reference, losses)
-            digests = sorted(update.digest for update in reference)
-            found[index] = replace(found[index], proof=proof, peers=digests)
-        return _mark_copies(entrants, found, compare), middle
+        return found, known
+
+    def refer(self, checkpoint: Checkpoint, seed: bytes, peers: Collection[Update]) -> Reference:
+        """The mean of these updates, added to the checkpoint as one is; without any, the checkpoint itself."""
+        theta = checkpoint.theta
+        for peer in sorted(peers, key=lambda update: update.digest):
+            theta = theta + peer.dense(self._trainee.size) * (HALF / np.float32(len(peers)))
+        return Reference(theta, self._losses(theta, self._draw_shared(seed)), sorted(peer.digest for peer in peers))
 
     def prove(
         self,
         checkpoint: Checkpoint,
         seed: bytes,
         entrant: Entrant,
-        peers: Sequence[Update],
-        losses: Losses | None = None,
+        reference: Reference,
+        losses: Losses,
     ) -> float:
         """How much more it helps on its assigned windows than elsewhere, in standard deviations of chance.
 
@@ -298,18 +213,13 @@ class Judge:
             checkpoint: that it started from.
             seed: draws the windows.
             entrant: with an update.
-            peers: whose mean it is compared with; without any, the checkpoint itself is.
-            losses: of its update on the shared windows, where they are known.
+            reference: what it is compared with.
+            losses: of its update on the shared windows.
 
         """
-        shared, own = self._draw_shared(seed), self._draw_assigned(entrant.seed, seed)
-        theta, reference = self._moved(checkpoint.theta, _update(entrant)), checkpoint.theta
-        for peer in sorted(peers, key=lambda update: update.digest):
-            reference = reference + peer.dense(self._trainee.size) * (HALF / np.float32(len(peers)))
-        elsewhere = self._losses(theta, shared) if losses is None else losses
-        return compare_ranks(
-            self._losses(theta, own), self._losses(reference, own), elsewhere, self._losses(reference, shared)
-        )
+        own = self._draw_assigned(entrant.seed, seed)
+        theta = self._moved(checkpoint.theta, _update(entrant))
+        return compare_ranks(self._losses(theta, own), self._losses(reference.theta, own), losses, reference.losses)
 
     def gain(self, checkpoint: Checkpoint, seed: bytes, update: Update) -> tuple[float, Losses]:
         """How much lower the loss is on the shared windows, nats per token; and the losses there, which `prove` takes."""
@@ -360,50 +270,55 @@ def compare_ranks(own: Losses, own_reference: Losses, elsewhere: Losses, elsewhe
     return float((above - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12))
 
 
-def price_standing(standing: Standing, standard: Standard, measure: Measure) -> Pay:
-    """What a miner's standing earns.
-
-    Args:
-        standing: after this round.
-        standard: of this round.
-        measure: what was found in this round.
-
-    """
-    if standing.mean_gain <= 0:
-        return Pay(0.0, "your updates do not lower the loss on data drawn from the text")
-    if not standing.proven:
-        when = "yet: that takes a few rounds" if standing.rounds <= TRIAL_ROUNDS else f"in {standing.rounds} rounds"
-        return Pay(0.0, f"your updates do not show that you train on the windows that you are assigned {when}")
-    if measure.proof < standing.mean_proof - CONFIDENCE:
-        # Whoever stops working would live on its standing for some rounds; an honest miner is this unlucky once in 100.
-        return Pay(0.0, "this round shows nothing of what you were assigned, unlike those before")
-    share, size = standing.mean_proof / standard.proof, measure.size
-    diligence = min(1.0, max(0.0, (share - NONE_BELOW) / (FULL_FROM - NONE_BELOW)))
-    effort = min(1.0, max(0.0, (size - LEAST_NORM) / (FULL_FROM - LEAST_NORM)))
-    if not standing.surpasses(NONE_BELOW * standard.proof, SURE):
-        return Pay(0.0, f"not certain that you train on all of your windows: {share:.0%} of the usual proof")
-    score = diligence * effort * min(1.0, standing.mean_gain / standard.gain)
-    if score <= 0:
-        return Pay(0.0, f"you train on too few of your windows: {share:.0%} of the usual proof, {size:.0%} of the size")
-    return Pay(score, "" if score > 0.9 else f"proof {share:.0%} and size {size:.0%} of what is usual")
-
-
 def _pay(entrant: Entrant, found: Measure, standing: Standing | None, standard: Standard) -> Pay:
     if found.flaw or standing is None:
         return Pay(0.0, found.flaw or entrant.reason)
     return price_standing(standing, standard, found)
 
 
-def _helps(found: Measure, standing: Standing, standard: Standard, judged: bool) -> bool:
+def _helps(found: Measure, standing: Standing, standard: Standard) -> bool:
     """Whether an update goes into the next checkpoint: with the same weight as every other that does.
 
     Before anybody is proven every update that lowers the loss does.
     """
     if found.flaw or found.size < LEAST_NORM:
         return False
-    if not judged or standing.rounds <= TRIAL_ROUNDS:
+    if not standard.proof or standing.rounds <= TRIAL_ROUNDS:
         return found.gain > 0
     return standing.proven and standing.mean_proof > NONE_BELOW * standard.proof
+
+
+def _divide(
+    seed: bytes,
+    entrants: Sequence[Entrant],
+    found: Sequence[Measure],
+    places: Sequence[int],
+    compare: Callable[[Update, Update], float],
+) -> Sequence[tuple[Sequence[int], Sequence[int]]]:
+    """Those places in groups, each with the places that it is compared with.
+
+    Two halves by lot, those that help evenly in both; each by itself where few help. What is alike is in one group: a
+    copy in the other half would know the windows of its original, and take its proof away.
+    """
+    family = {place: place for place in places}
+    for place in places:
+        for other in places:
+            if other < place and compare(_update(entrants[other]), _update(entrants[place])) >= COPY:
+                mine, theirs = family[place], family[other]
+                family = {each: theirs if head == mine else head for each, head in family.items()}
+    members: dict[int, list[int]] = {}
+    for place, head in family.items():
+        members.setdefault(head, []).append(place)
+
+    def lot(alike: Iterable[int]) -> tuple[bool, bytes]:
+        least = min(_update(entrants[place]).digest for place in alike)
+        return all(found[place].gain <= 0 for place in alike), derive(seed, "half", least)
+
+    drawn = sorted(members.values(), key=lot)
+    if sum(any(found[place].gain > 0 for place in alike) for alike in drawn) <= FEW:
+        return [(alike, [place for place in places if place not in alike]) for alike in drawn]
+    one, two = ([place for alike in drawn[start::2] for place in alike] for start in (0, 1))
+    return (one, two), (two, one)
 
 
 def _comparison() -> Callable[[Update, Update], float]:
@@ -421,7 +336,7 @@ def _comparison() -> Callable[[Update, Update], float]:
 
 def _mark_copies(
     entrants: Sequence[Entrant], found: Sequence[Measure], compare: Callable[[Update, Update], float]
-) -> Sequence[Measure]:
+) -> list[Measure]:
     """Of updates that are alike, the one that its owner's windows prove is the original: only its owner had them."""
     sound = [index for index, measure in enumerate(found) if not measure.flaw]
     entries = [

@@ -22,8 +22,8 @@ from safetensors import SafetensorError
 from tercet.errors import StateLockedError, SubnetError, UsageError
 from tercet.subnets.kit.files import write_atomically
 from tercet.subnets.training.compress import Update
-from tercet.subnets.training.judge import Standing
 from tercet.subnets.training.outer import Checkpoint, Outer, step
+from tercet.subnets.training.standing import Standing
 from tercet.subnets.training.store import (
     FolderStore,
     Library,

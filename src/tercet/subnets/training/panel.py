@@ -16,19 +16,10 @@ from tercet.subnets.mechanism import Contender, Recheck, Submission
 from tercet.subnets.training.compress import Update
 from tercet.subnets.training.curve import CURVE, WINDOWS, note_loss
 from tercet.subnets.training.data import Corpus
-from tercet.subnets.training.judge import (
-    COPY,
-    Entrant,
-    Judge,
-    Measure,
-    Pay,
-    Ruling,
-    Standard,
-    Standing,
-    price_standing,
-)
+from tercet.subnets.training.judge import COPY, Entrant, Judge, Ruling
 from tercet.subnets.training.keeper import Keeper
 from tercet.subnets.training.setting import Setting
+from tercet.subnets.training.standing import LEAST_GAIN, Measure, Pay, Standard, Standing, price_standing
 from tercet.subnets.training.tasks import RoundTask, Rules, parse_task
 
 __all__ = ["Panel"]
@@ -140,13 +131,15 @@ class Panel:
             size = update.norm / (opening.middle or 1.0)
             return _agree(score == 0 and (size == 0 or size > 1), f"nothing is wrong with it: {opening.flaw}")
         gain, losses = self.judge.gain(base, opening.seed, update)
-        proof = self.judge.prove(base, opening.seed, entrant, peers, losses)
+        reference = self.judge.refer(base, opening.seed, peers)
+        proof = self.judge.prove(base, opening.seed, entrant, reference, losses)
         if abs(gain - opening.gain) > GAIN_TOLERANCE + abs(gain) / 50:
             return _agree(False, f"its gain is {gain:.4f}, not {opening.gain:.4f} nats per token")
         if abs(proof - opening.proof) > PROOF_TOLERANCE:
             return _agree(False, f"its proof is {proof:.2f}, not {opening.proof:.2f}")
-        standing = opening.before.after(opening.proof, opening.gain)
-        measure = Measure(opening.gain, opening.proof, update.norm / (opening.middle or 1.0))
+        size = update.norm / (opening.middle or 1.0)
+        measure = Measure(opening.gain, opening.proof, size, weight=opening.weight)
+        standing = opening.before.after(measure, opening.usual)
         pay = price_standing(standing, opening.standard, measure)
         if abs(pay.score - score) > SCORE_TOLERANCE:
             return _agree(False, f"this standing earns {pay.score:.3f}, not {score:.3f}")
@@ -191,6 +184,8 @@ class _Opening:
 
     seed: bytes
     middle: float
+    usual: float
+    weight: float
     gain: float
     proof: float
     flaw: str
@@ -204,6 +199,8 @@ class _Opening:
             {
                 "seed": self.seed.hex(),
                 "middle": self.middle,
+                "usual": self.usual,
+                "weight": self.weight,
                 "gain": self.gain,
                 "proof": self.proof,
                 "flaw": self.flaw,
@@ -224,6 +221,8 @@ class _Opening:
             found = cls(
                 seed,
                 middle=float(value["middle"]),
+                usual=float(value["usual"]),
+                weight=float(value["weight"]),
                 gain=float(value["gain"]),
                 proof=float(value["proof"]),
                 flaw=str(value["flaw"]),
@@ -237,8 +236,11 @@ class _Opening:
         digests = [*peers, *filter(None, [found.copied])]
         if len(seed) != 32 or len(peers) > 4096 or not all(_is_hash(digest) for digest in digests):
             raise ValueError("it names no seed or no updates")
-        if not all(abs(number) < 1e12 for number in (found.middle, found.gain, found.proof, proof, gain)):
+        numbers = (found.middle, found.usual, found.weight, found.gain, found.proof, proof, gain)
+        if not all(abs(number) < 1e12 for number in numbers):
             raise ValueError("its numbers are not finite")
+        if found.usual < LEAST_GAIN or found.weight <= 0:
+            raise ValueError("its usual gain and the weight of its round are not above zero")
         return found
 
 
@@ -249,6 +251,8 @@ def _verdict(seed: bytes, entrant: Entrant, measure: Measure, pay: Pay, ruling: 
     opening = _Opening(
         seed,
         ruling.middle,
+        ruling.usual,
+        measure.weight,
         measure.gain,
         measure.proof,
         measure.flaw,
