@@ -123,6 +123,7 @@ def test_failing_tests_are_made_to_pass_and_the_miner_is_paid(market: Shell, bro
     done = fix(market, broken, "--yes", "--apply", "--json")
     assert done.code == 0, done.err
     assert covers(SCHEMA, fields_of(done.json))
+    assert "say nothing for 2 days after a delivery; without one it comes back after 1 hour" in done.err
     assert done.json["applied"] == ["maths.py"]
     assert (done.json["state"], done.json["passed"], done.json["tests"]) == ("ended", True, 3)
     assert (broken / "maths.py").read_text() == GOOD

@@ -48,7 +48,9 @@ async def commission(
         say(f"Miner {quotes[0].miner.uid} found no fix and gave the price back.")
     if not asked:
         raise NoMinerError("No miner of this market has told its price. Look at it with: tercet market show")
-    raise NoMinerError(f"{len(asked)} miners were asked and found no fix. Your money is back.")
+    raise NoMinerError(
+        f"{len(asked)} miner{'' if len(asked) == 1 else 's'} looked and found no fix. Your money is back."
+    )
 
 
 async def _fund(
@@ -66,8 +68,8 @@ async def _fund(
     ledger, miner = client.ledger, quote.miner
     what = (
         f"send {len(task['files']) + len(task['binary'])} files to miner {miner.uid} ({miner.operator}), and put {order.price} aside: "
-        f"it is paid when {order.test!r} succeeds with the fix, or when you say nothing for {order.review} s after a delivery; "
-        f"without one it comes back after {order.deliver} s"
+        f"it is paid when {order.test!r} succeeds with the fix, or when you say nothing for {_span(order.review)} after a delivery; "
+        f"without one it comes back after {_span(order.deliver)}"
     )
     if not again:
         confirm(what, yes=order.yes, dry_run=False)
@@ -174,3 +176,11 @@ async def _is_over(client: Client, saved: Saved) -> bool:
         return False
     saved.place.unlink(missing_ok=True)
     return True
+
+
+def _span(seconds: int) -> str:
+    """A time as people say it: days, hours and minutes where they are whole."""
+    for length, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length} {word}{'' if seconds == length else 's'}"
+    return f"{seconds} seconds"
