@@ -4,6 +4,7 @@
 
 One round a seed: honest miners and every cheat fold the molecule of that seed; all answers are judged together.
 CPU seconds are of this process, one thread. `--steps` scales the search, and with it what a miner pays for an answer.
+`--downhill` only walks to the minimum next to the start, by how well it has to be reached: most of what judging one answer costs.
 `--villin STEPS` searches from a real structure instead (35 residues, ships with OpenMM), and says how much of it is kept.
 """
 
@@ -34,6 +35,7 @@ from tercet.subnets.folding import (
     rmsd,
 )
 from tercet.subnets.folding.anneal import anneal
+from tercet.subnets.folding.physics import FORCE_TOLERANCE
 from tercet.subnets.folding.shape import likeness
 
 CHEATS = [name for name in BEHAVIOURS if name != "honest"]
@@ -144,6 +146,25 @@ def search_villin(steps: int) -> None:
     print(f"\nCPU seconds: {time.process_time() - began:.1f}")
 
 
+def walk_downhill(seeds: int) -> None:
+    """What the reference costs, and how far above the best one a looser end leaves it: gain without a search."""
+    tolerances = (0.3, FORCE_TOLERANCE, 2.0, 3.0, 10.0)
+    seconds: dict[float, list[float]] = defaultdict(list)
+    energies: dict[float, list[float]] = defaultdict(list)
+    judge, bench = Folding(), Workbench()
+    for seed in range(seeds):
+        molecule = parse_task(dict(judge.assign(seed.to_bytes(32, "big"), 0))).molecule
+        physics = bench.physics(molecule)
+        for tolerance in tolerances:
+            began = time.process_time()
+            energies[tolerance].append(physics.minimise(molecule.start, tolerance=tolerance)[1])
+            seconds[tolerance].append(time.process_time() - began)
+    print("| force left, kJ/mol/nm | CPU seconds | above the lowest, kJ/mol, mean | most |\n|---:|---:|---:|---:|")
+    for tolerance in tolerances:
+        above = [here - best for here, best in zip(energies[tolerance], energies[tolerances[0]], strict=True)]
+        print(f"| {tolerance:g} | {fmean(seconds[tolerance]):.2f} | {fmean(above):.2f} | {max(above):.2f} |")
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,9 +172,12 @@ def main() -> None:
     parser.add_argument("--honest", type=int, default=3)
     parser.add_argument("--steps", type=int, default=CHALLENGE_STEPS)
     parser.add_argument("--villin", type=int, default=0, metavar="STEPS")
+    parser.add_argument("--downhill", action="store_true")
     arguments = parser.parse_args()
     if arguments.villin:
         search_villin(arguments.villin)
+    elif arguments.downhill:
+        walk_downhill(arguments.seeds)
     else:
         asyncio.run(play(arguments))
 
