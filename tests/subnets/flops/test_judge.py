@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tercet.subnets.flops.chain import build_base, decode_rows, encode_rows, round_to, shuffle
-from tercet.subnets.flops.judge import FLOOR, Rules, grace, judge_all, noise_limit, punctuality
+from tercet.subnets.flops.judge import FLOOR, Rules, grace, judge_all, multiply, noise_limit, punctuality
 from tercet.subnets.flops.reference import MACHINES
 from tercet.subnets.flops.tasks import DTYPES, Dtype, Probe
 from tercet.subnets.mechanism import Submission
@@ -224,3 +224,14 @@ def test_limits_grow_with_the_root_of_the_links() -> None:
     assert noise_limit("int8", 64) == 0
     assert noise_limit("float64", 1) < 1e-14
     assert 1e-7 < noise_limit("float32", 1) < 1e-5
+
+
+@pytest.mark.parametrize("n", [32, 96, 1024])
+@pytest.mark.parametrize("width", [4, 28, 400])
+def test_in_blocks_or_whole_a_product_of_whole_numbers_is_the_same(n: int, width: int) -> None:
+    """Few vectors take blocks, many and odd sizes one product; the left part of an array is no copy of it."""
+    draws = np.random.default_rng(n)
+    base = draws.integers(-63, 64, (n, n)).astype(np.float32)
+    now = draws.integers(-128, 128, (n, width + 4)).astype(np.float32)[:, :width]
+    found = multiply(base, now)
+    assert (found == base.astype(np.int64) @ now.astype(np.int64)).all()

@@ -78,7 +78,10 @@ def _frozen(array: Array) -> Array:
 def shuffle(nonce: bytes, link: int, n: int) -> npt.NDArray[np.intp]:
     """The rows that link `link` (1, 2, ...) takes, in order: row r of P·X is row `shuffle[r]` of X."""
     # The raw counter stream is fixed by its definition; numpy's own permutations may change between versions.
-    return counter(derive(nonce, "flops link", link)).random_raw(n).argsort(kind="stable")
+    keys = counter(derive(nonce, "flops link", link)).random_raw(n)
+    order = keys.argsort()  # three times as fast as a stable sort, and the same where no two keys are equal
+    ranked = keys[order]
+    return order if (ranked[1:] != ranked[:-1]).all() else keys.argsort(kind="stable")
 
 
 def counter(seed: bytes) -> np.random.Philox:

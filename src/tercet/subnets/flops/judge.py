@@ -28,7 +28,7 @@ from tercet.subnets.flops.tasks import LEAF_ITEMS, Dtype, Probe
 from tercet.subnets.kit import derive
 from tercet.subnets.mechanism import Submission
 
-__all__ = ["FLOOR", "Rules", "grace", "judge_all", "noise_limit", "prepare", "punctuality"]
+__all__ = ["FLOOR", "Rules", "grace", "judge_all", "multiply", "noise_limit", "prepare", "punctuality"]
 
 VECTORS = 4
 """Random vectors: an error that hides from one in ten does so from one in ten thousand. In int8 one hides from 1 in 256
@@ -224,12 +224,25 @@ def prepare(dtype: Dtype, n: int) -> None:
 
 @lru_cache(maxsize=8)
 def _turned(dtype: Dtype, n: int) -> Array:
-    """Q transposed and laid out anew: half as fast again to multiply a few vectors with."""
+    """Q transposed and laid out anew, so that blocks of its rows lie together."""
     return np.ascontiguousarray(build_base(dtype, n).T)
 
 
+_THIN, _LEAST_ROWS = 1_000_000, 8
+"""Multiplications up to which OpenBLAS takes its kernel for small products, which leaves Q where it lies instead of packing
+it anew for every link; and rows of Q below which that gains nothing."""
+
+
+def multiply(base: Array, now: Array) -> Array:
+    """The product of Q and a few vectors, a block of rows after the other: half the time of one product, or less."""
+    n, width = now.shape
+    rows = 1 << max(0, (_THIN // (n * width)).bit_length() - 1)
+    blocks = base if rows < _LEAST_ROWS or n % rows else base.reshape(-1, rows, n)
+    return np.asarray(np.matmul(blocks, now)).reshape(n, width)
+
+
 def _times(dtype: Dtype, base: Array, now: Array) -> Array:
-    product: Array = base @ now
+    product = multiply(base, now)
     if dtype == "int8":
         product -= 256 * np.rint(product / 256)
     return product
