@@ -13,7 +13,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -224,7 +224,7 @@ def measure_names(names: int = 20_000, rounds: int = 16) -> Iterator[str]:
     yield ""
 
 
-def play_name(proofs: Sequence[float], standard: Standard) -> Iterator[float]:
+def play_name(proofs: Iterable[float], standard: Standard) -> Iterator[float]:
     """The scores of a miner with these proofs, round by round."""
     standing = Standing()
     for proof in proofs:
