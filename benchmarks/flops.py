@@ -260,7 +260,7 @@ def noise_of(engine: Engine, dtype: Dtype, n: int, links: int) -> float:
     size = np.sqrt(
         np.mean(np.square(apart.astype(np.float64) - expected)) / np.mean(np.square(expected.astype(np.float64)))
     )
-    return float(size / noise_limit(dtype, links))
+    return float(size / noise_limit(dtype, links, n=n))
 
 
 async def main() -> None:

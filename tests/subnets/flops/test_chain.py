@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tercet.subnets.flops.chain import INT8_LARGEST, build_base, decode_rows, encode_rows, round_to, shuffle
-from tercet.subnets.flops.tasks import DTYPES, SIZES, Dtype
+from tercet.subnets.flops.chain import (
+    INT8_LARGEST,
+    build_base,
+    decode_rows,
+    draw_links,
+    encode_rows,
+    int8_largest,
+    round_to,
+    shuffle,
+)
+from tercet.subnets.flops.tasks import DTYPES, LARGEST_PRODUCT, Dtype
 
 from .desk import NONCE, by_definition
 
@@ -69,12 +78,25 @@ def test_bfloat16_rounds_to_the_nearest(numbers: list[float]) -> None:
 
 
 def test_int8_sums_stay_exact_in_float32() -> None:
-    """At the largest size and the worst entries: where only float32 multiplies, int8 is still int8."""
-    largest = max(size.n["int8"] for size in SIZES.values())
-    worst = np.abs(build_base("int8", 256)).max()
-    assert worst == INT8_LARGEST
-    assert worst * 128 * max(largest, 2048) < 2**24
-    base = np.full((1, largest), worst, np.float32)
-    now = np.full((largest, 1), -128, np.float32)
-    now[-1] = 127
-    assert int((base @ now)[0, 0]) == int(worst) * (127 - 128 * (largest - 1))
+    """At every size and the worst entries: where only float32 multiplies, int8 is still int8."""
+    assert np.abs(build_base("int8", 256)).max() == int8_largest(256) == INT8_LARGEST
+    for n in (2048, 4096, LARGEST_PRODUCT):
+        worst = int8_largest(n)
+        assert worst * 128 * n < 2**24
+        base, now = np.full((1, n), worst, np.float32), np.full((n, 1), -128, np.float32)
+        now[-1] = 127
+        assert int((base @ now)[0, 0]) == worst * (127 - 128 * (n - 1))
+
+
+def test_larger_int8_matrices_hold_smaller_numbers() -> None:
+    """Up to n = 2048 they are what they always were."""
+    assert [int8_largest(n) for n in (64, 2048, 4096, LARGEST_PRODUCT)] == [63, 63, 31, 15]
+    assert np.abs(build_base("int8", 4096)).max() == 31
+
+
+def test_shuffles_that_are_drawn_together_are_those_that_are_drawn_alone() -> None:
+    """An accelerator sorts many at once, as signed numbers."""
+    drawn = draw_links(NONCE, 5, 3, 64)
+    assert drawn.max() > 2**63
+    for link, order in zip((5, 6, 7), drawn.argsort(axis=1, kind="stable"), strict=True):
+        assert (order == shuffle(NONCE, link, 64)).all()

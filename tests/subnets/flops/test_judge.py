@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tercet.subnets.flops.chain import build_base, decode_rows, encode_rows, round_to, shuffle
-from tercet.subnets.flops.judge import FLOOR, Rules, grace, judge_all, multiply, noise_limit, punctuality
+from tercet.subnets.flops.judge import FLOOR, Rules, grace, judge_all, noise_limit, punctuality
 from tercet.subnets.flops.reference import MACHINES
 from tercet.subnets.flops.tasks import DTYPES, Dtype, Probe
+from tercet.subnets.flops.walk import multiply
 from tercet.subnets.mechanism import Submission
 
 from .desk import NONCE, RULES, answer_with, by_definition, honest, probe_of, submitted

@@ -144,7 +144,7 @@ async def test_a_round_is_judged_whoever_is_missing() -> None:
         {"nonce": "00"},
         {"nonce": "zz" * 32},
         {"nonce": 7},
-        {"kind": "int8", "n": 4096},
+        {"kind": "int8", "n": 16384},
         {"kind": "memory", "n": 1 << 30},
         {"kind": "memory", "n": 8200},
     ],

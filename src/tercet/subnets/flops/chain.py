@@ -26,16 +26,24 @@ __all__ = [
     "build_base",
     "counter",
     "decode_rows",
+    "draw_links",
     "encode_rows",
+    "int8_largest",
     "link_flops",
     "round_to",
     "shuffle",
+    "sort_draws",
 ]
 
 Array: TypeAlias = npt.NDArray[Any]
 
 INT8_LARGEST = 63
-"""Of an entry of Q: 63 · 128 · 2048 < 2^24, so that float32 multiplies int8 exactly."""
+"""Of an entry of Q, up to n = 2048."""
+
+
+def int8_largest(n: int) -> int:
+    """Of an entry of Q: so small that 128 · n of it stay below 2^24, and float32 multiplies int8 exactly."""
+    return min(INT8_LARGEST, ((1 << 24) - 1) // (128 * n))
 
 
 def link_flops(n: int) -> float:
@@ -48,11 +56,12 @@ def build_base(dtype: Dtype, n: int) -> Array:
     """Q, rounded to `dtype` and held in what numpy multiplies it with: float64, or float32 for the rest.
 
     Floats: (n, n) orthogonal, from the QR of a fixed normal matrix. Machines differ in the last bits of a QR, which is
-    far below any tolerance. int8: whole numbers from -63 to 63. Takes about a second for n = 1024; do not write to it.
+    far below any tolerance. int8: whole numbers up to
+    `int8_largest`. Takes about a second for n = 1024; do not write to it.
     """
     if dtype == "int8":
-        raw = _philox("int8", n).random_raw(n * n // 8)
-        base = (raw.view(np.uint8).astype(np.int16) % (2 * INT8_LARGEST + 1) - INT8_LARGEST).astype(np.float32)
+        raw, largest = _philox("int8", n).random_raw(n * n // 8), int8_largest(n)
+        base = (raw.view(np.uint8).astype(np.int16) % (2 * largest + 1) - largest).astype(np.float32)
         return _frozen(base.reshape(n, n))
     return _frozen(round_to(dtype, _orthogonal(n)))
 
@@ -77,11 +86,22 @@ def _frozen(array: Array) -> Array:
 
 def shuffle(nonce: bytes, link: int, n: int) -> npt.NDArray[np.intp]:
     """The rows that link `link` (1, 2, ...) takes, in order: row r of P·X is row `shuffle[r]` of X."""
+    order: npt.NDArray[np.intp] = sort_draws(draw_links(nonce, link, 1, n))[0]
+    return order
+
+
+def draw_links(nonce: bytes, first: int, count: int, n: int) -> npt.NDArray[np.uint64]:
+    """(count, n): whose stable sorting, row by row, is the shuffle of links `first`, `first` + 1, ..."""
     # The raw counter stream is fixed by its definition; numpy's own permutations may change between versions.
-    keys = counter(derive(nonce, "flops link", link)).random_raw(n)
-    order = keys.argsort()  # three times as fast as a stable sort, and the same where no two keys are equal
-    ranked = keys[order]
-    return order if (ranked[1:] != ranked[:-1]).all() else keys.argsort(kind="stable")
+    draws = [counter(derive(nonce, "flops link", link)).random_raw(n) for link in range(first, first + count)]
+    return np.stack(draws)
+
+
+def sort_draws(draws: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
+    """(links, n): the stable order of each row."""
+    order = draws.argsort(axis=1)  # three times as fast as a stable sort, and the same where no two draws are equal
+    ranked = np.take_along_axis(draws, order, axis=1)
+    return order if (ranked[:, 1:] != ranked[:, :-1]).all() else draws.argsort(axis=1, kind="stable")
 
 
 def counter(seed: bytes) -> np.random.Philox:

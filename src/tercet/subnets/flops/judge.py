@@ -14,21 +14,21 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from tercet.errors import SubmissionError
 from tercet.market import Verdict
 from tercet.subnets.flops import memory
-from tercet.subnets.flops.chain import Array, build_base, counter, decode_rows, link_flops, shuffle
+from tercet.subnets.flops.chain import Array, counter, decode_rows, link_flops
 from tercet.subnets.flops.commitment import Opened, leaf_count, parse_answer
 from tercet.subnets.flops.reference import Machine
 from tercet.subnets.flops.tasks import LEAF_ITEMS, Dtype, Probe
+from tercet.subnets.flops.walk import walk
 from tercet.subnets.kit import derive
 from tercet.subnets.mechanism import Submission
 
-__all__ = ["FLOOR", "Rules", "grace", "judge_all", "multiply", "noise_limit", "prepare", "punctuality"]
+__all__ = ["FLOOR", "Rules", "grace", "judge_all", "noise_limit", "punctuality"]
 
 VECTORS = 4
 """Random vectors: an error that hides from one in ten does so from one in ten thousand. In int8 one hides from 1 in 256
@@ -58,6 +58,21 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class _Way:
+    """A chain to go back along, from the vectors over the rows that were sent."""
+
+    nonce: bytes
+    links: int
+    start: Array
+
+    @classmethod
+    def of(cls, case: _Case, vectors: Array) -> _Way:
+        start = np.zeros((case.probe.n, vectors.shape[1]), vectors.dtype)
+        start[case.opened.leaves] = vectors
+        return cls(case.probe.nonce, case.opened.done, start)
+
+
+@dataclass(frozen=True, slots=True)
 class _Case:
     index: int
     probe: Probe
@@ -65,26 +80,36 @@ class _Case:
     opened: Opened
 
 
-def noise_limit(dtype: Dtype, links: int, slack: float = 1.0) -> float:
+def noise_limit(dtype: Dtype, links: int, slack: float = 1.0, n: int = 1024) -> float:
     """The most that rounding may move the check, relative: root mean square over its numbers.
 
     Narrow floats round once a link, 0.43 units in the last place. Wide ones round inside the products, the judge's own
-    among them, by about 11 units. `benchmarks/flops.py --noise` measures both.
+    among them, by about 11 units at n = 1024, and who adds up one term after the other by the root of n more.
+    `benchmarks/flops.py --noise` measures both. In float64 two processors' QR, and so their Q, differ by up to 42 units.
     """
     if dtype == "int8":
         return 0.0
-    digits, per_link = {"bfloat16": (8, 0.43), "float16": (11, 0.43), "float32": (24, 12.0), "float64": (53, 12.0)}[
-        dtype
-    ]
+    inside = 12.0 * max(1.0, math.sqrt(n / 1024))
+    digits, per_link = {
+        "bfloat16": (8, 0.43),
+        "float16": (11, 0.43),
+        "float32": (24, inside),
+        "float64": (53, inside + 28.0),
+    }[dtype]
     return slack * _SPREAD * per_link * 2.0**-digits * math.sqrt(links)
 
 
 def judge_all(
-    rules: Rules, probes: Sequence[Probe], submissions: Sequence[Submission], slack: float = 1.0
+    rules: Rules,
+    probes: Sequence[Probe],
+    submissions: Sequence[Submission],
+    slack: float = 1.0,
+    device: str = "numpy",
 ) -> list[Verdict]:
     """One verdict per submission; whatever a miner sent gets one. Answers to tasks of one kind are checked together.
 
-    `slack` times the usual rounding limit is taken.
+    `slack` times the usual rounding limit is taken. `device` is where the products are checked: numpy, or an
+    accelerator as torch names it.
     """
     verdicts: dict[int, Verdict] = {}
     groups: dict[tuple[str, int], list[_Case]] = defaultdict(list)
@@ -99,7 +124,7 @@ def judge_all(
             continue
         groups[probe.kind, probe.n].append(case)
     for (kind, _), cases in groups.items():
-        flaws = _check_memory(cases) if kind == "memory" else _check_products(cases, slack)
+        flaws = _check_memory(cases) if kind == "memory" else _check_products(cases, slack, device)
         for case, flaw in zip(cases, flaws, strict=True):
             verdicts[case.index] = Verdict(0.0, flaw) if flaw else _score(rules, case)
     return [verdicts[index] for index in range(len(submissions))]
@@ -155,7 +180,7 @@ def _draw(case: _Case, label: str) -> np.random.Generator:
 _LARGEST_ENTRY = 2.0
 
 
-def _check_products(cases: Sequence[_Case], slack: float) -> list[str]:
+def _check_products(cases: Sequence[_Case], slack: float, device: str) -> list[str]:
     """What is wrong with each answer, or an empty text. All of one dtype and size: Q is read once a link for all."""
     probe = cases[0].probe
     dtype: Dtype = probe.kind  # type: ignore[assignment]  # the caller keeps `memory` apart
@@ -163,11 +188,11 @@ def _check_products(cases: Sequence[_Case], slack: float) -> list[str]:
     sane = [dtype == "int8" or _is_sane(found) for found in rows]
     good = [index for index, fine in enumerate(sane) if fine]
     vectors = {index: _vectors(cases[index], dtype, rows[index].shape[0]) for index in good}
-    wanted = _walk(dtype, [cases[index] for index in good], [vectors[index] for index in good])
+    wanted = walk(device, dtype, probe.n, [_Way.of(cases[index], vectors[index]) for index in good])
     flaws = ["numbers that are not finite, or far too large for this chain"] * len(cases)
     for index, expected in zip(good, wanted, strict=True):
         found = rows[index].T @ vectors[index]
-        limit = noise_limit(dtype, cases[index].opened.done, slack)
+        limit = noise_limit(dtype, cases[index].opened.done, slack, probe.n)
         flaws[index] = _compare(dtype, limit, found, expected)
     return flaws
 
@@ -184,68 +209,6 @@ def _vectors(case: _Case, dtype: Dtype, rows: int) -> Array:
         return draws.integers(-128, 128, (rows, VECTORS)).astype(np.float32)
     signs = draws.integers(0, 2, (rows, VECTORS)) * 2 - 1
     return signs.astype(np.float64 if dtype == "float64" else np.float32)
-
-
-def _walk(dtype: Dtype, cases: Sequence[_Case], vectors: Sequence[Array]) -> list[Array]:
-    """u·X[k] by the definition, transposed, for each case: (n, vectors) each, in the order of `cases`."""
-    if not cases:
-        return []
-    n, width = cases[0].probe.n, vectors[0].shape[1]
-    base = _turned(dtype, n)
-    # The longest chain first, so that those still under way are always the left part of the array.
-    order = sorted(range(len(cases)), key=lambda index: -cases[index].opened.done)
-    links = [cases[index].opened.done for index in order]
-    now = np.zeros((n, width * len(cases)), base.dtype)
-    for place, index in enumerate(order):
-        now[cases[index].opened.leaves, width * place : width * (place + 1)] = vectors[index]
-    left = links[:]
-    active = len(order)
-    while active:
-        part = _times(dtype, base, now[:, : width * active])
-        for place in range(active):
-            columns = slice(width * place, width * (place + 1))
-            shuffled = shuffle(cases[order[place]].probe.nonce, left[place], n)
-            now[shuffled, columns] = part[:, columns]
-            left[place] -= 1
-        while active and left[active - 1] == 0:
-            active -= 1
-    # All end at X[0] = Q.
-    done = _times(dtype, base, now)
-    found: list[Array] = [done] * len(cases)
-    for place, index in enumerate(order):
-        found[index] = done[:, width * place : width * (place + 1)]
-    return found
-
-
-def prepare(dtype: Dtype, n: int) -> None:
-    """Make what every check of this dtype and size needs. Seconds, once."""
-    _turned(dtype, n)
-
-
-@lru_cache(maxsize=8)
-def _turned(dtype: Dtype, n: int) -> Array:
-    """Q transposed and laid out anew, so that blocks of its rows lie together."""
-    return np.ascontiguousarray(build_base(dtype, n).T)
-
-
-_THIN, _LEAST_ROWS = 1_000_000, 8
-"""Multiplications up to which OpenBLAS takes its kernel for small products, which leaves Q where it lies instead of packing
-it anew for every link; and rows of Q below which that gains nothing."""
-
-
-def multiply(base: Array, now: Array) -> Array:
-    """The product of Q and a few vectors, a block of rows after the other: half the time of one product, or less."""
-    n, width = now.shape
-    rows = 1 << max(0, (_THIN // (n * width)).bit_length() - 1)
-    blocks = base if rows < _LEAST_ROWS or n % rows else base.reshape(-1, rows, n)
-    return np.asarray(np.matmul(blocks, now)).reshape(n, width)
-
-
-def _times(dtype: Dtype, base: Array, now: Array) -> Array:
-    product = multiply(base, now)
-    if dtype == "int8":
-        product -= 256 * np.rint(product / 256)
-    return product
 
 
 def _compare(dtype: Dtype, limit: float, found: Array, expected: Array) -> str:

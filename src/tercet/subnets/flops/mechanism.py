@@ -11,11 +11,12 @@ from typing import ClassVar
 from tercet.errors import SubnetError, TaskError, UsageError
 from tercet.market import Price, Task, Usage, Verdict
 from tercet.subnets.flops.commitment import build_answer
-from tercet.subnets.flops.engines import Engine, NumpyEngine, find_engines, pick_engine
-from tercet.subnets.flops.judge import Rules, judge_all, prepare
+from tercet.subnets.flops.engines import Engine, NumpyEngine, find_accelerator, find_engines, pick_engine
+from tercet.subnets.flops.judge import Rules, judge_all
 from tercet.subnets.flops.reference import MACHINES
 from tercet.subnets.flops.rogues import BEHAVIOURS, Behaviour, Worker
 from tercet.subnets.flops.tasks import DTYPES, KINDS, SIZES, Kind, Probe, parse_probe
+from tercet.subnets.flops.walk import prepare
 from tercet.subnets.flops.work import describe_machine, read_steal
 from tercet.subnets.kit import derive
 from tercet.subnets.mechanism import Contender, Piece, Recheck, Role, Submission
@@ -38,7 +39,7 @@ class Flops:
         window: seconds of work for each challenge.
         full: the machine of `reference.MACHINES` whose rates earn the full score.
         share: of its rates that a full score needs.
-        device: of a miner: auto, numpy, or as torch names it (cpu, cuda:0).
+        device: auto, numpy, or as torch names it (cpu, cuda:0). A validator checks on an accelerator or by numpy.
         threads: of the processor for torch; 0 leaves it to torch. numpy's BLAS reads OMP_NUM_THREADS.
         behaviour: honest, or one of `rogues`.
 
@@ -79,21 +80,27 @@ class Flops:
         self._worker = Worker(behaviour)
         self._engines: Sequence[Engine] = ()
         self._picked: Mapping[Kind, Engine] = {}
-        self._judging = False
+        self._judging = ""
 
     async def open(self, role: Role) -> None:
         """Prepare the matrices, and on a miner find out what multiplies fastest. Seconds; a gateway needs neither."""
         if role == "validator":
-            await asyncio.to_thread(self._prepare)
-            self._judging = True
+            self._judging = await asyncio.to_thread(self._prepare)
         elif role == "miner" and not self._engines:
             self._engines = await asyncio.to_thread(self._find_engines)
             self._picked = await asyncio.to_thread(self._pick)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> str:
+        """Where products are checked: an accelerator where there is one, else numpy."""
+        device = "numpy" if self._device == "cpu" else self._device
+        if device == "auto":
+            device = find_accelerator() or "numpy"
+        elif device != "numpy":
+            self._find_engines()  # says what is missing
         for kind in self.kinds:
             if kind != "memory":
-                prepare(kind, self._size.n[kind])
+                prepare(device, kind, self._size.n[kind])
+        return device
 
     def _find_engines(self) -> Sequence[Engine]:
         try:
@@ -102,6 +109,10 @@ class Flops:
             raise SubnetError(
                 f"The device {self._device!r} needs torch, which is not installed. Install it with: "
                 "pip install 'tercet[flops]', or use -o device=numpy."
+            ) from error
+        except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
+            raise SubnetError(
+                f"torch has no device {self._device!r}: {str(error).splitlines()[0]}. Use -o device=auto."
             ) from error
 
     def _pick(self) -> Mapping[Kind, Engine]:
@@ -113,7 +124,7 @@ class Flops:
 
     async def close(self) -> None:
         """Let the engines go."""
-        self._engines, self._picked, self._judging = (), {}, False
+        self._engines, self._picked, self._judging = (), {}, ""
 
     def price(self) -> Price:
         """What a miner asks unless its owner says otherwise: 200 units of credit a measurement."""
@@ -186,7 +197,7 @@ class Flops:
     ) -> Sequence[Verdict]:
         if not self._judging:
             raise SubnetError("Only a validator judges. Open the mechanism in the role 'validator'.")
-        return await asyncio.to_thread(judge_all, self._rules, probes, submissions, slack)
+        return await asyncio.to_thread(judge_all, self._rules, probes, submissions, slack, self._judging)
 
     async def recheck(self, task: Task, submission: Submission, claimed: Verdict) -> Recheck:
         """The same check on the same rows, with the times that the other validator says it took."""

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from tercet.subnets.flops.chain import Array, build_base, decode_rows, encode_rows, round_to
+from tercet.subnets.flops.chain import Array, build_base, decode_rows, encode_rows, round_to, sort_draws
 from tercet.subnets.flops.commitment import MAX_LINKS, hash_leaves
 from tercet.subnets.flops.engines import Chain, Engine
 from tercet.subnets.flops.judge import grace
@@ -123,7 +123,10 @@ class _CarelessChain:
         self._chain, self._done = chain, False
         self.now = chain.now
 
-    def step(self, order: Array) -> None:
+    def sort(self, draws: Array) -> Sequence[Any]:
+        return self._chain.sort(draws)
+
+    def step(self, order: Any) -> None:
         self._chain.step(order)
         if not self._done:
             # Within what every dtype and chain can hold: nothing but the product tells.
@@ -156,7 +159,10 @@ class _NarrowChain:
         self._chain = engine.start(narrower, n)
         self.now = self._chain.now
 
-    def step(self, order: Array) -> None:
+    def sort(self, draws: Array) -> Sequence[Any]:
+        return self._chain.sort(draws)
+
+    def step(self, order: Any) -> None:
         self._chain.step(order)
 
     def wait(self) -> None:
@@ -174,6 +180,9 @@ class _CoarseChain:
         self._dtype: Dtype = dtype
         self._base = build_base(dtype, n)
         self.now = self._base.copy()
+
+    def sort(self, draws: Array) -> Sequence[Array]:
+        return list(sort_draws(draws))
 
     def step(self, order: Array) -> None:
         exact = round_to(self._dtype, self._base @ self.now[order])

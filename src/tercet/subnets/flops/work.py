@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tercet.subnets.flops.chain import Array, shuffle
+from tercet.subnets.flops.chain import Array, draw_links
 from tercet.subnets.flops.commitment import MAX_LINKS, hash_leaves
 from tercet.subnets.flops.engines import Engine
 from tercet.subnets.flops.memory import LANES, run_lane
@@ -21,8 +21,12 @@ __all__ = ["Done", "Stop", "describe_machine", "run_chain", "run_memory"]
 Stop = Callable[[float], bool]
 """From seconds that the next unit takes to whether it would come too late."""
 
+_FINISH_BYTES_PER_SECOND = 2e9
+"""At which a result is fetched and hashed, about: time that the window must leave."""
 _ASLEEP_LINKS = 8
 """Links handed to an accelerator before it is waited for."""
+_SLOW_LINK = 0.005
+"""Seconds of a link from which each is waited for: the last ones must not run past the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +48,18 @@ def stop_after(began: float, seconds: float) -> Stop:
 def run_chain(engine: Engine, probe: Probe, dtype: Dtype, stop: Stop) -> Done:
     """As many links as there is time for, at least one."""
     chain = engine.start(dtype, probe.n)
+    orders = chain.sort(draw_links(probe.nonce, 1, 1, probe.n))
     count, unit = 0, 0.0
-    while count == 0 or (count < MAX_LINKS and not stop(unit)):
-        began, batch = time.monotonic(), 1 if count < _ASLEEP_LINKS else min(_ASLEEP_LINKS, MAX_LINKS - count)
-        batch = 1 if unit > 0.02 else batch
-        for link in range(count + 1, count + batch + 1):
-            chain.step(shuffle(probe.nonce, link, probe.n))
-        chain.wait()
+    finish = probe.n * probe.leaf_bytes / _FINISH_BYTES_PER_SECOND
+    while count == 0 or (count < MAX_LINKS and not stop(unit * len(orders) + finish)):
+        began, batch = time.monotonic(), len(orders)
+        for order in orders:
+            chain.step(order)
         count += batch
+        # The next shuffles are drawn while an accelerator is at work; the very last are for nothing.
+        ahead = 1 if count < _ASLEEP_LINKS or unit > _SLOW_LINK else min(_ASLEEP_LINKS, MAX_LINKS - count)
+        orders = chain.sort(draw_links(probe.nonce, count + 1, max(1, ahead), probe.n))
+        chain.wait()
         unit = (time.monotonic() - began) / batch
     rows = chain.finish()
     return Done(count, rows, hash_leaves(rows))
