@@ -59,7 +59,7 @@ def test_memory_of_another_model_is_refused() -> None:
 def test_two_processes_train_as_one(parallel: str, setting: Setting, corpus: Corpus) -> None:
     """Real torchrun with gloo; Adam's state crosses the rounds."""
     one = Learner(setting.trainee, setting.codec)
-    two = TorchrunLearner.build(setting, Inner(), "", 2, parallel)
+    two = TorchrunLearner.build(setting, Inner(), "", 2, parallel, device="cpu")
     for seed in (b"a", b"b"):
         alone = one.improve(setting.start, batches(corpus, seed, 2))
         together = two.improve(setting.start, batches(corpus, seed, 2))
@@ -93,13 +93,13 @@ def test_each_process_takes_the_threads_it_may(
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(setting: Setting, corpus: Corpus) -> None:
-    learner = TorchrunLearner.build(setting, Inner(), "", 3, "ddp")
+    learner = TorchrunLearner.build(setting, Inner(), "", 3, "ddp", device="cpu")
     with pytest.raises(SubnetError, match="not shared evenly by 3"):
         learner.improve(setting.start, batches(corpus, b"a"))
 
 
 @pytest.mark.slow
 def test_a_loop_that_breaks_says_why(setting: Setting, corpus: Corpus) -> None:
-    learner = TorchrunLearner.build(setting, Inner(), "/no/such/base", 2, "ddp")
+    learner = TorchrunLearner.build(setting, Inner(), "/no/such/base", 2, "ddp", device="cpu")
     with pytest.raises(SubnetError, match="Cannot read the base model"):
         learner.improve(setting.start, batches(corpus, b"a"))

@@ -125,7 +125,7 @@ class Learner:
         first, second = (
             np.concatenate(
                 [
-                    state[name].numpy().reshape(-1) if state else np.zeros(value.numel(), np.float32)
+                    state[name].cpu().numpy().reshape(-1) if state else np.zeros(value.numel(), np.float32)
                     for value, state in zip(self._values, moments, strict=True)
                 ]
             )
@@ -144,8 +144,8 @@ class Learner:
         for value, (first, second) in zip(self._values, parts, strict=True):
             self.optimizer.state[value] = {
                 "step": torch.tensor(float(memory.steps)),
-                "exp_avg": torch.from_numpy(first.copy()).view(value.shape),
-                "exp_avg_sq": torch.from_numpy(second.copy()).view(value.shape),
+                "exp_avg": torch.from_numpy(first.copy()).view(value.shape).to(value.device),
+                "exp_avg_sq": torch.from_numpy(second.copy()).view(value.shape).to(value.device),
             }
 
     @property

@@ -47,7 +47,9 @@ class Training:
         folder: where the role keeps its state. A validator needs one; a miner without one forgets Adam's state.
         inner_rate: a miner's learning rate.
         processes: of a miner's inner loop; more than 1 runs it with torchrun, on as many GPUs where there are.
-        parallel: ddp, or fsdp for models that do not fit one GPU.
+        parallel: ddp, or fsdp for models that do not fit one GPU; either runs even one process with torchrun.
+        device: where the model computes: auto (a GPU where there is one), cpu, or cuda:N. Several processes take a GPU
+            each (nccl), or share the one that is named (gloo).
         threads: of the CPU.
         behaviour: honest, or one of `rogues`.
 
@@ -77,13 +79,14 @@ class Training:
         folder: str | Path | None = None,
         inner_rate: float = 3e-3,
         processes: int = 1,
-        parallel: str = "ddp",
+        parallel: str = "",
+        device: str = "auto",
         threads: int = 1,
         behaviour: Behaviour = "honest",
     ) -> None:
         if behaviour not in BEHAVIOURS:
             raise UsageError(f"No behaviour is called {behaviour!r}. Known: {', '.join(BEHAVIOURS)}.")
-        if parallel not in {"ddp", "fsdp"}:
+        if parallel not in {"", "ddp", "fsdp"}:
             raise UsageError(f"The inner loop runs in parallel by ddp or fsdp, not {parallel!r}.")
         seen = context or (SIZES[model].context if model in SIZES else 64)
         rules = Rules(model, "0" * 64, steps, batch, seen, fraction, float(rate), float(momentum), rank)
@@ -92,7 +95,7 @@ class Training:
         self._store, self._peers, self._weight, self._sync = store, peers, weight, sync_seconds
         self._serve, self._folder = serve, Path(folder).expanduser() if folder else None
         self._inner_rate, self._processes, self._parallel = inner_rate, processes, parallel
-        self._threads, self._behaviour = threads, behaviour
+        self._device, self._threads, self._behaviour = device, threads, behaviour
         self._trainer: Trainer | None = None
         self._panel: Panel | None = None
         self._server: StoreServer | None = None
@@ -133,12 +136,15 @@ class Training:
         from tercet.subnets.training.setting import build_setting  # noqa: PLC0415
         from tercet.subnets.training.store import open_store  # noqa: PLC0415
 
-        setting = build_setting(self._rules, self._base, self._threads)
+        apart = self._processes > 1 or bool(self._parallel)
+        setting = build_setting(self._rules, self._base, self._threads, "cpu" if apart else self._device)
         inner = Inner(rate=self._inner_rate)
         learner = (
-            Learner(setting.trainee, setting.codec, inner)
-            if self._processes == 1
-            else TorchrunLearner.build(setting, inner, self._base, self._processes, self._parallel, self._threads)
+            TorchrunLearner.build(
+                setting, inner, self._base, self._processes, self._parallel or "ddp", self._threads, self._device
+            )
+            if apart
+            else Learner(setting.trainee, setting.codec, inner)
         )
         stores = [open_store(place.strip()) for place in self._store.split(",") if place.strip()]
         return Trainer(setting, learner, stores, self._corpus, self._behaviour, self._folder)
@@ -158,6 +164,7 @@ class Training:
             weight=self._weight,
             sync_seconds=self._sync,
             threads=self._threads,
+            device=self._device,
         )
 
     async def close(self) -> None:

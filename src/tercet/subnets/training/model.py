@@ -30,6 +30,8 @@ Windows = npt.NDArray[np.int64]
 
 _EVALUATED_AT_ONCE = 32
 """Windows. Twice as many no longer fit a CPU's cache and take a seventh more time."""
+_TOKENS_AT_ONCE = 4160
+"""Fewer windows where they are longer: with a large vocabulary their logits fill an accelerator's memory."""
 
 
 class _Layer(nn.Module):
@@ -131,6 +133,11 @@ class Trainee:
         if any(value.dtype != torch.float32 for value in self.values):
             raise UsageError("Trained parameters must be float32; a frozen base may have any type.")
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.values[0].device
+
     def load(self, vector: Vector) -> None:
         """Set every trained value."""
         assert vector.shape == (self.size,)
@@ -150,13 +157,15 @@ class Trainee:
         """(N,): mean nats per token of each window, without gradients."""
         self.module.eval()
         with torch.inference_mode():
-            parts = torch.split(torch.from_numpy(windows), _EVALUATED_AT_ONCE)
+            together = min(_EVALUATED_AT_ONCE, max(1, _TOKENS_AT_ONCE // windows.shape[1]))
+            parts = torch.split(torch.from_numpy(windows), together)
             found = [_nats(self.module, part).mean(dim=1).double().cpu().numpy() for part in parts]
         return np.concatenate(found)
 
 
 def _nats(module: nn.Module, windows: torch.Tensor) -> torch.Tensor:
     """(N, T)."""
+    windows = windows.to(next(module.parameters()).device)
     logits = module(windows[:, :-1])
     return functional.cross_entropy(logits.transpose(1, 2), windows[:, 1:].to(logits.device), reduction="none")
 

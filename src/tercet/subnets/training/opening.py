@@ -27,6 +27,7 @@ def open_panel(
     weight: float = 1.0,
     sync_seconds: float = 5.0,
     threads: int = 1,
+    device: str = "cpu",
 ) -> Panel:
     """A validator's side, with its state taken up. Blocks.
 
@@ -35,7 +36,7 @@ def open_panel(
         SubnetError: the state is of other rules, damaged, or in use.
 
     """
-    setting = build_setting(rules, base, threads)
+    setting = build_setting(rules, base, threads, device)
     encode = getattr(setting.trainee.module, "encode", None)
     text = Corpus.build(read_corpus(corpus), encode)
     chosen = replace(setting.rules, corpus=text.digest)

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,10 +28,12 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from tercet.errors import SubnetError
+from tercet.errors import SubnetError, UsageError
+from tercet.subnets.training.device import find_device
 from tercet.subnets.training.inner import Batches, Inner, Learner, Memory, build_optimizer, take_steps
 from tercet.subnets.training.model import Trainee, Vector
 from tercet.subnets.training.setting import Setting, build_setting
@@ -51,15 +54,37 @@ class TorchrunLearner(Learner):
     parallel: str = "ddp"
     threads: int = 1
     """Of the CPU, in each process."""
+    device: str = "auto"
+    """A GPU for each process where there are any; the one that is named, or the processor, for all."""
+    seconds: float = field(default=0.0, init=False)
+    """That the steps of the last round took, without the start of the processes."""
     moments: tuple[Vector, Vector] = field(init=False, repr=False)
 
     @classmethod
     def build(
-        cls, setting: Setting, inner: Inner, base: str, processes: int, parallel: str, threads: int = 1
+        cls,
+        setting: Setting,
+        inner: Inner,
+        base: str,
+        processes: int,
+        parallel: str,
+        threads: int = 1,
+        device: str = "auto",
     ) -> TorchrunLearner:
-        """For `processes` on this machine."""
+        """For `processes` on this machine.
+
+        Raises:
+            UsageError: there is no such device, or there are too few.
+
+        """
+        if find_device(device).type == "cuda" and device == "auto" and processes > torch.cuda.device_count():
+            raise UsageError(
+                f"{processes} processes need a GPU each, since nccl takes no two on one; there are "
+                f"{torch.cuda.device_count()}. Use -o processes={torch.cuda.device_count()}, or let them share one: "
+                "-o device=cuda:0."
+            )
         learner = cls(setting.trainee, setting.codec, inner, setting=setting, base=base, processes=processes)
-        learner.parallel, learner.threads = parallel, threads
+        learner.parallel, learner.threads, learner.device = parallel, threads, device
         return learner
 
     def __post_init__(self) -> None:
@@ -96,11 +121,12 @@ class TorchrunLearner(Learner):
                 "steps": self.steps,
                 "parallel": self.parallel,
                 "threads": self.threads,
+                "device": self.device,
             }
             (folder / "order.json").write_text(json.dumps(order))
             self._run(folder)
             found = load_file(folder / "out.safetensors")
-        self.loss = float(found["loss"][0])
+        self.loss, self.seconds = float(found["loss"][0]), float(found["seconds"][0])
         self.moments = found["first"], found["second"]
         self.steps += len(batches)
         return found["theta"] - theta
@@ -114,7 +140,14 @@ class TorchrunLearner(Learner):
         self.steps, self.leftover, self.moments = memory.steps, memory.leftover.copy(), (memory.first, memory.second)
 
     def _run(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.processes}"]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--local-addr=127.0.0.1",
+            f"--nproc-per-node={self.processes}",
+        ]
         command += ["-m", "tercet.subnets.training.parallel", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=ROUND_SECONDS, check=False)
         if done.returncode:
@@ -127,16 +160,13 @@ def main(folder: Path) -> None:
     """One process of the loop; torchrun says which."""
     order: Mapping[str, Any] = json.loads((folder / "order.json").read_text())
     given = load_file(folder / "in.safetensors")
-    gpu = torch.cuda.is_available()
-    distributed.init_process_group("nccl" if gpu else "gloo")
+    device, backend = _choose(order["device"])
+    distributed.init_process_group(backend)
     try:
         rank, world = distributed.get_rank(), distributed.get_world_size()
-        setting = build_setting(Rules(**order["rules"]), order["base"], order["threads"])
+        setting = build_setting(Rules(**order["rules"]), order["base"], order["threads"], str(device))
         setting.trainee.load(given["theta"])
         module = setting.trainee.module
-        if gpu:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-            module.cuda()
         steps, share = int(order["steps"]), given["batches"].shape[1] // world
         batches = given["batches"][:, rank * share : (rank + 1) * share]
         inner = Inner(**order["inner"])
@@ -145,6 +175,17 @@ def main(folder: Path) -> None:
             save_file(found, folder / "out.safetensors")
     finally:
         distributed.destroy_process_group()
+
+
+def _choose(name: str) -> tuple[torch.device, str]:
+    """(the device of this process, what all of them talk by): nccl with a GPU each, gloo where all share one."""
+    device, world = find_device(name), int(os.environ["WORLD_SIZE"])
+    if device.type == "cpu":
+        return device, "gloo"
+    if name == "auto":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device, "nccl" if name == "auto" or world == 1 else "gloo"
 
 
 def _train(
@@ -160,10 +201,11 @@ def _train(
     names = [name for name, _ in setting.trainee.shapes]
     wrapped: Any
     if parallel == "fsdp":
+        mesh = init_device_mesh(setting.trainee.device.type, (distributed.get_world_size(),))
         for child in module.children():
             for layer in child if isinstance(child, torch.nn.ModuleList) else ():
-                fully_shard(layer)
-        wrapped = fully_shard(module)
+                fully_shard(layer, mesh=mesh)
+        wrapped = fully_shard(module, mesh=mesh)
     else:
         wrapped = DistributedDataParallel(module)
     trained = [value for value in module.parameters() if value.requires_grad]
@@ -180,7 +222,9 @@ def _train(
         logits = wrapped(windows[:, :-1])
         return torch.nn.functional.cross_entropy(logits.transpose(1, 2), windows[:, 1:])
 
+    began = time.monotonic()
     mean = torch.tensor(take_steps(module, loss, optimizer, batches, inner, steps), device=device)
+    seconds = time.monotonic() - began
     distributed.all_reduce(mean)
     values: Mapping[str, Any] = get_model_state_dict(module, options=options)
     moments: Mapping[str, Any] = get_optimizer_state_dict(module, optimizer, options=options).get("state", {})  # type: ignore[assignment]
@@ -195,6 +239,7 @@ def _train(
         "first": flat([moments[name]["exp_avg"] for name in names]),
         "second": flat([moments[name]["exp_avg_sq"] for name in names]),
         "loss": np.array([float(mean) / distributed.get_world_size()]),
+        "seconds": np.array([seconds]),
     }
 
 

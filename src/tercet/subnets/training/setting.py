@@ -9,6 +9,7 @@ from safetensors.torch import save
 
 from tercet.errors import UsageError
 from tercet.subnets.training.compress import Codec
+from tercet.subnets.training.device import find_device, place
 from tercet.subnets.training.lora import adapt, load_base
 from tercet.subnets.training.model import Trainee, Vector, build_module, initial_vector
 from tercet.subnets.training.outer import Checkpoint, Outer
@@ -44,14 +45,15 @@ class Setting:
         return data
 
 
-def build_setting(rules: Rules, base: str = "", threads: int = 1) -> Setting:
-    """Build the model of `rules`, over the weights in the file `base` where there is one.
+def build_setting(rules: Rules, base: str = "", threads: int = 1, device: str = "cpu") -> Setting:
+    """Build the model of `rules` on `device`, over the weights in the file `base` where there is one.
 
     Raises:
-        UsageError: there is no such model, or the text's windows do not fit it.
+        UsageError: there is no such model or device, or the text's windows do not fit it.
 
     """
     torch.set_num_threads(threads)
+    where = find_device(device)
     if rules.model in SIZES and rules.context > SIZES[rules.model].context:
         raise UsageError(f"The model {rules.model!r} sees {SIZES[rules.model].context} tokens, not {rules.context}.")
     module = build_module(rules.model)
@@ -60,5 +62,5 @@ def build_setting(rules: Rules, base: str = "", threads: int = 1) -> Setting:
     if rules.rank:
         Trainee(module).load(start)
         start = Trainee(adapt(module, rules.rank)).read()
-    trainee = Trainee(module)
+    trainee = Trainee(place(module, where))
     return Setting(replace(rules, base=found), trainee, Codec(trainee.sizes, rules.fraction), start)
