@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +106,25 @@ def test_a_loop_that_breaks_says_why(setting: Setting, corpus: Corpus) -> None:
     learner = TorchrunLearner.build(setting, Inner(), "/no/such/base", 2, "ddp", device="cpu")
     with pytest.raises(SubnetError, match="Cannot read the base model"):
         learner.improve(setting.start, batches(corpus, b"a"))
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_find_each_other_are_ended(
+    setting: Setting, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When they have no time to; none is left, and nothing of what they worked on."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    learner = TorchrunLearner.build(setting, Inner(), "", 2, "ddp", device="cpu")
+    learner.limit = 0.0
+    with pytest.raises(SubnetError, match=r"did not find each other in \d+ s.*GLOO_SOCKET_IFNAME"):
+        learner.improve(setting.start, batches(corpus, b"a", 2))
+    assert not list(tmp_path.iterdir())
+    if Path("/proc").exists():
+        assert str(tmp_path) not in "".join(_commands())
+
+
+def _commands() -> Iterator[str]:
+    """Of all processes."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it is over
+            yield path.read_text(errors="replace")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,9 @@ from tercet.subnets.training.tasks import Rules
 __all__ = ["TorchrunLearner"]
 
 ROUND_SECONDS = 24 * 3600.0
+JOIN_SECONDS = 300.0
+"""In which all processes must have started and exchanged a first number; a base is read only then."""
+_JOINED, _ERRORS = "joined", "errors"
 
 
 @dataclass(slots=True)
@@ -54,6 +58,8 @@ class TorchrunLearner(Learner):
     parallel: str = "ddp"
     threads: int = 1
     """Of the CPU, in each process."""
+    limit: float = ROUND_SECONDS
+    """Seconds that a round may take."""
     device: str = "auto"
     """A GPU for each process where there are any; the one that is named, or the processor, for all."""
     seconds: float = field(default=0.0, init=False)
@@ -149,11 +155,58 @@ class TorchrunLearner(Learner):
             f"--nproc-per-node={self.processes}",
         ]
         command += ["-m", "tercet.subnets.training.parallel", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ROUND_SECONDS, check=False)
-        if done.returncode:
-            said = done.stderr.strip().splitlines()
+        with (folder / _ERRORS).open("w") as errors:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=_environment())
+            try:
+                self._wait(process, folder)
+            finally:
+                _stop(process)
+        if process.returncode:
+            said = _read_errors(folder)
             words = "\n".join([line for line in said if line.startswith("[rank")][-6:] or said[-6:])
-            raise SubnetError(f"The inner loop in {self.processes} processes ended with {done.returncode}:\n{words}")
+            raise SubnetError(f"The inner loop in {self.processes} processes ended with {process.returncode}:\n{words}")
+
+    def _wait(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        began = time.monotonic()
+        while process.poll() is None:
+            passed = time.monotonic() - began
+            if passed > min(JOIN_SECONDS, self.limit) and not (folder / _JOINED).exists():
+                words = "\n".join(_read_errors(folder)[-6:])
+                raise SubnetError(
+                    f"The {self.processes} processes of the inner loop did not find each other in {passed:.0f} s. "
+                    "They talk over the loopback interface, or the one that NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME "
+                    f"name; NCCL_DEBUG=INFO says more. The last that they said:\n{words}"
+                )
+            if passed > self.limit:
+                raise SubnetError(
+                    f"The inner loop in {self.processes} processes was stopped after {self.limit:g} s: it had started, "
+                    "and is too slow, or one process waits for another that hangs."
+                )
+            time.sleep(0.05)
+
+
+def _environment() -> dict[str, str]:
+    """All processes are on this machine: without these, each would be looked for under the host's name, known or not."""
+    found = dict(os.environ)
+    if "lo" in {name for _, name in socket.if_nameindex()}:
+        for library in ("GLOO", "NCCL"):
+            found.setdefault(f"{library}_SOCKET_IFNAME", "lo")
+    return found
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Torchrun takes its processes with it where it is asked to end; killed, it leaves them behind."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _read_errors(folder: Path) -> list[str]:
+    return (folder / _ERRORS).read_text(errors="replace").strip().splitlines()
 
 
 def main(folder: Path) -> None:
@@ -164,6 +217,8 @@ def main(folder: Path) -> None:
     distributed.init_process_group(backend)
     try:
         rank, world = distributed.get_rank(), distributed.get_world_size()
+        distributed.all_reduce(torch.ones(1, device=device))
+        (folder / _JOINED).touch()
         setting = build_setting(Rules(**order["rules"]), order["base"], order["threads"], str(device))
         setting.trainee.load(given["theta"])
         module = setting.trainee.module
