@@ -7,7 +7,7 @@ import asyncio
 from tercet.market import Task
 from tercet.market.rating import build_figures
 from tercet.subnets import Submission
-from tercet.subnets.flops import remeasure
+from tercet.subnets.flops import Measured, remeasure
 
 from .desk import asked, opened
 
@@ -79,9 +79,13 @@ async def test_a_machine_that_is_also_somebody_elses_is_seen_under_the_lease() -
         await busy
         return mine
 
-    free = await remeasure(validator, alone, repeats=5)
-    leased = await remeasure(validator, beside_others, repeats=5)
-    assert free.failed == 0
+    free, leased = Measured(), Measured()
+    for _ in range(4):  # in turns: what else the machine does bears on both alike
+        for ask, found in ((alone, free), (beside_others, leased)):
+            now = await remeasure(validator, ask, repeats=2)
+            found.readings += now.readings
+            found.reasons += now.reasons
+    assert not any("off by" in reason for reason in free.reasons)
     # The best of several: a busy machine makes single readings small, never large.
     best = max(reading.rate for reading in free.readings)
     assert max([reading.rate for reading in leased.readings], default=0) < best
