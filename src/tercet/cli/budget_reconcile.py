@@ -8,10 +8,9 @@ from dataclasses import asdict
 import click
 
 from tercet.cli.frame import State, TercetCommand, pass_state
-from tercet.cli.output import print_json, print_table, say
+from tercet.cli.output import print_json, print_table, say, show_credit
 from tercet.cli.targets import Target, find_target, newest_run, read_state
 from tercet.errors import RefusedError, UsageError
-from tercet.market import CREDIT, Amount
 from tercet.swarm.config import config_of
 from tercet.swarm.control import is_served
 from tercet.swarm.gateway.reconcile import Reconciled, reconcile
@@ -87,12 +86,8 @@ def _tell(found: Target, made: Reconciled) -> None:
     if not made.settled and not made.unknown:
         say(f"No call of {found.folder.name} is unknown.")
         return
-    rows = [(one.id, one.agent, _money(one.booked), _money(one.charged), "") for one in made.settled]
-    rows += [(one.id, one.agent, _money(one.booked), "unknown", one.why) for one in made.unknown]
+    rows = [(one.id, one.agent, show_credit(one.booked), show_credit(one.charged), "") for one in made.settled]
+    rows += [(one.id, one.agent, show_credit(one.booked), "unknown", one.why) for one in made.unknown]
     print_table(["call", "asked by", "was booked", "cost", "why"], rows, "")
     freed = sum(one.booked - one.charged for one in made.settled)
-    say(f"{len(made.settled)} settled, {Amount(freed, CREDIT)} less than was booked; {len(made.unknown)} stay unknown.")
-
-
-def _money(units: int) -> str:
-    return str(Amount(units, CREDIT))
+    say(f"{len(made.settled)} settled, {show_credit(freed)} less than was booked; {len(made.unknown)} stay unknown.")

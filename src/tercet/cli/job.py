@@ -19,7 +19,7 @@ from tercet.chain.sender import Sender
 from tercet.cli.connection import open_client
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import market_option, spending_options, wallet_option
-from tercet.cli.output import confirm, print_json, print_table, say
+from tercet.cli.output import confirm, print_json, print_table, say, show_credit
 from tercet.cli.pools import find_address
 from tercet.cli.settings import Settings
 from tercet.cli.unlock import unlock
@@ -179,7 +179,7 @@ def deliver(state: State, job: str, result: str, **how: bool) -> None:
     digest = keccak(Path(result).read_bytes())
 
     async def what(_: Client, held: HeldJob) -> str:
-        return f"deliver {result} (0x{digest.hex()[:8]}...) for {_money(held.terms.amount)}"
+        return f"deliver {result} (0x{digest.hex()[:8]}...) for {show_credit(held.terms.amount)}"
 
     async def act(client: Client, sender: Sender, held: HeldJob) -> None:
         await client.ledger.jobs.deliver(sender, held.terms, digest)
@@ -198,10 +198,8 @@ def release(state: State, job: str, amount: str | None, **how: bool) -> None:
     async def what(_: Client, held: HeldJob) -> str:
         given = units(held)
         if given == held.terms.amount:
-            return f"pay {_money(given)} to {held.terms.worker}"
-        return (
-            f"offer {held.terms.worker} {_money(given)}; when it accepts, {_money(held.terms.amount - given)} come back"
-        )
+            return f"pay {show_credit(given)} to {held.terms.worker}"
+        return f"offer {held.terms.worker} {show_credit(given)}; when it accepts, {show_credit(held.terms.amount - given)} come back"
 
     async def act(client: Client, sender: Sender, held: HeldJob) -> None:
         await client.ledger.jobs.release(sender, held.terms, units(held))
@@ -221,7 +219,7 @@ def accept(state: State, job: str, **how: bool) -> None:
                 f"Nothing is offered for the job {job}. The buyer does it with: tercet job release ID --amount CREDIT"
             )
         seen.append(offer)
-        return f"end the job at {_money(offer)} of {_money(held.terms.amount)}"
+        return f"end the job at {show_credit(offer)} of {show_credit(held.terms.amount)}"
 
     async def act(client: Client, sender: Sender, held: HeldJob) -> None:
         await client.ledger.jobs.accept(sender, held.terms, seen[0])
@@ -234,7 +232,7 @@ def refund(state: State, job: str, **how: bool) -> None:
     """Return the price to the buyer: the worker gives the job back, or it delivered nothing in time."""
 
     async def what(_: Client, held: HeldJob) -> str:
-        return f"return {_money(held.terms.amount)} to {held.terms.buyer}"
+        return f"return {show_credit(held.terms.amount)} to {held.terms.buyer}"
 
     async def act(client: Client, sender: Sender, held: HeldJob) -> None:
         await client.ledger.jobs.refund(sender, held.terms)
@@ -247,7 +245,7 @@ def dispute(state: State, job: str, **how: bool) -> None:
     """Ask the market's validators to judge a delivery, against a bond. The buyer does it during the review."""
 
     async def what(_: Client, held: HeldJob) -> str:
-        bond = _money(bond_of(held.terms.amount))
+        bond = show_credit(bond_of(held.terms.amount))
         return f"dispute the delivery against a bond of {bond}, of which you lose what part of the price the worker is found to deserve"
 
     async def act(client: Client, sender: Sender, held: HeldJob) -> None:
@@ -265,8 +263,8 @@ def vote(state: State, job: str, percent: float, **how: bool) -> None:
     bps = round(percent * FULL_BPS / 100)
 
     async def what(_: Client, held: HeldJob) -> str:
-        part = _money(held.terms.amount * bps // FULL_BPS)
-        return f"say, for good, that {held.terms.worker} deserves {part} of {_money(held.terms.amount)}"
+        part = show_credit(held.terms.amount * bps // FULL_BPS)
+        return f"say, for good, that {held.terms.worker} deserves {part} of {show_credit(held.terms.amount)}"
 
     async def act(client: Client, sender: Sender, held: HeldJob) -> None:
         weight = await client.ledger.jobs.vote(sender, held.terms, bps)
@@ -281,8 +279,8 @@ def settle(state: State, job: str, **how: bool) -> None:
 
     async def what(client: Client, held: HeldJob) -> str:
         ends = {
-            JobState.FUNDED: f"return {_money(held.terms.amount)} to {held.terms.buyer}: nothing was delivered",
-            JobState.DELIVERED: f"pay {_money(held.terms.amount)} to {held.terms.worker}: nobody disputed it",
+            JobState.FUNDED: f"return {show_credit(held.terms.amount)} to {held.terms.buyer}: nothing was delivered",
+            JobState.DELIVERED: f"pay {show_credit(held.terms.amount)} to {held.terms.worker}: nobody disputed it",
             JobState.DISPUTED: "end the dispute by the verdicts that were given",
         }
         record = await client.ledger.jobs.record(held.id)
@@ -327,12 +325,12 @@ async def _show(settings: Settings, name: str, as_json: bool) -> None:
         print_json({**_job_row(held, record), "verdicts": rows})
         return
     terms = held.terms
-    click.echo(f"0x{held.id.hex()}: {record.state.name.lower()}, {_money(terms.amount)}")
+    click.echo(f"0x{held.id.hex()}: {record.state.name.lower()}, {show_credit(terms.amount)}")
     for word, value in (("buyer", terms.buyer), ("worker", terms.worker), ("market", terms.market)):
         click.echo(f"{word:<9} {value}")
     click.echo(f"{'next':<9} {_next_words(record, held.end, now)}")
     if record.offer is not None and held.end is None:
-        click.echo(f"{'offered':<9} {_money(record.offer)}")
+        click.echo(f"{'offered':<9} {show_credit(record.offer)}")
     if verdicts:
         click.echo()
         print_table(["vid", "weight", "percent"], [[v.vid, v.weight, f"{v.bps / 100:g}"] for v in verdicts], "")
@@ -365,7 +363,7 @@ async def _list(settings: Settings, owner: str | None, as_json: bool) -> None:
         [
             f"0x{held.id.hex()[:8]}",
             record.state.name.lower(),
-            _money(held.terms.amount),
+            show_credit(held.terms.amount),
             _next_words(record, held.end, now),
         ]
         for held, record in pairs
@@ -409,10 +407,6 @@ async def _tell(client: Client, identity: bytes, *, as_json: bool) -> None:
     say(_next_words(record, held.end, (await client.ledger.rpc.head()).timestamp))
 
 
-def _money(units: int) -> str:
-    return str(Amount(units, CREDIT))
-
-
 def _next_words(record: JobRecord, end: JobEnd | None, now: int) -> str:
     """What happens next, in a few words."""
     if end is not None:
@@ -433,8 +427,8 @@ def _next_words(record: JobRecord, end: JobEnd | None, now: int) -> str:
 
 def _end_words(end: JobEnd) -> str:
     split = end.split
-    words = f"Ended ({end.cause.name.lower().replace('_', ' ')}): {_money(split.paid - split.fee + split.bond_lost)} to the worker"
-    return f"{words}, {_money(split.returned + split.bond_returned)} to the buyer, {_money(split.fee)} to the network."
+    words = f"Ended ({end.cause.name.lower().replace('_', ' ')}): {show_credit(split.paid - split.fee + split.bond_lost)} to the worker"
+    return f"{words}, {show_credit(split.returned + split.bond_returned)} to the buyer, {show_credit(split.fee)} to the network."
 
 
 def _job_row(held: HeldJob, record: JobRecord) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from tercet.errors import RefusedError
 from tercet.market import CREDIT, Amount
 
-__all__ = ["confirm", "fit_table", "is_terminal", "print_json", "print_table", "say", "tell_credit"]
+__all__ = ["confirm", "fit_table", "is_terminal", "print_json", "print_table", "say", "show_credit", "tell_credit"]
 
 _LEAST_LAST = 8
 """Columns that are left to the last, which is words."""
@@ -28,6 +28,11 @@ def is_terminal() -> bool:
 def say(text: str) -> None:
     """A line about progress, on stderr."""
     click.echo(text, err=True)
+
+
+def show_credit(units: int) -> str:
+    """Credit units as credit, with its symbol."""
+    return str(Amount(units, CREDIT))
 
 
 def tell_credit(units: int | str | None) -> str:
