@@ -97,6 +97,73 @@ def test_an_ordinary_fix_has_none(old: str, new: str) -> None:
     assert find_tricks({"m.py": BEFORE}, {"m.py": BEFORE.replace(old, new)}) == []
 
 
+SPEAKS = """import os
+import queue
+
+
+def f(x, numbers):
+    import token
+
+    return numbers[0]
+
+
+class Box:
+    def grow(self):
+        return 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("numbers[0]", "numbers[-1] + sum(numbers[:2])"),
+        ("numbers[0]", "f(x, numbers=numbers[1:])"),
+        ("return numbers[0]", "queue = [x]\n    while queue:\n        numbers += queue.pop()\n    return numbers"),
+        ("return numbers[0]", "for code, test in x:\n        numbers[code] = test\n    return numbers"),
+        ("numbers[0]", "[code for code in x if code]"),
+        ("numbers[0]", "{site: [test for test in site] for site in x}"),
+        ("numbers[0]", "sorted(x, key=lambda test: test[0])"),
+        ("    return numbers[0]", "    def inner(site):\n        return site + numbers[1]\n\n    return inner(x)"),
+        ("return 1", "time = 3\n        return time + 1"),
+    ],
+)
+def test_a_functions_own_variable_may_be_called_as_a_module_is(old: str, new: str) -> None:
+    """`numbers`, `queue`, `code` are modules, and what people call things."""
+    assert old in SPEAKS
+    assert find_tricks({"m.py": SPEAKS}, {"m.py": SPEAKS.replace(old, new)}) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("numbers[0]", "os.listdir(x)"),
+        ("numbers[0]", "token.main()"),
+        ("numbers[0]", "[os for os in os.walk(x)]"),
+        ("numbers[0]", "[os for os in x] + os.listdir(x)"),
+        ("numbers[0]", "(lambda os: 1)(2) + os.getpid()"),
+        ("numbers[0]", "(lambda y=os.getpid: y())()"),
+        ("return numbers[0]", "token = token.main()\n    return token"),
+        ("return numbers[0]", "if x:\n        token = 1\n    return token.main()"),
+        ("def f(x, numbers):", "def f(x, numbers, os=os.getpid()):"),
+        ("def f(x, numbers):", "def f(x, numbers=lambda os: 1):\n    os.abort()"),
+        ("def f(x, numbers):", "@os.getpid\ndef f(x, os):"),
+        ("return numbers[0]", "def inner(os):\n        return os\n\n    return os.getpid()"),
+        ("return numbers[0]", "def inner():\n        os = 1\n\n    return os.getpid()"),
+        ("return numbers[0]", "class os:\n        pass\n\n    return 1"),
+        ("return 1", "global os\n        os = 1\n        return os"),
+        ("    def grow(self):", "    x = os.getpid()\n    os = 1\n\n    def grow(self):"),
+        ("    def grow(self):", "    os = 1\n\n    def grow(self):\n        return os.getpid()"),
+        ("class Box:", "os = 1\nos.getpid()\n\n\nclass Box:"),
+        ("return 1", "os = __import__\n        return os"),
+        ("return 1", "code = os\n        return code"),
+    ],
+)
+def test_a_name_that_may_be_the_module_is_still_found(old: str, new: str) -> None:
+    """Python's own scopes: defaults, decorators, first iterables and bodies of classes look outside."""
+    assert old in SPEAKS
+    assert find_tricks({"m.py": SPEAKS}, {"m.py": SPEAKS.replace(old, new)})
+
+
 def test_what_was_there_may_stay_but_not_move_to_where_it_does_something_else() -> None:
     assert find_tricks({"m.py": BEFORE}, {"m.py": BEFORE.replace("> 2", "> 3")}) == []
     moved = BEFORE.replace('return getattr(x, "name")', "return x").replace("self._value += 1", 'getattr(self, "name")')

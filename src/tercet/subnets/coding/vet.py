@@ -3,7 +3,8 @@
 Tests of a library run in one process with its code, which could end that process, replace the runner's parts, or hand
 out values that equal everything. A patch is refused when it *adds* any of what such tricks need: modules beyond the
 pure ones, the program's own frames and namespaces, attributes by computed names, special methods. What the program
-did before, it may do still. This is no sandbox: it stands in front of one, and of tests that must fail.
+did before, it may do still. A function's own variable may be called as a module is: it gives nothing that another name
+would not. This is no sandbox: it stands in front of one, and of tests that must fail.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from tercet.subnets.coding.scopes import Names, children
 
 __all__ = ["find_tricks"]
 
@@ -67,32 +70,30 @@ class _Trick:
 def _tricks(source: str) -> Counter[_Trick]:
     try:
         tree = ast.parse(source)
-        return Counter(_Visitor().walk(tree, "", None))
+        return Counter(_walk(tree, "", None, frozenset()))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Counter([_Trick("is no Python", "")])
 
 
-class _Visitor:
-    """Goes down a tree with the name of the function and the outermost expression that it is in."""
-
-    def walk(self, node: ast.AST, function: str, root: ast.AST | None) -> Iterator[_Trick]:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            inside = f"{function}.{node.name}"
-        else:
-            inside = function
-        top = (root or node) if isinstance(node, _CHAIN) or root is not None else None
-        whats = list(_look(node))
-        if whats:
-            leaf = isinstance(node, ast.expr | ast.alias | ast.arg | ast.Import | ast.ImportFrom)
-            where = f"{function}:{ast.dump(top or node) if leaf else type(node).__name__}"
-            for what in whats:
-                yield _Trick(what, where)
-        for child in ast.iter_child_nodes(node):
-            keeps = isinstance(child, (*_CHAIN, ast.Name, ast.Constant)) and isinstance(node, _CHAIN)
-            yield from self.walk(child, inside, top if keeps else None)
+def _walk(node: ast.AST, function: str, root: ast.AST | None, own: Names) -> Iterator[_Trick]:
+    """Down a tree, with the name of the function, the outermost expression and the variables that it is among."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        inside = f"{function}.{node.name}"
+    else:
+        inside = function
+    top = (root or node) if isinstance(node, _CHAIN) or root is not None else None
+    whats = list(_look(node, own))
+    if whats:
+        leaf = isinstance(node, ast.expr | ast.alias | ast.arg | ast.Import | ast.ImportFrom)
+        where = f"{function}:{ast.dump(top or node) if leaf else type(node).__name__}"
+        for what in whats:
+            yield _Trick(what, where)
+    for child, among in children(node, own):
+        keeps = isinstance(child, (*_CHAIN, ast.Name, ast.Constant)) and isinstance(node, _CHAIN)
+        yield from _walk(child, inside, top if keeps else None, among)
 
 
-def _look(node: ast.AST) -> Iterator[str]:
+def _look(node: ast.AST, own: Names) -> Iterator[str]:
     match node:
         case ast.Import(names=modules):
             for each in modules:
@@ -104,7 +105,7 @@ def _look(node: ast.AST) -> Iterator[str]:
             for part in parts:
                 yield from _word(part.name, "imports")
         case ast.Name(id=name):
-            yield from _word(name, "uses")
+            yield from _word(name, "uses", module=name not in own)
         case ast.Attribute(attr=name, value=value):
             yield from _word(name, "uses the attribute")
             if name.startswith("_") and not name.startswith("__") and not _is_self(value):
@@ -123,15 +124,16 @@ def _look(node: ast.AST) -> Iterator[str]:
         case ast.ExceptHandler(type=None) | ast.TryStar():
             yield "catches everything"
         case ast.arg(arg=name) | ast.keyword(arg=str(name)):
-            yield from _word(name, "names")
+            yield from _word(name, "names", module=False)
         case ast.MatchClass(kwd_attrs=names):
             for name in names:
                 yield from _word(name, "uses the attribute")
 
 
-def _word(name: str, verb: str) -> Iterator[str]:
-    module = name.lstrip("_")
-    if name in _WORDS or module in _IMPURE or name.endswith(_ENDINGS) or name.startswith("__"):
+def _word(name: str, verb: str, *, module: bool = True) -> Iterator[str]:
+    """`module`: the name may be a module's."""
+    leads_out = module and name.lstrip("_") in _IMPURE
+    if leads_out or name in _WORDS or name.endswith(_ENDINGS) or name.startswith("__"):
         yield f"{verb} {name}"
 
 
