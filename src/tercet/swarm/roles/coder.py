@@ -1,7 +1,9 @@
 """The coder: makes a Python program's failing tests pass. A search goes first; where it finds nothing, a model is sampled.
 
 A model rewrites one suspicious function at a time, always afresh: what it wrote before is never shown to it again. A
-rewrite is kept when fewer tests fail with it and none that passed fails, so several bugs fall one after the other.
+small model often has the right thought and one sign wrong, so a rewrite that does not help is where a short search
+begins. What is kept is kept because fewer tests fail with it and none that passed fails, so several bugs fall one
+after the other.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ from typing import Any, Literal
 from tercet.errors import AttemptError
 from tercet.subnets.coding import Bench, Report, apply_diff, is_protected
 from tercet.subnets.coding.miners import Problem, Sampler, Search
-from tercet.subnets.coding.miners.solver import suspicious_functions
+from tercet.subnets.coding.miners.solver import outline, suspicious_functions
 from tercet.swarm.workbench import Made, Workbench
 
 __all__ = ["Coder"]
 
 _SAMPLES = 8
 _SEARCH_SECONDS = 120.0
+_NEAR_SECONDS = 15.0
+"""For the search around one rewrite."""
 _FUNCTIONS = 3
 _ROUNDS = 6
 _TEMPERATURE = 0.8
@@ -47,10 +51,10 @@ class Coder:
                     continue
             if strategy == "search":
                 break
-            better = await self._sampled(bench, problem, number)
+            better, by = await self._sampled(bench, problem, number)
             if better is None:
                 break
-            problem, ways = replace(problem, files=better), [*ways, f"model {bench.model}".strip()]
+            problem, ways = replace(problem, files=better), [*ways, *by]
         raise AttemptError(f"No change was found after which the tests pass (tried: {strategy}).")
 
     async def _good(self, bench: Workbench, problem: Problem) -> bool:
@@ -59,12 +63,15 @@ class Coder:
 
         return bool(await bench.step("tests", do))
 
-    async def _sampled(self, bench: Workbench, problem: Problem, number: int) -> dict[str, str] | None:
-        """The first rewrite that helps."""
+    async def _sampled(
+        self, bench: Workbench, problem: Problem, number: int
+    ) -> tuple[dict[str, str] | None, Sequence[str]]:
+        """The first rewrite that helps, as the model wrote it or a small edit away from that, and who found it."""
         sampler = Sampler(_Thinking(bench, await bench.recall()))
         report = await problem.run(problem.files, trace=True)
         functions = suspicious_functions(problem.files, report)[:_FUNCTIONS]
         samples = int(bench.task.options.get("samples", _SAMPLES)) if functions else 0
+        seen, model = {outline(problem.files)}, f"model {bench.model}".strip()
         for sample in range(samples):
             first = bench.attempt == 1 and sample < len(functions)
             after = await sampler.rewrite(
@@ -74,9 +81,15 @@ class Coder:
                 temperature=0.0 if first else _TEMPERATURE,
                 seed=1000 * bench.attempt + 100 * number + sample,
             )
-            if after and problem.diff(after) and await _helps(bench, problem, report, after):
-                return after
-        return None
+            if not after or outline(after) in seen:
+                continue
+            seen.add(outline(after))
+            if problem.diff(after) and await _helps(bench, problem, report, after):
+                return after, (model,)
+            after = await _near(bench, problem, after, f"{number}/{sample}")
+            if after and await _helps(bench, problem, report, after):
+                return after, (model, "search")
+        return None, ()
 
 
 async def _problem(bench: Workbench) -> Problem:
@@ -113,6 +126,17 @@ async def _searched(bench: Workbench, problem: Problem, report: Report, number: 
     diff = str(await bench.step("search", do, key=str(number)))
     after = apply_diff(problem.files, diff, protected=problem.tests) if diff else None
     return after if after and await _helps(bench, problem, report, after) else None
+
+
+async def _near(bench: Workbench, problem: Problem, rewrite: Mapping[str, str], key: str) -> dict[str, str] | None:
+    """What small edits make of a rewrite that does not help; None when they make nothing of it."""
+
+    async def do() -> str:
+        found = await Search().improve(replace(problem, files=rewrite), _NEAR_SECONDS)
+        return problem.diff(found) if found else ""
+
+    diff = str(await bench.step("near", do, key=key))
+    return apply_diff(problem.files, diff, protected=problem.tests) if diff else None
 
 
 async def _helps(bench: Workbench, problem: Problem, before: Report, after: Mapping[str, str]) -> bool:

@@ -14,7 +14,7 @@ from tercet.subnets.coding.diffs import DiffError, apply_diff, build_diff, is_pr
 from tercet.subnets.coding.tasks import CodeTask, FixTask
 from tercet.subnets.coding.vet import find_tricks
 
-__all__ = ["Function", "Problem", "Solver", "suspicious_functions", "suspicious_lines"]
+__all__ = ["Function", "Problem", "Solver", "outline", "suspicious_functions", "suspicious_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,24 @@ class Solver(Protocol):
 
     async def solve(self, problem: Problem, seconds: float) -> str:
         """A diff after which the problem's tests pass, or an empty text when none was found in time."""
+
+
+def outline(files: Mapping[str, str]) -> str:
+    """The Python files without layout, comments and docstrings: equal for programs that do the same by the same code."""
+    return "\n".join(f"{path} {_outline(text)}" for path, text in sorted(files.items()) if path.endswith(".py"))
+
+
+def _outline(text: str) -> str:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return text
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body[0] = ast.Pass()
+    return ast.dump(tree)
 
 
 def suspicious_lines(report: Report) -> list[tuple[str, int, float]]:
