@@ -27,12 +27,29 @@ def test_none():
 RIGHT = "sum(numbers) / len(numbers) if len(numbers) != 0 else 0"
 
 
-async def repair(tmp_path: Path, *rewrites: str) -> tuple[Outcome, Path]:
+BILL = """class Base:
+    def __init__(self, whole):
+        self.whole = whole
+
+
+class Bill(Base):
+    def __init__(self, price, tax):
+        super().__init__(price - tax)
+"""
+BILL_TEST = """from mean import Bill
+
+
+def test_whole():
+    assert Bill(2, 1).whole == 3
+"""
+
+
+async def repair(tmp_path: Path, *rewrites: str, program: str = MEAN, tests: str = TESTS) -> tuple[Outcome, Path]:
     """A run whose model answers with these bodies of the function in turn, then with the last one."""
     mine = tmp_path / "mine"
     mine.mkdir()
-    (mine / "mean.py").write_text(MEAN)
-    (mine / "test_mean.py").write_text(TESTS)
+    (mine / "mean.py").write_text(program)
+    (mine / "test_mean.py").write_text(tests)
     left = list(rewrites)
 
     def play(call: Call) -> str:
@@ -67,3 +84,10 @@ async def test_a_rewrite_that_says_what_the_program_says_is_not_tried(tmp_path: 
     assert outcome.state.spent().calls == 4
     names = [event.body["name"] for event in seen(tmp_path / "run-1", "step")]
     assert (names.count("think"), names.count("near")) == (4, 1), names
+
+
+async def test_a_program_may_be_mended_where_it_uses_what_a_judge_would_not_take(tmp_path: Path) -> None:
+    """The market's judge refuses new uses of `super`; a person's own program is full of such things."""
+    outcome, mine = await repair(tmp_path, "    pass", program=BILL, tests=BILL_TEST)
+    assert (outcome.status, outcome.why) == ("done", "")
+    assert "super().__init__(price + tax)" in (mine / "mean.py").read_text()

@@ -104,7 +104,7 @@ async def _problem(bench: Workbench) -> Problem:
     tests = {path: text for path, text in texts.items() if is_protected(path)}
     own = {path: text for path, text in texts.items() if path not in tests}
     command = () if bench.task.done.hidden else _test_command(bench.task.done.command)
-    return Problem(own, tests, "", Bench(bench.sandbox), binary, command)
+    return Problem(own, tests, "", Bench(bench.sandbox), binary, command, judged=False)
 
 
 def _test_command(done: Sequence[str]) -> Sequence[str]:

@@ -30,6 +30,8 @@ class Problem:
     binary: Mapping[str, bytes] = field(default_factory=dict)
     command: Sequence[str] = ()
     """A user's own test command; pytest over all tests when empty."""
+    judged: bool = True
+    """A judge will read the change for tricks. Who only wants the tests to pass may use `super` and `sys` like anybody."""
 
     @classmethod
     def of(cls, task: CodeTask, bench: Bench) -> Problem:
@@ -54,7 +56,7 @@ class Problem:
             apply_diff(self.files, diff, protected=self.tests)
         except DiffError:
             return ""
-        return "" if find_tricks(self.files, after) else diff
+        return "" if self.judged and find_tricks(self.files, after) else diff
 
 
 class Solver(Protocol):
