@@ -41,6 +41,7 @@ SETTINGS = (
     Setting("deployment", "", "File with the contracts' addresses. Empty: the one under home that fits the chain."),
     Setting("market", "", "Name or address of the market. Empty: the one that is named like the subnet."),
     Setting("wallet", "default", "Name of the wallet that pays and signs."),
+    Setting("threads", "", "Of the CPU, for a model on this machine that agents think with. Empty: half of the cores."),
     Setting("gateway", "", "OpenAI-compatible address that agents think through. Empty: a model on this machine."),
     Setting("gateway_key_file", "", "A file whose first line is the key for the gateway."),
     Setting("password_file", "", "A file whose first line opens the wallet. Empty: ask on the terminal."),

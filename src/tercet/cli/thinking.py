@@ -13,6 +13,7 @@ from tercet.swarm.gateway import HttpUpstream, LocalUpstream, ScriptedUpstream, 
 __all__ = ["choose_thinking", "open_thinking"]
 
 _LOCAL = "small"
+_MOST_THREADS = 256
 
 
 def choose_thinking(
@@ -40,7 +41,8 @@ def choose_thinking(
         return url, {"kind": "http", "url": url, "key_file": path, "model": model}
     name = model or _LOCAL
     _validate_model(settings, name)
-    return f"local {name}", {"kind": "local", "model": name, "models": str(settings.path("models"))}
+    threads = {"threads": str(_threads(settings))} if settings.text("threads") else {}
+    return f"local {name}", {"kind": "local", "model": name, "models": str(settings.path("models")), **threads}
 
 
 def open_thinking(chosen: Mapping[str, str]) -> Upstream:
@@ -51,9 +53,17 @@ def open_thinking(chosen: Mapping[str, str]) -> Upstream:
         case "http":
             return HttpUpstream(chosen["url"], _read_key(chosen["key_file"]), chosen["model"])
         case "local":
-            return LocalUpstream(chosen["model"], Path(chosen["models"]))
+            threads = int(chosen.get("threads", "0"))
+            return LocalUpstream(chosen["model"], Path(chosen["models"]), threads=threads)
         case other:
             raise UsageError(f"The run was started with a model of kind {other!r}, which this version cannot open.")
+
+
+def _threads(settings: Settings) -> int:
+    text = settings.text("threads")
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_THREADS:
+        raise UsageError(f"The setting threads is {text!r}. Set a number from 1 to {_MOST_THREADS}, or nothing.")
+    return int(text)
 
 
 def _read_key(path: str) -> str:

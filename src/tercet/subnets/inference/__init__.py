@@ -5,6 +5,7 @@ A miner serves the market's model; validators re-score what it says on their own
 
 from __future__ import annotations
 
+from tercet.subnets.inference.cores import count_cores, model_threads
 from tercet.subnets.inference.embeddings import Embedded, Embedder
 from tercet.subnets.inference.hub import find_model
 from tercet.subnets.inference.mechanism import Inference
@@ -22,9 +23,11 @@ __all__ = [
     "Embedder",
     "Inference",
     "Model",
+    "count_cores",
     "find_model",
     "is_verified",
     "load_prompts",
+    "model_threads",
     "models_directory",
     "pull",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from tercet.errors import ModelError, SubnetError, TaskError, ThinkingError
 from tercet.market import Price
-from tercet.subnets.inference import find_model
+from tercet.subnets.inference import count_cores, find_model, model_threads
 from tercet.subnets.inference.serve import ModelServer
 from tercet.swarm.gateway.call import Call, Completion, Cost
 from tercet.swarm.gateway.reading import read_completion
@@ -32,6 +32,7 @@ class LocalUpstream:
         *,
         context: int = 8192,
         slots: int = 1,
+        threads: int = 0,
         price: Price | None = None,
     ) -> None:
         """See `find_model` for names.
@@ -40,7 +41,8 @@ class LocalUpstream:
             model: a catalogue name, a path, or a repository's.
             directory: where model files lie; None is the usual place.
             context: tokens of question and answer together.
-            slots: answers worked on at once, by one thread each.
+            slots: answers worked on at once.
+            threads: of the CPU; 0 takes what `model_threads` says of this machine.
             price: what to charge.
 
         """
@@ -49,6 +51,7 @@ class LocalUpstream:
         self._directory = directory
         self._context = context
         self._slots = slots
+        self.threads = threads or model_threads(count_cores())
         self._places = asyncio.Semaphore(slots)
         self._price = price or Price()
         self._starting = asyncio.Lock()
@@ -82,7 +85,9 @@ class LocalUpstream:
                 await self._server.stop()
             try:
                 path = await asyncio.to_thread(find_model, self.models[0], self._directory)
-                self._server = await ModelServer.start(path, context=self._context, slots=self._slots, threads=1)
+                self._server = await ModelServer.start(
+                    path, context=self._context, slots=self._slots, threads=self.threads
+                )
             except ModelError as error:
                 raise ThinkingError(f"The model {self.models[0]!r} cannot think here: {error}", again=False) from error
 
