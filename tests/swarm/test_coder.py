@@ -91,3 +91,10 @@ async def test_a_program_may_be_mended_where_it_uses_what_a_judge_would_not_take
     outcome, mine = await repair(tmp_path, "    pass", program=BILL, tests=BILL_TEST)
     assert (outcome.status, outcome.why) == ("done", "")
     assert "super().__init__(price + tax)" in (mine / "mean.py").read_text()
+
+
+async def test_who_finds_nothing_says_what_was_tried(tmp_path: Path) -> None:
+    outcome, mine = await repair(tmp_path, "    return 7")
+    assert outcome.status == "failed"
+    assert "nothing that scripted wrote makes them pass" in outcome.why
+    assert (mine / "mean.py").read_text() == MEAN

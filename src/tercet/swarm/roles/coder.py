@@ -26,6 +26,11 @@ _NEAR_SECONDS = 15.0
 """For the search around one rewrite."""
 _FUNCTIONS = 3
 _ROUNDS = 6
+_FAILED = {
+    "auto": "A search over small edits found no change after which the tests pass, and nothing that {model} wrote makes them pass.",
+    "search": "A search over small edits found no change after which the tests pass.",
+    "sample": "Nothing that {model} wrote makes the tests pass.",
+}
 _TEMPERATURE = 0.8
 
 
@@ -55,7 +60,7 @@ class Coder:
             if better is None:
                 break
             problem, ways = replace(problem, files=better), [*ways, *by]
-        raise AttemptError(f"No change was found after which the tests pass (tried: {strategy}).")
+        raise AttemptError(_FAILED.get(strategy, _FAILED["auto"]).format(model=bench.model))
 
     async def _good(self, bench: Workbench, problem: Problem) -> bool:
         async def do() -> bool:
