@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tercet.swarm.roles.checks.changelog import faults
+from tercet.swarm.roles.checks.changelog import faults, function_text
 from tercet.swarm.roles.writer import insert_entries, judge_sentence, tidy_sentence
 
 CUT = "The function `most_common` was fixed by changing the logic to subtract 1 from the count of each word when it's a"
@@ -16,7 +16,16 @@ CUT = "The function `most_common` was fixed by changing the logic to subtract 1 
         ("This function now returns the most frequent word; the first of several.", "returns the most frequent word"),
         ("The function `most_common` was fixed. It now counts each word. If,", "counts each word"),
         ("most_common() takes the largest count, not the smallest.", "takes the largest count, not the smallest"),
-        (CUT, ""),
+        (
+            "The function `most_common` was fixed by adding a check to ensure that the input list is not empty before it is divided by",
+            "adding a check to ensure that the input list is not empty",
+        ),
+        (CUT, "changing the logic to subtract 1 from the count of each word"),
+        ("The function `most_common` counts" + " every single one of the words" * 3, ""),
+        (
+            "It now returns the first word, the longest one, and takes the largest of all the counts there are in the dict",
+            "returns the first word, the longest one",
+        ),
         ("", ""),
     ],
 )
@@ -52,3 +61,11 @@ def test_a_checker_notices_a_lost_line_a_long_one_and_a_missing_name() -> None:
     assert [word for word in ("is gone", "longer than", "full stop", "no entry names `f`") if word in "; ".join(found)] == [
         "is gone", "longer than", "full stop", "no entry names `f`",
     ]  # fmt: skip
+
+
+def test_a_function_is_shown_alone_by_its_whole_name() -> None:
+    """With its layout, also inside of a class; nothing of what is not there, or is no Python."""
+    source = "class A:\n    def f(self):\n        return 1\n\n\ndef f(): return 2\n"
+    assert function_text(source, "A.f") == "    def f(self):\n        return 1"
+    assert function_text(source, "f") == "def f(): return 2"
+    assert function_text(source, "g") == function_text("def (", "g") == ""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tercet.errors import AttemptError
-from tercet.swarm.roles.checks.changelog import WIDTH, changed_functions, faults, functions
+from tercet.swarm.roles.checks.changelog import WIDTH, changed_functions, faults, function_text
 from tercet.swarm.workbench import Made, Workbench
 
 __all__ = ["Writer", "insert_entries", "judge_sentence", "tidy_sentence"]
@@ -25,6 +25,8 @@ _OPENINGS = frozenset({
     "and", "been", "by", "code", "fix", "fixed", "function", "has", "is", "it", "now", "so", "that", "this", "to", "was", "we",
 })  # fmt: skip
 """How models begin, and what says nothing."""
+_JOINT = re.compile(r",? (?:after|and|because|before|by|if|so that|when|where|which|while) |, ")
+"""Where a sentence could have ended."""
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
@@ -69,7 +71,7 @@ class Writer:
     ) -> str:
         """`- Fix NAME: what was wrong.`"""
         short = name.rpartition(".")[2]
-        diff = _diff(before.get(path, ""), after[path])
+        diff = _diff(before.get(path, ""), after[path], name)
         about = {*re.findall(r"[a-z]{4,}", diff.lower()), *re.findall(r"[a-z]{3,}", short.lower())}
         messages = [
             {
@@ -118,7 +120,7 @@ class Writer:
 def tidy_sentence(said: str, name: str) -> str:
     """The part of an answer that tells something: without its way of beginning, and no longer than its first clause.
 
-    Empty where the answer was cut off before it came to an end.
+    Of an answer that was cut off, what stands before its last joint; empty where there is none.
     """
     text = " ".join(said.replace("`", "").split())
     words, own = text.split(" "), {*_OPENINGS, name.lower()}
@@ -126,7 +128,10 @@ def tidy_sentence(said: str, name: str) -> str:
         words.pop(0)
     clause = re.split(r"[.;]( |$)", " ".join(words), maxsplit=1)[0]
     ended = len(said) < _MOST - 1 or len(clause) < len(" ".join(words)) - 1
-    return clause.strip(" .,:;!") if ended else ""
+    if not ended:
+        joints = [joint.start() for joint in _JOINT.finditer(clause)]
+        clause = clause[: joints[-1]] if joints else ""
+    return clause.strip(" .,:;!")
 
 
 def _bare(word: str) -> str:
@@ -206,7 +211,10 @@ def _text(bench: Workbench, files: Any, path: str) -> str:
     return str(bench.store.get(files[path]).decode(errors="replace"))
 
 
-def _diff(before: str, after: str) -> str:
-    old, new = functions(before), functions(after)
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", lineterm="", n=3)
-    return "\n".join(list(lines)[2:]) if old or new else ""
+def _diff(before: str, after: str, name: str) -> str:
+    """Of one function: a small model that is shown two tells of one what was done to the other. Else of the module."""
+    old, new = function_text(before, name), function_text(after, name)
+    if not new:
+        old, new = before, after
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "after", lineterm="", n=3)
+    return "\n".join(list(lines)[2:])

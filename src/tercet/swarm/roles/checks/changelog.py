@@ -31,18 +31,28 @@ def changed_functions(before: Mapping[str, str], after: Mapping[str, str]) -> li
 
 
 def functions(source: str) -> dict[str, str]:
-    """Qualified name to code of every function."""
+    """Qualified name to code of every function, without its layout."""
+    return {name: ast.dump(node) for name, node in _nodes(source).items()}
+
+
+def function_text(source: str, name: str) -> str:
+    """A function as it stands in the source, by its qualified name; empty where there is none."""
+    node = _nodes(source).get(name)
+    return "" if node is None else ast.get_source_segment(source, node, padded=True) or ""
+
+
+def _nodes(source: str) -> dict[str, ast.AST]:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return {}
-    found: dict[str, str] = {}
+    found: dict[str, ast.AST] = {}
 
     def visit(node: ast.AST, prefix: str) -> None:
         for child in ast.iter_child_nodes(node):
             name = f"{prefix}{getattr(child, 'name', '')}"
             if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                found[name] = ast.dump(child)
+                found[name] = child
             if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 visit(child, f"{name}.")
 
