@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import tempfile
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,24 @@ from rich.console import Console
 from tercet.cli.frame import INTERRUPTED, State, TercetCommand, pass_state
 from tercet.cli.options import wallet_option
 from tercet.cli.output import is_terminal, print_json, say
-from tercet.cli.run_folder import known_roles, new_folder
+from tercet.cli.run_folder import known_roles, new_folder, remove_unbegun
+from tercet.cli.run_inputs import (
+    goal_folder,
+    hidden_folder,
+    memory_place,
+    plan_file,
+    validate_candidates,
+    validate_lent,
+)
 from tercet.cli.run_screen import CLASSES, Asker, plan_table, watching
 from tercet.cli.thinking import choose_thinking, open_thinking
 from tercet.cli.wallet_purse import choose_purse, reopen_purse
-from tercet.errors import UsageError
+from tercet.errors import TercetError, ThinkingError, UnreachableError, UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.events import read_events
 from tercet.swarm.gateway import Upstream
-from tercet.swarm.hidden import load_hidden
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
 from tercet.swarm.planner import Planner
-from tercet.swarm.run_memory import OFF
 from tercet.swarm.workspace import Workspace
 
 __all__ = ["command", "resume_run"]
@@ -135,10 +141,11 @@ def command(
     if not goal.strip():
         raise UsageError("The goal is empty. Say what is to be done, in a sentence.")
     units = Amount.parse(budget, CREDIT).units
-    place = str(Path(directory).expanduser().absolute()) if directory else ""
-    file = str(Path(plan).expanduser().absolute()) if plan else ""
-    unseen = _hidden_folder(hidden)
-    _validate_candidates(candidates)
+    place = goal_folder(directory)
+    file = plan_file(plan)
+    unseen = hidden_folder(hidden)
+    validate_candidates(known_roles(state) if candidates else {}, candidates)
+    validate_lent(lend)
     if dry_run:
         return _show_plan(state, RunConfig(goal, units, dir=place, plan=file, candidates=candidates))
     _name_models(state)
@@ -146,7 +153,7 @@ def command(
     purse, opened = choose_purse(state.settings, pay) if pay else ({}, None)
     config = RunConfig(
         goal, units, dir=place, agents=agents, model=chosen.get("model", ""), gateway=words, plan=file, hidden=unseen,
-        candidates=candidates, lend=lend, memory=_memory_place(memory), purse=purse, seed=secrets.randbelow(2**31), upstream=chosen,
+        candidates=candidates, lend=lend, memory=memory_place(memory), purse=purse, seed=secrets.randbelow(2**31), upstream=chosen,
     )  # fmt: skip
     folder = new_folder(state)
     say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")
@@ -158,16 +165,25 @@ def command(
             with _polite(kernel, asker):
                 return await kernel.run()
 
-    return _tell(_wait_for(go(), folder), as_json=as_json)
+    try:
+        return _tell(_wait_for(go(), folder), as_json=as_json)
+    except TercetError as error:
+        _leave_nothing(folder, error)
+        raise
 
 
-def _validate_candidates(named: Sequence[str]) -> None:
-    for each in named:
-        role, _, other = each.partition("=")
-        if not role or not other:
-            raise UsageError(
-                f"--candidate {each!r} names nobody. Say ROLE=OTHER, such as coder=mini-swe-agent or coder=coder@NAME."
-            )
+def _leave_nothing(folder: Path, error: TercetError) -> None:
+    """Of a run that could not begin.
+
+    Raises:
+        UnreachableError: it could not because nobody answers where its model should be.
+
+    """
+    if not remove_unbegun(folder):
+        return
+    say(f"{folder.name} could not begin, and nothing is left of it.")
+    if isinstance(error, ThinkingError) and error.again:
+        raise UnreachableError(str(error)) from error
 
 
 def resume_run(state: State, folder: Path, *, as_json: bool = False) -> int:
@@ -225,23 +241,9 @@ def _polite(kernel: Kernel, asker: Asker) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-def _hidden_folder(chosen: str | None) -> str:
-    if not chosen:
-        return ""
-    folder = Path(chosen).expanduser().absolute()
-    if not folder.is_dir():
-        raise UsageError(f"{chosen!r} is no folder. --hidden takes a folder of tests: docs/how-to/hide-tests.md.")
-    load_hidden(folder)
-    return str(folder)
-
-
 def _name_models(state: State) -> None:
     """Where the settings say that models are: the run's memory has one, and looks for it by the environment."""
     os.environ["TERCET_MODELS"] = str(state.settings.path("models"))
-
-
-def _memory_place(chosen: str) -> str:
-    return chosen if chosen in {"", OFF} or "://" in chosen else str(Path(chosen).expanduser().absolute())
 
 
 def _show_plan(state: State, config: RunConfig) -> int:

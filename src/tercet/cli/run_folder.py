@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from tercet.cli.frame import State
+from tercet.errors import JournalError
 from tercet.swarm.agents import Agents
+from tercet.swarm.events import read_events
 from tercet.swarm.roles import ROLES, Assistant
 from tercet.swarm.workbench import Role
 
-__all__ = ["known_roles", "new_folder"]
+__all__ = ["known_roles", "new_folder", "remove_unbegun"]
 
 _FIRST = [
     "amber",
@@ -56,6 +59,20 @@ def new_folder(state: State) -> Path:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             return folder
+
+
+def remove_unbegun(folder: Path) -> bool:
+    """Take a run away that could not begin: there is nothing in it to look at, or to go on with.
+
+    The run's budget is written down once its model is there to think, and before anything is planned or paid.
+    """
+    try:
+        if any(True for _ in read_events(folder / "journal.db", kinds=("budget.set",))):
+            return False
+    except JournalError:
+        return False
+    shutil.rmtree(folder)
+    return True
 
 
 def known_roles(state: State) -> Mapping[str, Role]:

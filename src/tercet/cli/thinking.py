@@ -24,7 +24,7 @@ def choose_thinking(
     The first of these that is said or set: the script, the gateway, a model on this machine.
 
     Raises:
-        UsageError: a file is missing, or two ways were said.
+        UsageError: a file is missing, two ways were said, or nobody knows the model or the address.
         ModelError: the model is not on this machine.
 
     """
@@ -35,6 +35,8 @@ def choose_thinking(
         return "scripted", {"kind": "scripted", "script": str(Path(script).expanduser().absolute())}
     url = gateway or ("" if model in CATALOGUE else settings.text("gateway"))
     if url:
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"{url!r} is no address of a gateway. Say it as http://HOST:PORT/v1 or https://HOST/v1.")
         key = key_file or settings.text("gateway_key_file")
         path = str(Path(key).expanduser().absolute()) if key else ""
         _read_key(path)
@@ -77,7 +79,13 @@ def _read_key(path: str) -> str:
 
 def _validate_model(settings: Settings, name: str) -> None:
     """A model of the catalogue has to be here already: a run does not begin with a download."""
-    known = CATALOGUE.get(name)
+    thinking = {one: m for one, m in CATALOGUE.items() if any(file.name.endswith(".gguf") for file in m.files)}
+    if name not in thinking and not ("/" in name or name.endswith(".gguf") or Path(name).is_file()):
+        raise UsageError(
+            f"No model that thinks is called {name!r}. Known: {', '.join(thinking)}; or give the path of a GGUF file, or"
+            " org/repo[:file] of Hugging Face; or say where the model is, with --gateway URL."
+        )
+    known = thinking.get(name)
     if known is None or all(is_verified(settings.path("models") / file.name, file.sha256) for file in known.files):
         return
     raise ModelError(
