@@ -46,6 +46,15 @@ def test_a_run_is_verified_by_its_id_or_path(home: Path) -> None:
     assert tercet(home, "journal", "verify", "fair-otter", "--head", "xyz").returncode == 2
 
 
+def test_a_run_is_named_by_how_it_begins(home: Path) -> None:
+    """As for every other command; a name that nobody has is answered with what is near, and exit code 2."""
+    assert json.loads(tercet(home, "journal", "verify", "fair", "--json").stdout)["events"] == 3
+    unknown = tercet(home, "journal", "show", "fair-oter")
+    assert unknown.returncode == 2
+    assert "'fair-oter' names no run, crew or agent. Near: fair-otter" in unknown.stderr
+    assert not (home / "runs" / "fair-oter").exists()
+
+
 def test_a_changed_run_is_named(home: Path) -> None:
     """Exit code 1, and the event."""
     path = home / "runs" / "fair-otter" / "journal.db"
@@ -76,5 +85,5 @@ def test_events_are_shown_and_cannot_move_the_cursor(home: Path) -> None:
 def test_a_run_that_is_not_there(home: Path) -> None:
     """It says how to see the runs there are."""
     result = tercet(home, "journal", "show", "nobody")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "tercet ps --all" in result.stderr

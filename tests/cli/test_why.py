@@ -124,7 +124,7 @@ def test_a_file_leads_back_to_the_person(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     for words in (
         "src/add.py: 32 bytes", "The person wanted: 'Mend the sum [2J'", "Policy: p1: yes to money", "Task fix: Mend add (done",
-        "Agent coder-1: somebody else's agent, role coder", "Developer: mini-swe-agent.org", "Thinks with: small", "money 10",
+        "Agent coder-1: somebody else's agent, role coder", "Developer: mini-swe-agent.org", "Thinks with: small", "pay 0.00001 credit",
         "Receipt call-0aaaaaaa", f"miner 3, operator {OPERATOR}", "market receipt market-receipt-1", "served by local",
         "[checked-by-tool, derived] 'add is wrong' by coder-1", "tests: python3 t.py, run by kernel: it holds",
         "[unverified, external] 'what a.txt says'", "pay, up to", "by checked claims",
@@ -190,6 +190,21 @@ def test_a_market_receipt_is_held_against_the_gateways_book(home: Path, charged:
     assert ("1 of 1 stand in its book" in done.stdout) is (charged == 1000)
 
 
+def test_it_says_which_run_it_tells_of_and_looks_only_in_one_that_is_named(home: Path) -> None:
+    """A run is named by how it begins, as anywhere; what it does not know is said of it, and where its journal ends to hold."""
+    assert tercet(home, "why", "src/add.py").stdout.startswith("Run fair-otter\n")
+    assert tercet(home, "why", "src/add.py", "--run", "fair").returncode == 0
+    done = tercet(home, "why", "nothing.py", "--run", "fair")
+    assert done.returncode == 2
+    assert "The run fair-otter made no file, call or payment 'nothing.py'" in done.stderr
+    with sqlite3.connect(home / "runs/fair-otter/journal.db") as db:
+        db.execute("UPDATE events SET body = '{}' WHERE seq = 2")
+    db.close()
+    done = tercet(home, "why", "src/add.py", "--run", "fair")
+    assert done.returncode == 2
+    assert "Of its journal: it was changed at event 2" in done.stderr
+
+
 def test_what_no_run_knows_says_how_to_go_on(home: Path) -> None:
     """Exit code 2 and the next command; one broken run hides no other."""
     done = tercet(home, "why", "nothing.py")
@@ -233,7 +248,7 @@ async def test_a_transaction_leads_to_the_calls_that_it_paid_for(tmp_path: Path)
 
         transaction = f"0x{events[0].transaction.hex()}"
         told = await asyncio.to_thread(why, transaction)
-        assert f"{transaction} paid for 1 calls of this run." in told
+        assert f"{transaction} paid for 1 call of this run." in told
         assert "Receipt call-0aaaaaaa" in told
         assert "The person wanted" in told
         paid = f"payouts to {MINER.address}: 0.00025 credit in 1 redemptions of all its buyers, the last in transaction {transaction}"

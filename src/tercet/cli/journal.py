@@ -13,6 +13,7 @@ import click
 
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.output import print_json, print_table, say
+from tercet.cli.targets import find_target
 from tercet.errors import UsageError
 from tercet.swarm.journal import Event, read_events, verify_journal
 
@@ -23,11 +24,21 @@ _SHOWN = 100
 
 
 def journal_path(state: State, run: str) -> Path:
-    """The journal of a run by its id, or by a path to its folder or file."""
+    """The journal of a run by its name or how that begins, or by a path to its folder or file.
+
+    Raises:
+        UsageError: no run is called so, or several are.
+
+    """
     path = Path(run).expanduser()
-    if path.is_dir():
+    if path.is_file():
+        return path
+    if path.is_dir() and (path / "journal.db").is_file():
         return path / "journal.db"
-    return path if path.is_file() else state.settings.home / "runs" / run / "journal.db"
+    found = find_target(state.settings.home, run)
+    if not found.is_run:
+        raise UsageError(f"{run!r} is a part of a run, and a journal is all of it: name {found.folder.name}.")
+    return found.folder / "journal.db"
 
 
 @group("journal", examples=("tercet journal verify fair-otter", "tercet journal show fair-otter --kind call"))

@@ -59,6 +59,7 @@ def command(state: State, target: str, run: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
+        click.echo(f"Run {found.run}")
         for line in render(found, verified):
             click.echo(line)
     if any(each.ok is False for each in verified):
@@ -71,9 +72,11 @@ async def _explain(state: State, target: str, run: str) -> tuple[Explanation, Se
     if found is None and re.fullmatch(r"0x[0-9a-fA-F]{64}", target):
         found = _first(runs, target, await _paid_by(state.settings, bytes.fromhex(target[2:])))
     if found is None:
-        where = f"The run {run}" if run else f"None of the {len(runs)} newest runs"
+        if run:
+            explain(runs[0], target)  # says what it is that this run does not know
         raise UsageError(
-            f"{where} knows {target[:100]!r}. tercet ps --all shows the runs, their reports name the files."
+            f"None of the {len(runs)} newest runs knows {target[:100]!r}. tercet ps --all shows the runs, their reports name"
+            " the files."
         )
     return found, [*found.verified, *_booked(state.settings, found), *await _paid_out(state.settings, found)]
 

@@ -260,7 +260,9 @@ def _delivery_lines(delivered: Mapping[str, Any] | None) -> list[str]:
 
 
 def _upstream(receipt: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in receipt.items() if value not in {None, ""}) or "-"
+    named = [str(receipt["name"])] if receipt.get("name") else []
+    other = [f"{name} {value}" for name, value in receipt.items() if name != "name" and value not in {None, ""}]
+    return ", ".join(named + other) or "-"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

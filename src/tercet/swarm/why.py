@@ -24,6 +24,8 @@ from tercet.swarm.why_words import (
     check_words,
     claim_words,
     contract_words,
+    given_words,
+    many,
     money,
     offer_words,
     pass_words,
@@ -87,9 +89,10 @@ class _Answer:
         ]
         if bought:
             return self._explain_calls(target, bought, "seller")
+        doubt = "" if self.chain.ok else f" Of its journal: {self.chain.how}."
         raise UsageError(
             f"The run {self.run.name} made no file, call or payment {plain(target)!r}. Name a file as its report does, or a"
-            f" receipt's id; tercet journal show {self.run.name} lists them."
+            f" receipt's id; tercet journal show {self.run.name} lists them.{doubt}"
         )
 
     # finding
@@ -150,7 +153,7 @@ class _Answer:
         return Explanation(self.run.name, "artefact", made.path, [top], checks, calls)
 
     def _explain_calls(self, target: str, calls: Sequence[CallView], kind: Kind) -> Explanation:
-        bought = f"{plain(target)} paid for {len(calls)} calls of this run" if kind == "seller" else None
+        bought = f"{plain(target)} paid for {many(len(calls), 'call')} of this run" if kind == "seller" else None
         tops = []
         for call in calls[:_MOST]:
             task, agent = self.state.tasks.get(call.task, TaskView(call.task)), call.agent or call.node
@@ -206,7 +209,7 @@ class _Answer:
         needs = [Line(f"After {', '.join(map(plain, task.needs))}.")] if task.needs else []
         begun = [e.body for e in self.events if e.kind == "task.started" and e.task == task.id]
         given = begun[-1].get("capabilities") if begun else None
-        needs += [Line(f"Its agent may: {_given(given)}.")] if isinstance(given, Mapping) else []
+        needs += [Line(f"Its agent may: {given_words(given)}.")] if isinstance(given, Mapping) else []
         needs += [
             Line(contract_words(each), [Line(offer_words(offer)) for offer in each.get("offers", ())])
             for each in task.contracts
@@ -225,7 +228,7 @@ class _Answer:
             {call.model for call in calls if call.model} | ({agent.model} if agent and agent.model else set())
         )
         caps = started.get("capabilities") or {}
-        given = _given(caps) if isinstance(caps, Mapping) else ""
+        given = given_words(caps) if isinstance(caps, Mapping) else ""
         return Line(
             f"Agent {plain(name)}: {words}.",
             [
@@ -240,7 +243,9 @@ class _Answer:
             return Line("No model was paid for it.")
         lines = [Line(f"Receipt {call.id}: {call_words(call)}") for call in calls[:_MOST]]
         rest = [Line(f"And {len(calls) - _MOST} more.")] if len(calls) > _MOST else []
-        return Line(f"It cost {money(sum(call.charged for call in calls))} in {len(calls)} calls.", [*lines, *rest])
+        return Line(
+            f"It cost {money(sum(call.charged for call in calls))} in {many(len(calls), 'call')}.", [*lines, *rest]
+        )
 
     def _claims_of(self, made: ArtefactView, agent: str) -> list[Claim]:
         """What it says it rests on, and what its agent claimed and read for the same task."""
@@ -257,7 +262,7 @@ class _Answer:
             Line(claim_words(claim), [Line(check_words(check)) for check in claim.checks]) for claim in claims[:_MOST]
         ]
         rest = [Line(f"And {len(claims) - _MOST} more.")] if len(claims) > _MOST else []
-        return Line(f"It rests on {len(claims)} claims:", [*lines, *rest])
+        return Line(f"It rests on {many(len(claims), 'claim')}:", [*lines, *rest])
 
     def _recalled(self, made: ArtefactView, agent: str) -> list[Claim]:
         """What the shared memory put into its agent's prompts."""
@@ -273,7 +278,7 @@ class _Answer:
         if not recalled:
             return []
         lines = [Line(claim_words(claim), [Line(check_words(check)) for check in claim.checks]) for claim in recalled]
-        return [Line(f"Its prompts held {len(recalled)} claims of the shared memory:", lines[:_MOST])]
+        return [Line(f"Its prompts held {many(len(recalled), 'claim')} of the shared memory:", lines[:_MOST])]
 
     def _acts(self, agent: str, task: str) -> Line:
         passed = [e for e in self.events if e.kind == "guard.passed" and e.actor == agent and e.task == task]
@@ -283,9 +288,4 @@ class _Answer:
             Line(f"refused: {plain(e.body.get('tool', ''))}, {plain(e.body.get('why', ''), 200)}")
             for e in refused[:_MOST]
         ]
-        return Line(f"On the way: {len(passed)} acts let pass, {len(refused)} refused by the guard.", lines)
-
-
-def _given(capabilities: Mapping[str, Any]) -> str:
-    """Capabilities in words."""
-    return plain(", ".join(f"{key} {value}" for key, value in sorted(capabilities.items()) if value), 300)
+        return Line(f"On the way: {many(len(passed), 'act')} let pass, {len(refused)} refused by the guard.", lines)

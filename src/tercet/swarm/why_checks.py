@@ -9,7 +9,7 @@ from pathlib import Path
 from tercet.swarm.claims import Claim, taint_of
 from tercet.swarm.explanation import Verified
 from tercet.swarm.views import ArtefactView, TaskView
-from tercet.swarm.why_words import plain
+from tercet.swarm.why_words import many, plain
 
 __all__ = ["believed", "on_disk", "tested"]
 
@@ -36,7 +36,7 @@ def tested(task: TaskView) -> Verified:
     return Verified(
         what,
         ok=task.passed,
-        how=f"run {task.tested} times in the sandbox; it said {'yes' if task.passed else 'no'} last{proof}",
+        how=f"run {many(task.tested, 'time')} in the sandbox; it said {'yes' if task.passed else 'no'} last{proof}",
     )
 
 

@@ -12,8 +12,8 @@ from tercet.swarm.journal import Event
 from tercet.swarm.views import AgentView, CallView
 
 __all__ = [
-    "DEVELOPERS", "agent_words", "call_words", "check_words", "claim_words", "contract_words",
-    "money", "offer_words", "pass_words", "plain", "policy_words",
+    "DEVELOPERS", "agent_words", "call_words", "check_words", "claim_words", "contract_words", "given_words",
+    "many", "money", "offer_words", "pass_words", "plain", "policy_words",
 ]  # fmt: skip
 
 DEVELOPERS: Mapping[str, str] = {
@@ -97,6 +97,27 @@ def policy_words(event: Event) -> str:
         f"{plain(policy.get('id', ''))}: {plain(policy.get('choice', ''))} to {plain(policy.get('kind', ''))}, up to"
         f" {money(int(policy.get('up_to', 0)))}, by {plain(policy.get('by', ''))}"
     )
+
+
+def given_words(capabilities: Mapping[str, Any]) -> str:
+    """Capabilities, in a line; empty where there are none."""
+    words = []
+    for name, value in sorted(capabilities.items()):
+        several = [str(each) for each in value] if isinstance(value, list | tuple) else []
+        if several:
+            words.append(f"{name} {'every file' if several == ['**'] else ', '.join(several)}")
+        elif name == "sandbox" and value:
+            words.append("run commands in the sandbox")
+        elif name == "money" and isinstance(value, int) and value:
+            words.append(f"pay {money(value)}")
+        elif value:
+            words.append(f"{name} {value}")
+    return plain("; ".join(words), 300)
+
+
+def many(count: int, thing: str) -> str:
+    """So many of a thing."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def money(units: int) -> str:
