@@ -15,7 +15,7 @@ import pytest
 
 from tercet.cli.inbox.terminal import Pace, parse_keys
 from tercet.swarm.inbox import QUESTION
-from tercet.swarm.journal import read_events
+from tercet.swarm.journal import Journal, read_events
 
 from .conftest import Shell
 from .terminals import Terminal, terminals, wait_for
@@ -375,13 +375,18 @@ def test_what_cannot_be_answered(
 
 
 def test_a_run_that_is_over_can_be_read_but_not_answered(start: Callable[..., Run], shell: Shell) -> None:
-    """Exit code 4: nobody is there."""
+    """Exit code 4: nobody is there. Of one that has ended for good it does not say that a resume goes on with it."""
     run = start()
     run.ask()
     run.process.kill()
     run.process.wait()
     card = shell.run("inbox", "--json").json["items"][0]["id"]
     assert shell.run("inbox", "answer", card, "yes").code == 4
+    (path,) = (shell.folder / "home" / "runs").glob("*/journal.db")
+    with Journal(path) as journal:
+        journal.note("run.ended", {"status": "done", "why": "", "spent": 0, "returned": 0})
+    ended = shell.run("inbox", "answer", card, "yes")
+    assert (ended.code, "has ended: done" in ended.err, "resume" in ended.err) == (3, True, False)
 
 
 def test_keys_of_a_terminal() -> None:

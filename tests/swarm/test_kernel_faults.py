@@ -101,6 +101,8 @@ async def test_a_run_out_of_budget_keeps_its_work_and_goes_on_with_more(tmp_path
     outcome = await Kernel(tmp_path / "run", config_of(plan), scripted(price), Yes()).run()
     assert outcome.status == "out_of_budget"
     assert "tercet budget add" in outcome.why
+    assert outcome.lacking is not None
+    assert (outcome.lacking.node, outcome.lacking.resource) == ("run", "credit")
     assert (tmp_path / "run" / "work" / "one.txt").exists()
     with Journal(tmp_path / "run" / "journal.db") as journal:
         await journal.append("budget.added", {"node": "run", "credit": CREDIT})

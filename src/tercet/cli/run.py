@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 import signal
@@ -16,9 +15,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from tercet.cli.frame import INTERRUPTED, State, TercetCommand, pass_state
+from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.options import wallet_option
-from tercet.cli.output import is_terminal, print_json, say
+from tercet.cli.output import is_terminal, say
 from tercet.cli.run_folder import known_roles, new_folder, remove_unbegun
 from tercet.cli.run_inputs import (
     goal_folder,
@@ -28,6 +27,7 @@ from tercet.cli.run_inputs import (
     validate_candidates,
     validate_lent,
 )
+from tercet.cli.run_outcome import tell_outcome
 from tercet.cli.run_screen import CLASSES, Asker, plan_table, watching
 from tercet.cli.thinking import choose_thinking, open_thinking
 from tercet.cli.wallet_purse import choose_purse, reopen_purse
@@ -41,7 +41,6 @@ from tercet.swarm.workspace import Workspace
 
 __all__ = ["command", "resume_run"]
 
-_EXIT = {"done": 0, "failed": 1, "stopped": 1, "out_of_budget": 3, "paused": INTERRUPTED}
 _MOST_AGENTS = 100
 
 
@@ -166,7 +165,7 @@ def command(
                 return await kernel.run()
 
     try:
-        return _tell(_wait_for(go(), folder), as_json=as_json)
+        return tell_outcome(_wait_for(go(), folder), as_json=as_json)
     except TercetError as error:
         _leave_nothing(folder, error)
         raise
@@ -211,7 +210,7 @@ def resume_run(state: State, folder: Path, *, as_json: bool = False) -> int:
                     open_purse=lambda config: reopen_purse(state.settings, config.purse),
                 )
 
-    return _tell(_wait_for(go(), folder), as_json=as_json)
+    return tell_outcome(_wait_for(go(), folder), as_json=as_json)
 
 
 def _wait_for(outcome: Coroutine[Any, Any, Outcome], folder: Path) -> Outcome:
@@ -267,42 +266,3 @@ def _show_plan(state: State, config: RunConfig) -> int:
 
 def _console(state: State) -> Console:
     return Console(stderr=True, highlight=False, no_color=not state.colour, soft_wrap=True)
-
-
-def _tell(outcome: Outcome, *, as_json: bool) -> int:
-    """Where things are now, and what to do next."""
-    name = outcome.folder.name
-    report = outcome.folder / "report.json"
-    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {"run": name}
-    found |= {"folder": str(outcome.folder), "status": outcome.status, "why": outcome.why}
-    if as_json:
-        print_json(found)
-    match outcome.status:
-        case "done":
-            say(
-                f"Done: {_files(found)}. {Amount(int(found['spent']), CREDIT)} spent, {Amount(int(found['returned']), CREDIT)} left."
-            )
-        case "out_of_budget":
-            say(f"The budget is out, and what was done is kept: {outcome.why}")
-            say(f"Go on with more: tercet budget add {name} 1 && tercet resume {name}")
-        case "paused":
-            say(f"Paused. Go on with: tercet resume {name}")
-        case "stopped":
-            say(f"Stopped, and what was done is kept: {outcome.why}. Go on with: tercet resume {name}")
-        case "failed":
-            say(f"The goal was not met: {outcome.why} {Amount(int(found['returned']), CREDIT)} are left.")
-    if outcome.delivery is not None:
-        for path, at in outcome.delivery.beside:
-            say(f"You changed {path} meanwhile, so the new one is {at}.")
-        for path, why in outcome.delivery.kept:
-            say(f"{path} was not touched: {why}.")
-    elif outcome.status == "done" and outcome.state.artefacts:
-        say(f"The files are in {outcome.folder / 'work'}")
-    if outcome.status != "paused" and not as_json:
-        click.echo(outcome.folder / "report.md")
-    return _EXIT[outcome.status]
-
-
-def _files(found: dict[str, Any]) -> str:
-    paths = [file["path"] for file in found["files"]]
-    return (", ".join(paths[:6]) + (" ..." if len(paths) > 6 else "")) or "no file was changed"

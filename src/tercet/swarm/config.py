@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
+from tercet.errors import OutOfBudgetError
 from tercet.swarm.delivery import Delivery
 from tercet.swarm.events import Event
 from tercet.swarm.plan import Plan
@@ -80,3 +81,5 @@ class Outcome:
     state: RunState
     folder: Path
     delivery: Delivery | None = None
+    lacking: OutOfBudgetError | None = None
+    """Whose budget was out, and of what, where it ended for want of it."""

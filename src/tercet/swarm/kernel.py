@@ -123,7 +123,7 @@ class Kernel:
         else:
             delivery = await deliver(run) if status == "done" else None
             await end(run, status, why, delivery)
-        return Outcome(status, why, fold(run.journal.events()), self.folder, delivery)
+        return Outcome(status, why, fold(run.journal.events()), self.folder, delivery, self._ending.lacking)
 
     async def _work(self, run: Run, planning: Planning, planned: Planned, steering: Steering, inbox: Inbox) -> None:
         """Let agents work at the plan, with what the run has open meanwhile: its memory, its purse."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tercet.errors import EndedError
+from tercet.errors import EndedError, OutOfBudgetError
 from tercet.swarm.config import Person, RunConfig, Status
 from tercet.swarm.gateway import Desk
 from tercet.swarm.journal import Journal
@@ -29,13 +29,15 @@ class Ending:
         self.status: Status | None = None
         """None while nobody has said so."""
         self.why = ""
+        self.lacking: OutOfBudgetError | None = None
+        """What was out, where it ends for want of it."""
         self.changed = asyncio.Event()
         """Set when there is something for the run to look at."""
 
-    def say(self, status: Status, why: str) -> None:
+    def say(self, status: Status, why: str, lacking: OutOfBudgetError | None = None) -> None:
         """End the run like this."""
         if self.status is None:
-            self.status, self.why = status, why
+            self.status, self.why, self.lacking = status, why, lacking
         self.changed.set()
 
     async def unless(self, work: Coroutine[Any, Any, _T]) -> _T | None:

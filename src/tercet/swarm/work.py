@@ -161,7 +161,7 @@ class Work:
             return
         error = going.future.exception()
         if isinstance(error, OutOfBudgetError):
-            self._ending.say("out_of_budget", str(error))
+            self._ending.say("out_of_budget", str(error), error)
         elif isinstance(error, EndedError) and error.node == "run":
             self._ending.say("stopped", error.why)
         elif error is not None and not isinstance(error, EndedError):

@@ -18,8 +18,9 @@ from tercet.cli.inbox.screen import Screen
 from tercet.cli.inbox.terminal import Send, show_lines, show_screen
 from tercet.cli.inbox.words import item_json, tell_policy
 from tercet.cli.output import print_json, print_table, say
+from tercet.cli.targets import find_target, validate_open
 from tercet.cli.terminal import can_draw
-from tercet.errors import RefusedError, UsageError
+from tercet.errors import RefusedError, UnreachableError, UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served, request
 from tercet.swarm.inbox.replies import MOST_OPTIONS
@@ -136,7 +137,7 @@ def answer(
     if kind is not None:
         args["scope"] = _scope(kind, up_to, each, until, node)
     folder = find_run(state.settings.home, run)
-    made = asyncio.run(request(folder, "answer", **args))
+    made = asyncio.run(_ask(folder, "answer", args))
     if as_json:
         print_json(made)
     elif made["status"] == "again":
@@ -184,7 +185,7 @@ def policies(state: State, run: str, as_json: bool) -> None:
 def revoke(state: State, policy: str, run: str) -> None:
     """End POLICY now. What it let through stays done; the next ask of its class comes to you."""
     folder = find_run(state.settings.home, run)
-    made = asyncio.run(request(folder, "revoke", policy=policy))
+    made = asyncio.run(_ask(folder, "revoke", {"policy": policy}))
     say(f"Policy {made['policy']['id']} is revoked.")
 
 
@@ -242,8 +243,23 @@ def _scope(kind: str, up_to: str | None, each: str | None, until: str | None, no
     }
 
 
+async def _ask(folder: Path, verb: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """What the living run answers.
+
+    Raises:
+        RefusedError: it has ended for good, so that no resume brings it back.
+        UnreachableError: no process works on it now.
+
+    """
+    try:
+        return await request(folder, verb, **args)
+    except UnreachableError:
+        validate_open(find_target(folder.parent.parent, str(folder)))
+        raise
+
+
 def _sender(folder: Path) -> Send:
     async def send(verb: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await request(folder, verb, **args)
+        return await _ask(folder, verb, args)
 
     return send
