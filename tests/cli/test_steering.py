@@ -176,6 +176,7 @@ def test_a_run_that_cannot_be_read_hides_no_other(inside: Inside, folder: Path) 
     with living(folder):
         shown = inside.run("ps").out
         assert ("its journal cannot be read" in shown, RUN in shown) == (True, True)
+        assert (broken.name, "unreadable", "0/0") in {tuple(line.split()[:3]) for line in shown.splitlines()}
         assert inside.run("pause", "coder-1").code == 0
 
 

@@ -104,7 +104,7 @@ async def test_a_server_in_the_sandbox_has_no_network_no_files_and_no_key(
     ("program", "why"),
     [
         ("print('junk', flush=True); import sys; sys.stdin.read()", "cannot be used"),
-        ("import sys; sys.exit(3)", "cannot be used"),
+        ("import sys; sys.exit(3)", r"cannot be used: Connection closed\. Run it by hand"),
     ],
 )
 async def test_a_server_that_is_none(sandbox: Sandbox, program: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:

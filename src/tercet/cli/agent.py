@@ -15,6 +15,7 @@ from tercet.cli.agent_serve import serve
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import state_option
 from tercet.cli.output import is_terminal, print_json, print_table, say
+from tercet.cli.ps import printable
 from tercet.errors import UsageError
 from tercet.swarm.agents import Added, Agents, now_ms
 from tercet.swarm.workers.install import install, install_specialist
@@ -57,7 +58,7 @@ def list_(state: State, folder: str | None, as_json: bool) -> None:
         return
     print_table(
         ["name", "kind", "state", "about"],
-        [[row["name"], row["kind"], row["state"], str(row["about"])[:70]] for row in rows],
+        [[row["name"], row["kind"], row["state"], printable(str(row["about"]), 70)] for row in rows],
         "None.",
     )
 

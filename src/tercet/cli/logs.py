@@ -135,8 +135,33 @@ def _reconciled(body: Mapping[str, Any]) -> str:
 
 
 def _budget(body: Mapping[str, Any]) -> str:
-    limits = [f"{value} {name}" for name in ("credit", "tokens", "seconds", "attention") if (value := body.get(name))]
+    limits = [str(Amount(int(body["credit"]), CREDIT))] if body.get("credit") is not None else []
+    limits += [f"{body[name]:g} {name}" for name in ("tokens", "seconds") if body.get(name) is not None]
+    limits += [f"{body['attention']:g} decisions an hour"] if body.get("attention") is not None else []
     return f"{body.get('node', '')}: {', '.join(limits) or 'none'}"
+
+
+def _added(body: Mapping[str, Any]) -> str:
+    return _budget({name: value for name, value in body.items() if value})
+
+
+def _claim(body: Mapping[str, Any]) -> str:
+    return f"{body.get('id', '')} {body.get('origin', '')}: {body.get('text', '')}"
+
+
+def _check(body: Mapping[str, Any]) -> str:
+    how = body.get("tool") or body.get("model") or body.get("how", "")
+    return f"{body.get('id', '')} {'holds' if body.get('ok') else 'is false'}, by {how}"
+
+
+def _delivered(body: Mapping[str, Any]) -> str:
+    kinds = {name: body.get(name) or [] for name in ("written", "deleted", "beside", "kept")}
+    told = [
+        f"{name} {', '.join(str(each[0] if isinstance(each, list) else each) for each in paths)}"
+        for name, paths in kinds.items()
+        if paths
+    ]
+    return f"{'; '.join(told) or 'nothing'}, by {body.get('by', '')}"
 
 
 def _words(*names: str) -> Callable[[Mapping[str, Any]], str]:
@@ -148,7 +173,7 @@ _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "call.reconciled": _reconciled,
     "budget.set": _budget,
     "budget.allowed": _budget,
-    "budget.added": _budget,
+    "budget.added": _added,
     "run.started": _words("goal", "model"),
     "run.planned": lambda body: f"{len(body.get('plan', {}).get('tasks', ()))} tasks, by {body.get('by', '')}",
     "run.state": _words("state", "why"),
@@ -161,6 +186,9 @@ _TELLERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "task.done": lambda body: ", ".join(str(each.get("path", "")) for each in body.get("artefacts", ())),
     "task.failed": _words("why"),
     "artefact": _words("path", "bytes", "agent"),
+    "claim.made": _claim,
+    "claim.checked": _check,
+    "run.delivered": _delivered,
     "control": _words("verb", "target", "by"),
     "memory.recalled": lambda body: ", ".join(map(str, body.get("claims", ()))),
     "memory.missing": _words("why"),

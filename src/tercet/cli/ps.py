@@ -24,6 +24,8 @@ __all__ = ["command", "printable"]
 _LONGEST_GOAL = 44
 _SPARE = ("since", "kind", "working", "of", "calls", "crew", "credit")
 """Columns that a narrow terminal does without, the first of them first."""
+_UNREADABLE = "unreadable"
+"""The state of a run whose journal is none, or is being made."""
 _STAGES = tuple(kind for kind in KINDS if kind.startswith("run."))
 
 
@@ -33,7 +35,7 @@ _STAGES = tuple(kind for kind in KINDS if kind.startswith("run."))
     examples=("tercet ps --all", "tercet ps fair-otter --json"),
     schema={
         "runs[].run": "its name; absent when RUN is given",
-        "runs[].state": "planning, waiting, running, paused, stopped, done, failed or out_of_budget",
+        "runs[].state": "planning, waiting, running, paused, stopped, done, failed, out_of_budget or unreadable",
         "runs[].live": "whether a process works on it",
         "runs[].goal": "what was asked",
         "runs[].tasks": "how many tasks it has",
@@ -80,15 +82,16 @@ def _goes_on(folder: Path) -> bool:
 
 
 def _run(folder: Path, now: float) -> dict[str, Any]:
+    readable = True
     try:
         state = read_state(folder)
     except JournalError:  # it is being made, or is none: the others are shown all the same
-        state = RunState(run=RunView(why="its journal cannot be read"))
+        state, readable = RunState(run=RunView(why="its journal cannot be read")), False
     limit = state.budgets.get("run")
     ended = state.run.ended_ms / 1000 or now
     return {
         "run": folder.name,
-        "state": state.run.state,
+        "state": state.run.state if readable else _UNREADABLE,
         "live": asyncio.run(is_served(folder)),
         "goal": state.run.goal or state.run.why,
         "tasks": len(state.tasks),
@@ -108,7 +111,7 @@ def _working(state: RunState) -> int:
 def _show_runs(rows: list[dict[str, Any]], hidden: int) -> None:
     table = [
         [
-            row["run"], row["state"] if row["live"] or row["state"] in ENDED else f"{row['state']}, left",
+            row["run"], row["state"] if row["live"] or row["state"] in (*ENDED, _UNREADABLE) else f"{row['state']}, left",
             f"{row['done']}/{row['tasks']}", row["working"], row["asks"], tell_credit(row["spent"]),
             tell_credit(row["limit"]), tell_span(row["seconds"]), printable(row["goal"], _LONGEST_GOAL),
         ]

@@ -226,5 +226,8 @@ def _understood(address: Address) -> Any:
         ) from error
     except ExceptionGroup as group:
         ours, others = group.split(AgentError)
-        first = (ours or others or group).exceptions[0]
-        raise AgentError(f"The server of tools {where!r} cannot be used: {first}.") from group
+        first: Exception = ours or others or group
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
+        mend = "" if address.url else " Run it by hand to see what it says; here it has --files and no network."
+        raise AgentError(f"The server of tools {where!r} cannot be used: {first}.{mend}") from group
