@@ -135,7 +135,7 @@ def command(
     """Have agents reach a goal: shows the plan, asks once, then works until programs say that each task is done.
 
     The exit code is 0 when the goal was met, 1 when not, 3 when the budget is out, and 130 when it was interrupted;
-    what was done is kept, and `tercet resume` goes on.
+    what was done is kept, and `tercet resume` goes on. With 2 and 4 it did not begin: wrong words, or no gateway.
     """
     if not goal.strip():
         raise UsageError("The goal is empty. Say what is to be done, in a sentence.")
