@@ -1,6 +1,7 @@
 """Check a report on a CSV: `report.py DATA.csv REPORT.md`. Every number in a finding is derived anew from the data.
 
-A finding is a line `- SENTENCE [F3]`: the sentence says the number of that fact and no other, and names its columns.
+A finding is a line `- SENTENCE [F3]`: the sentence says the number of that fact once, as it is, and no other; it names the
+fact's columns and statistic, no other statistic, and denies nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,23 @@ FINDINGS = 2
 _FINDING = re.compile(r"- (?P<words>.+) \[(?P<fact>F\d+)\]")
 _PICTURE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)]+)\)")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_SCALED = re.compile(r" ?(?:%|per ?cent\b|percentage|thousand\b|million\b|billion\b)|[a-z]", re.IGNORECASE)
+"""After a number: another number."""
+_BOUND = re.compile(
+    r"\b(?:(?:more|less|fewer|greater|higher|lower|larger|smaller) than|over|under|above|below|at least|at most|up to) $",
+    re.IGNORECASE,
+)
+"""Before a number: many numbers."""
+_DENIAL = re.compile(r"\b(?:not|no|never|neither|nor|cannot)\b|n't\b")
+_STATISTICS = (
+    ("mean", "average"),
+    ("median",),
+    ("correlation", "correlated"),
+    ("highest", "largest", "maximum", "greatest", "biggest", "most"),
+    ("lowest", "smallest", "minimum", "least"),
+)
+"""Words for one thing each; a sentence has to say the first three where its fact does."""
+_NAMED = 3
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -38,13 +56,34 @@ def finding_faults(words: str, fact: Mapping[str, object]) -> list[str]:
     label = str(fact["label"])
     if _plain(label) not in spoken:
         faults.append(f"it does not name {label!r}")
-    other = {"highest": "lowest", "lowest": "highest", "largest": "smallest", "smallest": "largest"}
-    faults += [
-        f"it says {other[word]!r}, and the fact says {word!r}"
-        for word in other
-        if re.search(rf"\b{word}\b", text) and re.search(rf"\b{other[word]}\b", words.lower())
-    ]
-    return faults
+    names = "|".join(re.escape(str(name)) for name in (*columns, label) if name)
+    bare = re.sub(names, " ", words, flags=re.IGNORECASE) if names else words
+    return faults + _number_faults(bare, value) + _word_faults(spoken, _plain(text))
+
+
+def _number_faults(words: str, value: str) -> list[str]:
+    """What the words around the number make of it."""
+    said = [found for found in _NUMBER.finditer(words) if _same(found[0].replace(",", ""), value)]
+    around = [(_BOUND.search(words[: found.start()]), _SCALED.match(words[found.end() :])) for found in said]
+    made = [beside[0].strip() for pair in around for beside in pair if beside]
+    return [f"it says {word!r} with {value}" for word in made] + ([f"it says {value} more than once"] * (len(said) > 1))
+
+
+def _word_faults(spoken: str, text: str) -> list[str]:
+    """Another statistic than the fact's, none, or a denial. The words of the fact, names among them, are no fault."""
+    faults = []
+    for number, words in enumerate(_STATISTICS):
+        said, meant = _words(words).search(spoken), _words(words).search(text)
+        if said and not meant:
+            faults.append(f"it says {said[0]!r}, and the fact does not")
+        if meant and not said and number < _NAMED:
+            faults.append(f"it does not say {meant[0]!r}")
+    denial = _DENIAL.search(spoken)
+    return faults + ([f"it says {denial[0]!r}"] if denial and not _DENIAL.search(text) else [])
+
+
+def _words(any_of: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(any_of)})\b")
 
 
 def _plain(text: str) -> str:
