@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,17 +71,27 @@ async def print_costs(kinds: Sequence[Kind], window: float) -> dict[str, Any]:
     for kind in kinds:
         row = await cost_of(kind, miner, validator, engines)
         found[kind] = row
-        print(
-            f"| {kind} | {row['n']} | {row['done']:.0f} | {row['ratio']:.3f} | {row['ratio_round']:.3f} | {row['rate'] / 1e9:.1f} "
-            f"| {row['spread']} | {row['plain'] / 1e9:.1f} ({row['engine']}) | {row['rate'] / row['plain']:.2f} | {row['sent'] / 1e6:.1f} MB |",
-            flush=True,
-        )
+        print(costs_line(kind, row), flush=True)
     return found
 
 
+def costs_line(kind: Kind, row: dict[str, Any]) -> str:
+    """The row as the table has it."""
+    if "late" in row:
+        return f"| {kind} | {row['n']} | no figures: none of {REPEATS} answers was in time, {row['late']} |"
+    return (
+        f"| {kind} | {row['n']} | {row['done']:.0f} | {row['ratio']:.3f} | {row['ratio_round']:.3f} | {row['rate'] / 1e9:.1f} "
+        f"| {row['spread']} | {row['plain'] / 1e9:.1f} ({row['engine']}) | {row['rate'] / row['plain']:.2f} | {row['sent'] / 1e6:.1f} MB |"
+    )
+
+
 async def cost_of(kind: Kind, miner: Flops, validator: Flops, engines: Sequence[Engine]) -> dict[str, Any]:
-    """One row: miner, judge and the bare product in turns, so that all see the same machine."""
-    rates, plains, ratios, answers, tasks, mining, done, sent = [], [], [], [], [], [], [], 0
+    """One row: miner, judge and the bare product in turns, so that all see the same machine.
+
+    An answer whose promise came too late says nothing of the machine, and is told and left out; where none was in time,
+    the row is `n` and why it is `late`.
+    """
+    rates, plains, ratios, answers, tasks, mining, done, sent, late = [], [], [], [], [], [], [], 0, ""
     n = SIZES["small"].n[kind]
     name, plain = plain_product(kind, n, engines)
     for _ in range(REPEATS):
@@ -89,16 +100,23 @@ async def cost_of(kind: Kind, miner: Flops, validator: Flops, engines: Sequence[
         submission, spent = await ask(miner, task)
         began = time.process_time()
         (verdict,) = await validator.judge(task, [submission])
-        ratios.append((time.process_time() - began) / spent)
+        judged = time.process_time() - began
         assert verdict.score > 0, verdict.reason
         assert verdict.measures is not None
+        if f"rate_{kind}" not in verdict.measures:
+            late = verdict.reason
+            print(f"{kind}: left out, {late}. The machine is too busy, or --window too short.", file=sys.stderr)
+            continue
+        ratios.append(judged / spent)
         rates.append(verdict.measures[f"rate_{kind}"])
         done.append(verdict.measures["done"])
         answers.append(submission)
         tasks.append(task)
         mining.append(spent)
         sent = len(json.dumps(list(submission.pieces)))
-    eight = [k % REPEATS for k in range(8)]
+    if not rates:
+        return {"n": n, "late": late}
+    eight = [k % len(answers) for k in range(8)]
     began = time.process_time()
     await validator._judge(
         [validator.probe(kind, bytes.fromhex(tasks[k]["nonce"])) for k in eight], [answers[k] for k in eight]
