@@ -14,6 +14,8 @@ import pytest
 
 from tercet.chain import Deployment, Ledger, Rpc
 from tercet.cli.fix import SCHEMA
+from tercet.cli.fix.looking import find_missing
+from tercet.subnets.coding import Report
 
 from .conftest import Outcome, Shell, covers, fields_of
 
@@ -34,6 +36,9 @@ def test_even():
 def test_odd():
     assert not is_even(7)
 """
+
+
+NEEDS = r"need not_installed: not among the files that are sent.* Name tests that do without it with --test"
 
 
 def repository(folder: Path, files: dict[str, str]) -> Path:
@@ -143,6 +148,8 @@ def test_failing_tests_are_made_to_pass_and_the_miner_is_paid(market: Shell, bro
         ({"maths.py": GOOD, "test_maths.py": TESTS}, "pytest -q", "pass already"),
         ({"maths.py": BROKEN, "test_maths.py": TESTS}, "no-such-command", "runs no tests"),
         ({"maths.py": BROKEN, "test_maths.py": TESTS}, "", "empty"),
+        ({"maths.py": BROKEN, "test_maths.py": f"import not_installed.part\n{TESTS}"}, "pytest -q", NEEDS),
+        ({"maths.py": "import not_installed\n", "test_x.py": "import maths"}, "python -m unittest", NEEDS),
         ({"big.txt": "x" * 1_000_000, "small.txt": "x"}, "pytest -q", r"big.txt \(1,000,000 bytes\), small.txt"),
     ],
 )
@@ -154,6 +161,19 @@ def test_what_cannot_be_fixed_is_said_before_anything_is_spent(
     assert said.code in {1, 2}
     assert re.search(words, said.err), said.err
     assert credit_of(coding, "buyer") == before
+
+
+def test_a_module_that_the_repository_has_is_not_taken_for_a_missing_one() -> None:
+    """A wrong import of the program's own is a fault like another; what is said in passing is none."""
+    said = "ModuleNotFoundError: No module named 'shop.price'"
+    report = Report({}, {}, {"test_shop.py": f"ImportError | {said}"}, exit=2, output=said.replace("shop", "other"))
+    assert find_missing(report, ["src/shop/prices.py", "test_shop.py"]) == []
+    assert find_missing(report, ["shop.py"]) == []
+    assert find_missing(report, ["workshop.py"]) == ["shop"]
+    failed = Report({"t": "failed"}, {"t": f"AssertionError: assert {said!r} == 'x'"}, {}, exit=1)
+    assert find_missing(failed, []) == []
+    conftest = f"ImportError while loading conftest '/w/conftest.py'.\nconftest.py:1: in <module>\nE   {said}\n"
+    assert find_missing(Report({}, {}, {}, 4, "the test run ended before it was over", conftest), []) == ["shop"]
 
 
 def test_a_folder_that_is_no_repository_is_not_sent(coding: Shell, tmp_path: Path) -> None:

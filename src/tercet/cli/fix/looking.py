@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from tercet.cli.fix.errand import Order
 from tercet.cli.output import say
 from tercet.errors import UsageError
 from tercet.subnets.coding import Bench, Packed, Report, pack_repository
 
-__all__ = ["look", "tell_dry_run"]
+__all__ = ["find_missing", "look", "tell_dry_run"]
+
+_MISSING = re.compile(r"(?:^|\| )(?:E +)?ModuleNotFoundError: No module named '(\w+)", re.MULTILINE)
+"""In a line of output, or of a message, whose lines a report joins by ` | `."""
 
 
 async def look(bench: Bench, order: Order) -> tuple[Packed, Report]:
     """The repository and how its tests fail.
 
     Raises:
-        UsageError: it has no tests, they pass already, or they cannot be run.
+        UsageError: it has no tests, they pass already, they cannot be run, or they need what is not there.
 
     """
     packed = await asyncio.to_thread(pack_repository, order.folder, order.exclude)
@@ -28,6 +34,13 @@ async def look(bench: Bench, order: Order) -> tuple[Packed, Report]:
     report = await bench.run_command(packed.files, packed.binary, words)
     if report.good:
         raise UsageError(f"The tests pass already: {order.test!r} succeeds here. There is nothing to fix.")
+    if missing := find_missing(report, packed.files):
+        names = ", ".join(missing)
+        raise UsageError(
+            f"The tests need {names}: not among the files that are sent, and the sandbox has only Python's standard library and "
+            "pytest, so no fix could make them pass. Name tests that do without it with --test, or have git track it. "
+            "If the name is a slip, correct it."
+        )
     if report.exit == 5 or (not report.tests and not report.errors):
         why = report.problem or report.output.strip()[-300:] or "nothing was collected"
         raise UsageError(
@@ -38,6 +51,14 @@ async def look(bench: Bench, order: Order) -> tuple[Packed, Report]:
         raise UsageError(f"{order.test!r} exits with {report.exit}, but no test fails: {report.output.strip()[-300:]}")
     say(f"{len(report.failed)} fail, {sum(how == 'passed' for how in report.tests.values())} pass.")
     return packed, report
+
+
+def find_missing(report: Report, files: Iterable[str]) -> list[str]:
+    """Modules that a failing run did not find, by their first name, and that `files` do not have, wherever they lie."""
+    said = [*report.errors.values(), *report.messages.values()]
+    wanted = {name for text in said or [report.output] for name in _MISSING.findall(text)}
+    there = {part.removesuffix(".py") for path in files for part in PurePosixPath(path).parts}
+    return sorted(wanted - there)
 
 
 def _command(test: str) -> list[str]:
