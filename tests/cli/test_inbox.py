@@ -361,7 +361,7 @@ def test_words_from_the_command_line(start: Callable[..., Run], shell: Shell) ->
         (("answer", "x", "yes", "--for", "network"), 2, "A policy is bounded"),
         (("answer", "x", "yes", "--for", "network", "--up-to", "2", "--until", "soon"), 2, "no span"),
         (("revoke", "p1"), 1, "names 0 policies"),
-        (("show", "run-9"), 2, "names no runs"),
+        (("show", "run-9"), 2, "names no run, crew or agent. Near: run-7"),
     ],
 )
 def test_what_cannot_be_answered(

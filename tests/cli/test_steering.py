@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from typing import Any
 import pytest
 
 from tercet.cli import frame
+from tercet.cli.targets import find_run
 from tercet.errors import JournalError
-from tercet.swarm.journal import read_events
+from tercet.swarm.journal import Journal, read_events
 
 from .conftest import Outcome
 
@@ -193,6 +195,25 @@ def test_what_nobody_knows_is_said_with_what_is_near(inside: Inside, folder: Pat
         assert (whole.code, "--all" in whole.err) == (2, True)
         assert inside.run("nice", "coder-1", "0").code == 2
         assert grow(folder)
+
+
+def test_the_newest_run_is_the_one_that_began_last(inside: Inside, folder: Path) -> None:
+    """For every command, whatever was read or written in others since; but one that goes on comes first."""
+    younger = folder.with_name("young-ibex-2")
+    younger.mkdir()
+    for each, began in ((folder, 1000), (younger, 2000)):
+        with Journal(each / "journal.db") as journal:
+            journal.note("run.started", {"goal": "x"})
+        os.utime(each / "journal.lock", (began, began))
+    for each in (younger, folder):
+        assert inside.run("logs", each.name).code == 0
+    (folder / "later").touch()
+    assert [run["run"] for run in inside.run("ps", "--all", "--json").json["runs"]] == ["young-ibex-2", RUN]
+    for words in (("top",), ("inbox",)):
+        assert inside.run(*words, "--json").json["run"] == "young-ibex-2"
+    assert find_run(folder.parents[1], None).name == "young-ibex-2"
+    with living(folder):
+        assert [inside.run(*words, "--json").json["run"] for words in (("top",), ("inbox",))] == [RUN, RUN]
 
 
 def test_budgets_are_shown_added_and_set(inside: Inside, folder: Path) -> None:

@@ -9,7 +9,7 @@ import click
 
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.output import print_json, print_table, say, show_credit
-from tercet.cli.targets import Target, find_target, newest_run, read_state
+from tercet.cli.targets import Target, find_run, read_state
 from tercet.errors import RefusedError, UsageError
 from tercet.swarm.config import config_of
 from tercet.swarm.control import is_served
@@ -46,7 +46,7 @@ def command(state: State, run: str, as_json: bool) -> int:
     The market's gateway says it; who cannot say leaves the most booked that the call can have cost. A run that somebody
     works on asks by itself. The exit code is 0 when nothing stays unknown, 4 when asking again later may help, else 1.
     """
-    found = find_target(state.settings.home, run) if run else newest_run(state.settings.home)
+    found = find_run(state.settings.home, run)
     made = _reconcile(found)
     if made.settled and (found.folder / "report.json").is_file():
         from tercet.swarm.ending import report_late  # noqa: PLC0415 - seconds to import; the other commands need none of it

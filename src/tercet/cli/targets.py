@@ -21,10 +21,10 @@ __all__ = [
     "CLOSED",
     "ENDED",
     "Target",
+    "find_run",
     "find_runs",
     "find_target",
     "is_below",
-    "newest_run",
     "read_state",
     "steer",
     "validate_open",
@@ -94,18 +94,25 @@ def is_below(node: str, above: str) -> bool:
 
 
 def find_runs(home: Path) -> list[Path]:
-    """Folders of all runs, the newest first."""
-    journals = (home / "runs").glob("*/journal.db")
-    return [path.parent for path in sorted(journals, key=lambda path: path.parent.stat().st_ctime, reverse=True)]
+    """Folders of all runs, the newest first: the one that began last, whatever was done or read in the others since."""
+    return sorted((path.parent for path in (home / "runs").glob("*/journal.db")), key=_began, reverse=True)
 
 
-def newest_run(home: Path) -> Target:
-    """The newest run that goes on, else the newest.
+def _began(folder: Path) -> int:
+    """When it was first worked on. Whoever reads a journal touches its folder; its lock is made once and stays empty."""
+    lock, journal = folder / "journal.lock", folder / "journal.db"
+    return (lock if lock.is_file() else journal).stat().st_mtime_ns  # a fork has no lock before it is resumed
+
+
+def find_run(home: Path, text: str | None) -> Target:
+    """What `find_target` finds; without a text the newest run that goes on, else the newest.
 
     Raises:
         UsageError: there is none.
 
     """
+    if text:
+        return find_target(home, text)
     runs = find_runs(home)
     if not runs:
         raise UsageError("There is no run. Start one: tercet run GOAL --budget 1.")

@@ -17,7 +17,7 @@ from tercet.cli.glance import Glance
 from tercet.cli.inbox.words import crop, pack, tell_span
 from tercet.cli.output import print_json, say, tell_credit
 from tercet.cli.ps import printable
-from tercet.cli.targets import find_target, newest_run
+from tercet.cli.targets import find_run
 from tercet.cli.terminal import can_draw, wait_for_key, whole_screen
 
 __all__ = ["command", "tell_head", "tell_need", "watch"]
@@ -62,8 +62,7 @@ def command(state: State, run: str | None, *, as_json: bool) -> None:
 
     Live on a terminal, at most four times a second, until the run ends or you press q or Ctrl-C; elsewhere it prints once.
     """
-    home = state.settings.home
-    found = newest_run(home) if run is None else find_target(home, run)
+    found = find_run(state.settings.home, run)
     glance = Glance(found.folder)
     glance.read()
     console = Console(no_color=not state.colour, highlight=False)

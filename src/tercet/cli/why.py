@@ -16,6 +16,7 @@ from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.journal import journal_path
 from tercet.cli.output import print_json
 from tercet.cli.settings import Settings
+from tercet.cli.targets import find_runs
 from tercet.errors import JournalError, TercetError, UsageError
 from tercet.market import CREDIT, Amount
 from tercet.nodes.budgets import Budgets
@@ -67,7 +68,7 @@ def command(state: State, target: str, run: str, as_json: bool) -> None:
 
 
 async def _explain(state: State, target: str, run: str) -> tuple[Explanation, Sequence[Verified]]:
-    runs = [journal_path(state, run).parent] if run else _newest(state.settings.home / "runs")
+    runs = [journal_path(state, run).parent] if run else find_runs(state.settings.home)[:_RUNS]
     found = _first(runs, target, ())
     if found is None and re.fullmatch(r"0x[0-9a-fA-F]{64}", target):
         found = _first(runs, target, await _paid_by(state.settings, bytes.fromhex(target[2:])))
@@ -79,11 +80,6 @@ async def _explain(state: State, target: str, run: str) -> tuple[Explanation, Se
             " the files."
         )
     return found, [*found.verified, *_booked(state.settings, found), *await _paid_out(state.settings, found)]
-
-
-def _newest(folder: Path) -> list[Path]:
-    journals = [path for path in folder.glob("*/journal.db") if path.is_file()]
-    return [path.parent for path in sorted(journals, key=lambda path: path.stat().st_mtime, reverse=True)[:_RUNS]]
 
 
 def _first(runs: Sequence[Path], target: str, sellers: Collection[str]) -> Explanation | None:

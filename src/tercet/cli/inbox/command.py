@@ -18,11 +18,11 @@ from tercet.cli.inbox.screen import Screen
 from tercet.cli.inbox.terminal import Send, show_lines, show_screen
 from tercet.cli.inbox.words import item_json, tell_policy
 from tercet.cli.output import print_json, print_table, say
-from tercet.cli.targets import find_target, validate_open
+from tercet.cli.targets import find_run, find_target, validate_open
 from tercet.cli.terminal import can_draw
 from tercet.errors import RefusedError, UnreachableError, UsageError
 from tercet.market import CREDIT, Amount
-from tercet.swarm.control import is_served, request
+from tercet.swarm.control import request
 from tercet.swarm.inbox.replies import MOST_OPTIONS
 
 __all__ = ["command", "parse_span"]
@@ -75,7 +75,7 @@ def show(state: State, run: str, as_json: bool) -> None:
 
     The top card is the best use of your next seconds: what is lost if its default is wrong, by the time it takes to read.
     """
-    folder = find_run(state.settings.home, run)
+    folder = find_run(state.settings.home, run).folder
     reader = Reader(folder.name, folder / "journal.db")
     reader.poll()
     if as_json:
@@ -136,7 +136,7 @@ def answer(
         raise UsageError("--up-to, --each and --until bound a policy. Say --for CLASS with them.")
     if kind is not None:
         args["scope"] = _scope(kind, up_to, each, until, node)
-    folder = find_run(state.settings.home, run)
+    folder = find_run(state.settings.home, run).folder
     made = asyncio.run(_ask(folder, "answer", args))
     if as_json:
         print_json(made)
@@ -165,7 +165,7 @@ def answer(
 @pass_state
 def policies(state: State, run: str, as_json: bool) -> None:
     """The answers that hold for a class: what each may cost, how long, how often it was used."""
-    folder = find_run(state.settings.home, run)
+    folder = find_run(state.settings.home, run).folder
     reader = Reader(folder.name, folder / "journal.db")
     reader.poll()
     found = list(reader.state.policies.values())
@@ -184,28 +184,9 @@ def policies(state: State, run: str, as_json: bool) -> None:
 @pass_state
 def revoke(state: State, policy: str, run: str) -> None:
     """End POLICY now. What it let through stays done; the next ask of its class comes to you."""
-    folder = find_run(state.settings.home, run)
+    folder = find_run(state.settings.home, run).folder
     made = asyncio.run(_ask(folder, "revoke", {"policy": policy}))
     say(f"Policy {made['policy']['id']} is revoked.")
-
-
-def find_run(home: Path, name: str) -> Path:
-    """The folder of a run: by its id or how it begins; without a name the newest that goes on, else the newest.
-
-    Raises:
-        UsageError: there is none, or several fit.
-
-    """
-    runs = sorted((path.parent for path in (home / "runs").glob("*/journal.db")), key=lambda path: path.stat().st_mtime)
-    if not name:
-        if not runs:
-            raise UsageError("There is no run. Start one: tercet run GOAL.")
-        living = [path for path in reversed(runs) if asyncio.run(is_served(path))]
-        return living[0] if living else runs[-1]
-    fit = [path for path in runs if path.name == name] or [path for path in runs if path.name.startswith(name)]
-    if len(fit) != 1:
-        raise UsageError(f"{name!r} names {len(fit) or 'no'} runs. tercet ps --all lists them.")
-    return fit[0]
 
 
 def parse_span(text: str) -> float:
