@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import os
+import socket
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -54,6 +57,24 @@ async def test_a_request_is_answered(tmp_path: Path) -> None:
             await request(tmp_path, "dance")
         with pytest.raises(UsageError, match="unexpected keyword argument 'wrong'"):
             await request(tmp_path, "echo", wrong=1)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_who_comes_as_it_closes_is_hung_up_on(tmp_path: Path, turns: int) -> None:
+    """However far the loop came with the client, from connected to served: it reads an end, and nothing stays open."""
+    loop, faults = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    with socket.socket(socket.AF_UNIX) as client:
+        async with serve_control(tmp_path, HANDLERS):
+            client.connect(str(tmp_path / "control.sock"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        client.setblocking(False)
+        with contextlib.suppress(ConnectionResetError):  # it was in the queue of the listener
+            assert await asyncio.wait_for(loop.sock_recv(client, 1), 5) == b""
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    gc.collect()  # what was left open warns now
+    assert faults == []
 
 
 async def test_nobody_there_is_said(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ async def serve_control(run_dir: Path, handlers: Mapping[str, Handler]) -> Async
     try:
         listener.bind(str(path))
         path.chmod(0o600)  # before it listens, so that nobody else was ever let in
-        server = await asyncio.start_unix_server(door.serve, sock=listener, limit=_LINE_BYTES)
+        server = await asyncio.start_unix_server(door.welcome, sock=listener, limit=_LINE_BYTES)
     except BaseException:
         listener.close()
         path.unlink(missing_ok=True)
@@ -64,6 +64,10 @@ async def serve_control(run_dir: Path, handlers: Mapping[str, Handler]) -> Async
     try:
         yield
     finally:
+        # A client that was accepted gets its transport one turn of the loop later; a server that is closed by then drops
+        # it unclosed. So nobody more is accepted, then a turn, then the end.
+        asyncio.get_running_loop().remove_reader(listener)
+        await asyncio.sleep(0)
         server.close()
         await door.close()
         path.unlink(missing_ok=True)
@@ -159,30 +163,30 @@ def _read_answer(line: bytes) -> dict[str, Any]:
 class _Door:
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers = handlers
-        self._clients: set[asyncio.Task[object]] = set()
+        self._clients: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def close(self) -> None:
+        self._closed = True
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client, or hang up; it is known from here on, though its task begins later."""
+        if self._closed or len(self._clients) >= _MOST_CLIENTS:
+            writer.close()
+            return
+        client = asyncio.create_task(self._serve(reader, writer))
+        self._clients.add(client)
+        client.add_done_callback(self._clients.discard)
+        client.add_done_callback(lambda _: writer.close())  # a task that is cancelled before it begins closes nothing
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client, request after request."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        try:
-            if len(self._clients) > _MOST_CLIENTS:
-                return
+        with contextlib.suppress(OSError, TimeoutError):  # it went away, or does not read
             while await self._serve_one(reader, writer):
                 pass
-        except (OSError, TimeoutError):
-            return  # it went away, or does not read
-        except asyncio.CancelledError:
-            return  # the run ends
-        finally:
-            self._clients.discard(task)
-            writer.close()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
