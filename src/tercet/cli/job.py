@@ -18,7 +18,7 @@ from tercet.chain.keys import checksum_address, keccak, parse_address
 from tercet.chain.sender import Sender
 from tercet.cli.connection import open_client
 from tercet.cli.frame import State, group, pass_state
-from tercet.cli.options import market_option, spending_options, wallet_option
+from tercet.cli.options import dispute_options, market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, print_json, print_table, say, show_credit
 from tercet.cli.pools import find_address
 from tercet.cli.settings import Settings
@@ -85,8 +85,7 @@ def command() -> None:
     help="What is agreed on; its hash is recorded.",
 )
 @click.option("--deliver", default=7 * 86_400, show_default=True, metavar="SECONDS", help="How long the worker has.")
-@click.option("--review", default=2 * 86_400, show_default=True, metavar="SECONDS", help="To dispute a delivery.")
-@click.option("--dispute", default=2 * 86_400, show_default=True, metavar="SECONDS", help="For validators to judge.")
+@dispute_options
 @spending_options
 @market_option
 @wallet_option

@@ -16,6 +16,7 @@ from tercet.subnets import Mechanism, load_mechanism
 
 __all__ = [
     "build_mechanism",
+    "dispute_options",
     "market_option",
     "mechanism_options",
     "password_option",
@@ -57,6 +58,14 @@ def spending_options(function: F) -> F:
     """`--yes` and `--dry-run`."""
     function = click.option("--yes", is_flag=True, help="Do not ask.")(function)
     return click.option("--dry-run", is_flag=True, help="Show what it would do and cost; send nothing.")(function)
+
+
+def dispute_options(function: F) -> F:
+    """`--review SECONDS` and `--dispute SECONDS`: the two periods of a held job that come after its delivery."""
+    days, words = 2 * 86_400, "For validators to judge."
+    function = click.option("--dispute", default=days, show_default=True, metavar="SECONDS", help=words)(function)
+    words = "To dispute a delivery."
+    return click.option("--review", default=days, show_default=True, metavar="SECONDS", help=words)(function)
 
 
 def state_option(role: str) -> Callable[[F], F]:

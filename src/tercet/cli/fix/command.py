@@ -20,7 +20,7 @@ from tercet.cli.fix.errand import CHANNEL_DEPOSIT, Done, Order, Saved
 from tercet.cli.fix.looking import look, tell_dry_run
 from tercet.cli.fix.settlement import finish
 from tercet.cli.frame import State, TercetCommand, pass_state
-from tercet.cli.options import market_option, spending_options, wallet_option
+from tercet.cli.options import dispute_options, market_option, spending_options, wallet_option
 from tercet.cli.output import print_json
 from tercet.cli.unlock import unlock
 from tercet.client import Client
@@ -63,8 +63,7 @@ SCHEMA = {
 @click.option(
     "--deliver", default=3600, show_default=True, metavar="SECONDS", help="How long a miner has, by the chain."
 )
-@click.option("--review", default=2 * 86_400, show_default=True, metavar="SECONDS", help="To dispute a delivery.")
-@click.option("--dispute", default=2 * 86_400, show_default=True, metavar="SECONDS", help="For validators to judge.")
+@dispute_options
 @spending_options
 @market_option
 @wallet_option
