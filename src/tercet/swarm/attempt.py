@@ -42,40 +42,40 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
         TercetError: the budget is out, the agent was killed, and so on.
 
     """
-    folder = shop.workspace.folder / "tasks" / task.id / "files"
+    folder = shop.run.workspace.folder / "tasks" / task.id / "files"
     async with run_scope(
-        shop.journal, f"{task.id}/{number}", actor=agent.id, task=task.id, recorded_only=shop.recorded_only
+        shop.run.journal, f"{task.id}/{number}", actor=agent.id, task=task.id, recorded_only=shop.recorded_only
     ):
         bench = Workbench(
-            goal=shop.goal,
+            goal=shop.run.config.goal,
             task=task,
             attempt=number,
             agent=agent.id,
             node=agent.node,
             folder=folder,
             before={},
-            original=shop.workspace.original,
+            original=shop.run.workspace.original,
             sandbox=shop.sandbox,
-            store=shop.workspace.store,
-            desk=shop.desk,
-            model=agent.model or shop.model,
+            store=shop.run.workspace.store,
+            desk=shop.run.desk,
+            model=agent.model or shop.run.model,
             ask_lead=shop.ask_lead,
             guard=shop.guard,
             inbox=shop.inbox,
             memory=shop.memory,
             purse=shop.purse,
-            seed=shop.seed,
+            seed=shop.run.config.seed,
             lent=shop.lent,
             failure="" if task.done.hidden else failure,
         )
 
         async def inputs() -> dict[str, list[Any]]:
-            return plain_files(shop.workspace.inputs(task.inputs, task.outputs))
+            return plain_files(shop.run.workspace.inputs(task.inputs, task.outputs))
 
         bench.before = read_files(await bench.step("inputs", inputs))
-        kept = _kept(shop.journal, f"{task.id}/{number}")
-        await asyncio.to_thread(shop.workspace.store.lay_out, bench.before if kept is None else kept, folder)
-        made = await find_role(shop.roles, agent.role).work(bench)
+        kept = _kept(shop.run.journal, f"{task.id}/{number}")
+        await asyncio.to_thread(shop.run.workspace.store.lay_out, bench.before if kept is None else kept, folder)
+        made = await find_role(shop.run.roles, agent.role).work(bench)
         changed = changes(bench.before, await asyncio.to_thread(bench.files))
         _validate(shop, task, changed)
         tested = await _test(shop, bench, changed)
@@ -94,7 +94,7 @@ def _kept(journal: Journal, scope: str) -> Files | None:
 
 
 def _validate(shop: Shop, task: Task, changed: Sequence[Change]) -> None:
-    faults = [*shop.workspace.refusals(changed, task.outputs), *_impostors(changed)]
+    faults = [*shop.run.workspace.refusals(changed, task.outputs), *_impostors(changed)]
     if faults:
         raise AttemptError(f"Not merged: {'; '.join(faults[:3])}.")
 
@@ -119,7 +119,7 @@ def _module(path: str) -> str:
 
 async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> Mapping[str, Any]:
     """The done-test, over all that is merged and what this attempt adds."""
-    before = dict(shop.workspace.files)
+    before = dict(shop.run.workspace.files)
     files = dict(before)
     for change in changed:
         if change.after is None:
@@ -133,7 +133,7 @@ async def _test(shop: Shop, bench: Workbench, changed: Sequence[Change]) -> Mapp
             if not found["ok"]:
                 break
         event = {"attempt": bench.attempt, **found}
-        await shop.journal.append("task.tested", event, actor="kernel", task=bench.task.id)
+        await shop.run.journal.append("task.tested", event, actor="kernel", task=bench.task.id)
         return found
 
     found = await bench.step("test", do)
@@ -166,7 +166,7 @@ async def _claim(shop: Shop, bench: Workbench, changed: Sequence[Change], tested
 
 async def run_done_test(shop: Shop, done: DoneTest, files: Files, before: Files | None = None) -> dict[str, Any]:
     """Run it over a set of files; {ok, seconds, detail}. `before` is what they were before what is tested now."""
-    return await DoneTests(shop.workspace.store, shop.sandbox, shop.lent, shop.hidden).run(done, files, before)
+    return await DoneTests(shop.run.workspace.store, shop.sandbox, shop.lent, shop.hidden).run(done, files, before)
 
 
 async def _merge(shop: Shop, bench: Workbench, changed: Sequence[Change], made: Made, claim: str) -> None:
@@ -175,10 +175,10 @@ async def _merge(shop: Shop, bench: Workbench, changed: Sequence[Change], made: 
         _validate(shop, bench.task, changed)
         artefacts = [_artefact(bench, change, made, claim) for change in changed]
         for artefact in artefacts:
-            shop.journal.note("artefact", artefact, actor=bench.agent, task=bench.task.id)
+            shop.run.journal.note("artefact", artefact, actor=bench.agent, task=bench.task.id)
         body = {"artefacts": artefacts, "by": made.by, "note": made.note, "attempt": bench.attempt}
-        await shop.journal.append("task.done", body, actor=bench.agent, task=bench.task.id)
-        shop.workspace.merge(changed)
+        await shop.run.journal.append("task.done", body, actor=bench.agent, task=bench.task.id)
+        shop.run.workspace.merge(changed)
 
 
 def _artefact(bench: Workbench, change: Change, made: Made, claim: str) -> dict[str, Any]:

@@ -136,8 +136,8 @@ class Kernel:
         ):
             shop = replace(open_shop(run, sandbox, team, inbox, guard, memory), purse=purse)
             await run.journal.append("run.state", {"state": "running", "why": ""})
-            await Work(run, shop, team, steering, planning).do(planned.plan)
-        await run_acceptance_test(run, shop)
+            await Work(shop, team, steering, planning).do(planned.plan)
+        await run_acceptance_test(shop)
 
     async def _begin(self, run: Run) -> None:
         """Take the files in, or find them where a killed run left them."""

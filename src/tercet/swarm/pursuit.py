@@ -51,12 +51,12 @@ async def pursue(
         JournalError: nothing can be written down any more.
 
     """
-    deadline = Deadline(task.seconds, lambda: shop.desk.is_held(agent.node) or shop.inbox.awaits(agent.node))
+    deadline = Deadline(task.seconds, lambda: shop.run.desk.is_held(agent.node) or shop.inbox.awaits(agent.node))
     while True:
         if not begun:
             body = {"attempt": number, "agent": agent.id, "capabilities": _capabilities(task)}
             body |= {"contract": contract.id} if contract else {}
-            await shop.journal.append("task.started", body, actor=agent.id, task=task.id)
+            await shop.run.journal.append("task.started", body, actor=agent.id, task=task.id)
         begun = False
         try:
             made = await deadline.run(attempt(shop, task, number, agent, _last(failures)))
@@ -72,7 +72,9 @@ async def pursue(
         failures[number] = why
         over = final or _is_over(task, number, failures, contract)
         last = over and not (contract is not None and contract.has_next())
-        await give_up(shop.journal, task, number, why, final=last, contract=contract.id if contract and over else "")
+        await give_up(
+            shop.run.journal, task, number, why, final=last, contract=contract.id if contract and over else ""
+        )
         if over:
             return
         number += 1

@@ -150,12 +150,12 @@ async def _again(shop: Shop, team: Team, past: Sequence[Event], done: Event) -> 
         if event.kind == "task.failed" and event.task == done.task and int(event.body["attempt"]) < number
     ]
     agent = team.agents.get(done.actor, Agent(done.actor, task.role, "", task.crew))
-    head = shop.journal.head
+    head = shop.run.journal.head
     try:
         await attempt(shop, task, number, agent, failures[-1] if failures else "")
     except TercetError as error:
         return Replayed(done.task, number, fault=str(error))
-    again = next(event for event in shop.journal.events(after=head, kinds=("task.done",)))
+    again = next(event for event in shop.run.journal.events(after=head, kinds=("task.done",)))
     recorded, made = _digests(done), _digests(again)
     files = [ReplayedFile(path, recorded.get(path, ""), made.get(path, "")) for path in sorted({*recorded, *made})]
     return Replayed(done.task, number, files)

@@ -9,17 +9,14 @@ from pathlib import Path
 
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.crews import Team
-from tercet.swarm.gateway import Desk
 from tercet.swarm.guard import Guard
 from tercet.swarm.hidden import HIDDEN, HiddenTests, load_hidden
 from tercet.swarm.inbox import Inbox
-from tercet.swarm.journal import Journal
 from tercet.swarm.questions import Questions
 from tercet.swarm.run import Run
 from tercet.swarm.run_memory import RunMemory
 from tercet.swarm.tools import Purse
-from tercet.swarm.workbench import CHECKS, AskLead, Role
-from tercet.swarm.workspace import Workspace
+from tercet.swarm.workbench import CHECKS, AskLead
 
 __all__ = ["Shop", "open_shop"]
 
@@ -28,15 +25,10 @@ _CHECKS_FOLDER = Path(__file__).parent / "roles" / "checks"
 
 @dataclass(slots=True)
 class Shop:
-    """What all attempts of a run share."""
+    """What all attempts of a run share, beside the run itself."""
 
-    goal: str
-    model: str
-    journal: Journal
-    desk: Desk
-    workspace: Workspace
+    run: Run
     sandbox: Sandbox
-    roles: Mapping[str, Role]
     lent: Mapping[str, Path]
     """What programs in the sandbox can read: our checks, the original files."""
     hidden: Mapping[str, Path]
@@ -48,7 +40,6 @@ class Shop:
     inbox: Inbox
     memory: RunMemory | None = None
     purse: Purse | None = None
-    seed: int = 0
     recorded_only: bool = False
     """A replay: nothing is done that the journal does not have."""
     merging: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -60,13 +51,8 @@ def open_shop(run: Run, sandbox: Sandbox, team: Team, inbox: Inbox, guard: Guard
     run.workspace.store.lay_out(run.workspace.original, original)
 
     return Shop(
-        run.config.goal,
-        run.model,
-        run.journal,
-        run.desk,
-        run.workspace,
+        run,
         sandbox,
-        run.roles,
         lent={CHECKS: _CHECKS_FOLDER, "/original": original},
         hidden={HIDDEN: hidden} if hidden.is_dir() else {},
         tests=load_hidden(hidden),
@@ -74,5 +60,4 @@ def open_shop(run: Run, sandbox: Sandbox, team: Team, inbox: Inbox, guard: Guard
         guard=guard,
         inbox=inbox,
         memory=memory,
-        seed=run.config.seed,
     )

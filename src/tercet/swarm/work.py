@@ -14,7 +14,6 @@ from tercet.swarm.gateway import Allowance
 from tercet.swarm.plan import Plan, Task
 from tercet.swarm.planning import Planning
 from tercet.swarm.pursuit import failures_of, give_up, pursue
-from tercet.swarm.run import Run
 from tercet.swarm.sandboxes import find_sandbox
 from tercet.swarm.shop import Shop
 from tercet.swarm.steering import Steering
@@ -35,7 +34,8 @@ class _Going:
 class Work:
     """Starts tasks, watches them, gives them up; asks for another plan when one has failed for good."""
 
-    def __init__(self, run: Run, shop: Shop, team: Team, steering: Steering, planning: Planning) -> None:
+    def __init__(self, shop: Shop, team: Team, steering: Steering, planning: Planning) -> None:
+        run = shop.run
         self._run, self._shop, self._team = run, shop, team
         self._steering, self._planning = steering, planning
         self._ending = run.ending
