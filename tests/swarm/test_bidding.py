@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from hypothesis import given
@@ -24,24 +25,31 @@ OFFERS = st.dictionaries(st.sampled_from([f"author-{n}" for n in range(1, 8)]), 
 CALL = Usage(100, 100)
 
 
+def worth(offer: Proposal) -> tuple[Fraction, Fraction]:
+    """What an offer is ranked by."""
+    return Fraction(offer.price, offer.success_bps), Fraction(offer.seconds) / offer.success_bps
+
+
 @given(OFFERS, st.integers(0, 2000), st.integers(1, 2000), st.randoms(use_true_random=False))
 def test_the_winner_is_the_cheapest_success_within_budget_and_time_in_any_order(
     offers: dict[str, Proposal], budget: int, seconds: int, chance: Any
 ) -> None:
-    """Nobody who can be taken has a cheaper success; equals are told apart by their time, then by their name."""
+    """Nobody who can be taken has a cheaper success; equals are told apart by their time, then by who was asked first."""
     ranked = rank(offers, budget=budget, seconds=seconds)
     assert set(ranked) == {
         name for name, each in offers.items() if each.price <= budget and each.seconds <= seconds
     }  # fmt: skip
     shuffled = list(offers.items())
     chance.shuffle(shuffled)
-    assert rank(dict(shuffled), budget=budget, seconds=seconds) == ranked
+    again = rank(dict(shuffled), budget=budget, seconds=seconds)
+    assert [worth(offers[name]) for name in again] == [worth(offers[name]) for name in ranked]
     for better, worse in itertools.pairwise(ranked):
         one, two = offers[better], offers[worse]
         cost = one.price * two.success_bps - two.price * one.success_bps
         assert cost <= 0
+        asked = list(offers)
         if cost == 0 and one.success_bps == two.success_bps:
-            assert (one.seconds, better) <= (two.seconds, worse)
+            assert (one.seconds, asked.index(better)) <= (two.seconds, asked.index(worse))
 
 
 @given(OFFERS.filter(bool), st.sampled_from(["price", "seconds", "success_bps"]), st.integers(1, 100))
@@ -68,6 +76,22 @@ def test_the_price_of_a_success_counts_and_not_the_price() -> None:
     assert rank(offers, budget=100, seconds=10) == ["sound", "cheap"]
     assert rank(offers, budget=99, seconds=10) == ["cheap"]
     assert rank(offers, budget=100, seconds=5) == ["cheap"]
+
+
+def test_free_offers_go_by_the_time_to_a_success_and_equal_ones_by_who_was_asked_first() -> None:
+    """The first offers of free models are all the same: then the one counts whom the plan names first."""
+    known = {
+        "slow": Proposal(price=0, seconds=60.0, success_bps=9500),
+        "wild": Proposal(price=0, seconds=50.0, success_bps=500),
+        "quick": Proposal(price=0, seconds=10.0, success_bps=3000),
+    }
+    assert rank(known, budget=0, seconds=60) == ["quick", "slow", "wild"]
+    new = quote(Past(), price=Price(), call=CALL, budget=0, seconds=60.0, queue=0.0)
+    assert rank({"coder-2": new, "author-1": new, "author-10": new}, budget=0, seconds=60) == [
+        "coder-2",
+        "author-1",
+        "author-10",
+    ]
 
 
 def offer(past: Past, price: Price | None, **more: Any) -> Proposal:

@@ -19,12 +19,13 @@ from tercet.errors import PlanError
 from tercet.market import Price
 from tercet.swarm.awards import contracts_in, done_digest
 from tercet.swarm.control import request
-from tercet.swarm.crews import shape_team
+from tercet.swarm.crews import Agent, Team, shape_team
 from tercet.swarm.envelope import FIRST, Envelope, seal
 from tercet.swarm.events import Event, verify_journal
 from tercet.swarm.explanation import render
 from tercet.swarm.forks import find_cut, fork_run
 from tercet.swarm.gateway import Call, ScriptedUpstream
+from tercet.swarm.journal import Journal
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
 from tercet.swarm.plan import Slot, parse_plan
 from tercet.swarm.replay import replay
@@ -176,6 +177,19 @@ async def test_tasks_are_spread_over_agents_that_are_alike(tmp_path: Path) -> No
     assert [each["agent"] for each in contracts[:2]] == ["author-1", "author-2"]
     assert contracts[-1]["price"] == 20, "twice what the dearest such task cost"
     assert contracts[-1]["success_bps"] > contracts[0]["success_bps"]
+
+
+async def test_the_planned_role_is_asked_first(tmp_path: Path) -> None:
+    """Then the candidates as they are named, whoever of them was there first: of equal offers the first is taken."""
+    plan = parse_plan(
+        {"goal": "words", "tasks": [task_of(options={"candidates": ["analyst", "writer"]})]}, budget=CREDIT
+    )
+    with Journal(tmp_path / "journal.db") as journal:
+        team = Team(journal, "", {})
+        for role in ("writer", "analyst", "author"):
+            agent = Agent(f"{role}-1", role, "model", plan.tasks[0].crew)
+            team.agents[agent.id] = agent
+        assert [agent.role for agent in team.able(plan.tasks[0])] == ["author", "analyst", "writer"]
 
 
 async def test_a_contract_outlives_a_pause(tmp_path: Path) -> None:

@@ -221,6 +221,27 @@ async def test_a_call_for_proposals_takes_the_cheapest_then_the_quickest(hub: Hu
         assert told == ["reject-proposal", "reject-proposal", "accept-proposal"]
 
 
+async def test_of_equal_offers_the_first_of_the_call_is_taken(hub: Hub) -> None:
+    """Not the one that came first, nor the one whose name sorts first."""
+    crew = Crew(hub, 3)
+    async with crew.open("agent-1") as lead, crew.open("agent-2") as other, crew.open("agent-3") as named:
+        offered = asyncio.Event()
+
+        async def bid_first() -> None:
+            await other.reply(await other.hear(), "propose", {"price": 0, "seconds": 5.0})
+            offered.set()
+
+        async def bid_second() -> None:
+            await offered.wait()
+            await named.reply(await named.hear(), "propose", {"price": 0, "seconds": 5.0})
+
+        award, *_ = await asyncio.gather(
+            call_for_proposals(lead, ["agent-3", "agent-2"], "work", seconds=30, budget=0), bid_first(), bid_second()
+        )
+        assert award is not None
+        assert award.agent == "agent-3"
+
+
 async def test_a_call_ends_at_its_deadline_and_a_late_offer_is_refused(hub: Hub) -> None:
     """Silence costs no more than the deadline; junk and offers above the budget never win."""
     crew = Crew(hub, 4)

@@ -71,20 +71,20 @@ class Past:
 def rank(offers: Mapping[str, Proposal], *, budget: int, seconds: float) -> list[str]:
     """The agents whose offers can be taken, the best first.
 
-    What counts is the price of a success, that is price by chance of success; then the time to one; then the name. So the
-    same offers have the same winner, in whatever order they came.
+    What counts is the price of a success, that is price by chance of success; then the time to one, which is all that
+    tells free offers apart; then the order of `offers`.
 
     Args:
-        offers: by agent.
+        offers: by agent, in the order in which they were asked: who planned the work named whom they thought of first.
         budget: credit units that the task may cost.
         seconds: that it may take.
 
     """
 
-    def cost(agent: str) -> tuple[Fraction, Fraction, str]:
+    def cost(agent: str) -> tuple[Fraction, Fraction]:
         offer = offers[agent]
         chance = Fraction(offer.success_bps, _SURE)
-        return offer.price / chance, Fraction(offer.seconds) / chance, agent
+        return offer.price / chance, Fraction(offer.seconds) / chance
 
     return sorted(
         (name for name, offer in offers.items() if offer.price <= budget and offer.seconds <= seconds), key=cost

@@ -126,13 +126,9 @@ class Team:
         return [agent for agent in self.agents.values() if f"{agent.node}/".startswith(f"{node}/")]
 
     def able(self, task: Task) -> list[Agent]:
-        """Who of the crew can do it and was not killed."""
-        slots = slots_of(task)
-        return [
-            agent
-            for agent in self.agents.values()
-            if agent.crew == task.crew and agent.slot in slots and not agent.killed
-        ]
+        """Who of the crew can do it and was not killed: the planned role first, then the candidates as they are named."""
+        crew = [agent for agent in self.agents.values() if agent.crew == task.crew and not agent.killed]
+        return [agent for slot in slots_of(task) for agent in crew if agent.slot == slot]
 
     def _recall(self, state: RunState) -> None:
         for view in state.agents.values():

@@ -229,7 +229,7 @@ async def call_for_proposals(
 
     Args:
         link: of whoever gives the work.
-        receivers: agents to ask.
+        receivers: agents to ask; of equal offers the one wins who is named first.
         work: what is to be done, as JSON.
         seconds: how long to wait; who answers later is refused by the hub.
         budget: credit units.
@@ -249,7 +249,8 @@ async def call_for_proposals(
             said = await link.say("cfp", receiver, work, conversation=conversation, reply_by=reply_by)
             asked[said.id] = receiver
         offers = await _collect(link, conversation, asked, reply_by / 1000 - time.time())
-        proposals = {offer.sender: found for offer in offers if (found := read_proposal(offer)) is not None}
+        read = {offer.sender: read_proposal(offer) for offer in offers}
+        proposals = {agent: found for agent in receivers if (found := read.get(agent)) is not None}
         good = rank(proposals, budget=budget, seconds=within)
         award = None
         for offer in offers:
