@@ -1,6 +1,6 @@
 """The page on public testnets, typed as it stands against a chain that is not ours.
 
-Anvil stands in for it: another implementation, another chain's id, real JSON-RPC, blocks of its own every second. None
+Anvil stands in for it: another implementation, another chain's id, real JSON-RPC, blocks at times of its own. None
 of its development methods is called; the first coin comes from a rich account by a plain transfer, as from a faucet.
 """
 
@@ -30,10 +30,10 @@ pytestmark = [pytest.mark.anvil, pytest.mark.slow]
 
 @pytest.fixture
 def foreign_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a chain that mines every second, whatever is sent."""
+    """The address of a chain that mines four times a second, whatever is sent: so each transaction is waited for."""
     if ANVIL is None or not ANVIL_THERE:
         pytest.fail("anvil is not there. Fetch it with: python scripts/fetch_anvil.py, or run: pytest -m 'not anvil'")
-    flags = ["--port", "0", "--chain-id", str(CHAIN_ID), "--block-time", "1", "--enable-tx-gas-limit"]
+    flags = ["--port", "0", "--chain-id", str(CHAIN_ID), "--block-time", "0.25", "--enable-tx-gas-limit"]
     told = tmp_path_factory.mktemp("anvil") / "log"
     with told.open("wb") as sink:
         child = subprocess.Popen([ANVIL, *flags], stdout=sink, stderr=subprocess.DEVNULL)
