@@ -149,6 +149,8 @@ def test_a_functions_own_variable_may_be_called_as_a_module_is(old: str, new: st
         ("def f(x, numbers):", "@os.getpid\ndef f(x, os):"),
         ("return numbers[0]", "def inner(os):\n        return os\n\n    return os.getpid()"),
         ("return numbers[0]", "def inner():\n        os = 1\n\n    return os.getpid()"),
+        ("return numbers[0]", "(os): int\n    return os.getpid()"),
+        ("return numbers[0]", "os: int\n    return os.getpid()"),
         ("return numbers[0]", "class os:\n        pass\n\n    return 1"),
         ("return 1", "global os\n        os = 1\n        return os"),
         ("    def grow(self):", "    x = os.getpid()\n    os = 1\n\n    def grow(self):"),
@@ -170,6 +172,17 @@ def test_what_was_there_may_stay_but_not_move_to_where_it_does_something_else() 
     assert find_tricks({"m.py": BEFORE}, {"m.py": moved})
     changed = BEFORE.replace('getattr(x, "name")', 'getattr(x, "other")')
     assert find_tricks({"m.py": BEFORE}, {"m.py": changed})
+
+
+def test_a_variable_that_an_inner_function_imports_is_the_module() -> None:
+    before = "def f():\n    os = None\n    def g():\n        nonlocal os\n        import os\n    g()\n"
+    assert find_tricks({"m.py": before}, {"m.py": f"{before}    return os\n"})
+
+
+def test_a_program_that_is_too_deep_to_be_read_may_not_be_changed() -> None:
+    """Not even where it was too deep before: anything could stand in it."""
+    deep = f"x = {' + '.join(['1'] * 3000)}\n"
+    assert find_tricks({"m.py": deep}, {"m.py": f"{deep}import os\n"})
 
 
 @pytest.mark.parametrize("junk", ["def f(:", "(" * 500, "\0"])

@@ -7,7 +7,7 @@ global or nonlocal. What is inside sees it, but for the body of a class, which m
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 __all__ = ["Names", "children"]
@@ -43,7 +43,7 @@ def _in_comprehension(
 ) -> Iterator[tuple[ast.AST, Names]]:
     """What it goes over first is looked up outside."""
     first = node.generators[0]
-    among = own | _stored(part.target for part in node.generators)
+    among = own | _stored([part.target for part in node.generators])
     yield first.iter, own
     for part in (*ast.iter_child_nodes(node), *ast.iter_child_nodes(first)):
         if part is not first and part is not first.iter:
@@ -55,16 +55,22 @@ def _parameters(spec: ast.arguments) -> Names:
     return frozenset(part.arg for part in (*plain, spec.vararg, spec.kwarg) if part is not None)
 
 
-def _stored(body: Iterable[ast.AST]) -> Names:
-    """What is assigned, by whatever statement."""
-    return frozenset(part.id for part in _scope(body) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))
+def _stored(body: Sequence[ast.AST]) -> Names:
+    """What is assigned, by whatever statement. An annotation alone looks the same and, in brackets, binds nothing."""
+    bare = [part for part in _scope(body) if isinstance(part, ast.AnnAssign) and part.value is None]
+    names = {id(part.target) for part in bare}
+    return frozenset(
+        part.id
+        for part in _scope(body)
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and id(part) not in names
+    )
 
 
-def _taken(body: Iterable[ast.AST]) -> Names:
-    """What comes from outside, though it may be assigned too."""
-    found = set[str]()
+def _taken(body: Sequence[ast.AST]) -> Names:
+    """What comes from outside, though it may be assigned too: also by a function within, which can import it from there."""
+    found = {name for part in body for node in ast.walk(part) if isinstance(node, ast.Nonlocal) for name in node.names}
     for part in _scope(body):
-        if isinstance(part, (ast.Global, ast.Nonlocal)):
+        if isinstance(part, ast.Global):
             found.update(part.names)
         elif isinstance(part, (ast.Import, ast.ImportFrom)):
             found.update((name.asname or name.name).split(".")[0] for name in part.names)

@@ -55,7 +55,9 @@ def find_tricks(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
     found: set[str] = set()
     for path in sorted(after):
         if path.endswith(".py") and after[path] != before.get(path):
-            added = _tricks(after[path]) - _tricks(before.get(path, ""))
+            new = _tricks(after[path])
+            # What nobody can read is refused, also where it could not be read before.
+            added = new if _UNREADABLE in new else new - _tricks(before.get(path, ""))
             found |= {f"{path} {trick.what}" for trick in added}
     return sorted(found)
 
@@ -67,12 +69,15 @@ class _Trick:
     """The function around it, and the whole expression: the same words elsewhere, or of something else, are new."""
 
 
+_UNREADABLE = _Trick("is no Python, or nested too deep to be read", "")
+
+
 def _tricks(source: str) -> Counter[_Trick]:
     try:
         tree = ast.parse(source)
         return Counter(_walk(tree, "", None, frozenset()))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return Counter([_Trick("is no Python", "")])
+        return Counter([_UNREADABLE])
 
 
 def _walk(node: ast.AST, function: str, root: ast.AST | None, own: Names) -> Iterator[_Trick]:
@@ -90,7 +95,8 @@ def _walk(node: ast.AST, function: str, root: ast.AST | None, own: Names) -> Ite
             yield _Trick(what, where)
     for child, among in children(node, own):
         keeps = isinstance(child, (*_CHAIN, ast.Name, ast.Constant)) and isinstance(node, _CHAIN)
-        yield from _walk(child, inside, top if keeps else None, among)
+        # Only names of modules matter; all others would be copied with each scope.
+        yield from _walk(child, inside, top if keeps else None, own if among is own else among & _IMPURE)
 
 
 def _look(node: ast.AST, own: Names) -> Iterator[str]:
