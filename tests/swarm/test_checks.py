@@ -50,6 +50,8 @@ FACT = {
         ("The region north has the largest average of units, at 6.", ""),
         ("The region north has the median units 6.", "it says 'median', and the fact does not"),
         ("The region north has the highest units, 6.", "it does not say 'mean'"),
+        ("The region north averages the highest units, 6.", ""),
+        ("The total mean units of region north is 6.", "it says 'total', and the fact does not"),
         ("The mean units of region north is 6%.", "it says '%' with 6"),
         ("The mean units of region north is 6 percent.", "it says 'percent' with 6"),
         ("The mean units of region north is 6k.", "it says 'k' with 6"),
@@ -64,6 +66,22 @@ def test_a_sentence_says_its_fact_and_no_other_number(words: str, fault: str) ->
     """Another number, no number, another group, or the other end."""
     found = finding_faults(words, FACT)
     assert (fault in found) if fault else found == []
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("Price and units correlate at -0.85.", ""),
+        ("Price and units have a strong negative correlation of \N{MINUS SIGN}0.85.", ""),
+        ("Price and units have a strong positive correlation of -0.85.", "it says 'positive'"),
+        ("Price and units are linked at -0.85.", "it does not say 'correlation'"),
+    ],
+)
+def test_a_correlation_has_its_sign(words: str, fault: str) -> None:
+    fact = {
+        "columns": ["price", "units"], "label": "", "value": "-0.85", "text": "the correlation of price and units",
+    }  # fmt: skip
+    assert finding_faults(words, fact) == ([fault] if fault else [])
 
 
 def test_the_facts_own_words_are_no_fault() -> None:

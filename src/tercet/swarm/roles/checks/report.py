@@ -29,14 +29,15 @@ _BOUND = re.compile(
 """Before a number: many numbers."""
 _DENIAL = re.compile(r"\b(?:not|no|never|neither|nor|cannot)\b|n't\b")
 _STATISTICS = (
-    ("mean", "average"),
+    ("mean", "averag(?:e|es|ed|ing)"),
     ("median",),
-    ("correlation", "correlated"),
+    ("correlat(?:ion|es|ed|e)",),
+    ("sum", "total"),
     ("highest", "largest", "maximum", "greatest", "biggest", "most"),
     ("lowest", "smallest", "minimum", "least"),
 )
-"""Words for one thing each; a sentence has to say the first three where its fact does."""
-_NAMED = 3
+"""Words for one thing each; a sentence has to say the first four where its fact does."""
+_NAMED = 4
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -44,6 +45,7 @@ def finding_faults(words: str, fact: Mapping[str, object]) -> list[str]:
     """What is wrong with a sentence about a fact."""
     value, columns, text = str(fact["value"]), fact["columns"], str(fact["text"])
     assert isinstance(columns, list)
+    words = words.replace("\N{MINUS SIGN}", "-")
     numbers = [found.replace(",", "") for found in _NUMBER.findall(words)]
     # A name or a label may hold digits of its own: they are no claim of the sentence.
     named = {found for part in (text, *columns) for found in _NUMBER.findall(str(part))}
@@ -58,7 +60,7 @@ def finding_faults(words: str, fact: Mapping[str, object]) -> list[str]:
         faults.append(f"it does not name {label!r}")
     names = "|".join(re.escape(str(name)) for name in (*columns, label) if name)
     bare = re.sub(names, " ", words, flags=re.IGNORECASE) if names else words
-    return faults + _number_faults(bare, value) + _word_faults(spoken, _plain(text))
+    return faults + _number_faults(bare, value) + _word_faults(spoken, _plain(text), value)
 
 
 def _number_faults(words: str, value: str) -> list[str]:
@@ -69,7 +71,7 @@ def _number_faults(words: str, value: str) -> list[str]:
     return [f"it says {word!r} with {value}" for word in made] + ([f"it says {value} more than once"] * (len(said) > 1))
 
 
-def _word_faults(spoken: str, text: str) -> list[str]:
+def _word_faults(spoken: str, text: str, value: str) -> list[str]:
     """Another statistic than the fact's, none, or a denial. The words of the fact, names among them, are no fault."""
     faults = []
     for number, words in enumerate(_STATISTICS):
@@ -78,6 +80,8 @@ def _word_faults(spoken: str, text: str) -> list[str]:
             faults.append(f"it says {said[0]!r}, and the fact does not")
         if meant and not said and number < _NAMED:
             faults.append(f"it does not say {meant[0]!r}")
+    signs = {"positive": "-" in value, "negative": "-" not in value}
+    faults += [f"it says {sign!r}" for sign, wrong in signs.items() if wrong and sign in spoken and sign not in text]
     denial = _DENIAL.search(spoken)
     return faults + ([f"it says {denial[0]!r}"] if denial and not _DENIAL.search(text) else [])
 
