@@ -24,13 +24,14 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── PlanError            a plan that cannot be run
     │   ├── GoalError            the goal was not met: why, and what is left
     │   ├── ThinkingError        a model is down, slow or answers junk
-    │   ├── CardError            an ask, an answer or a policy that says too little, or fits nothing
+    │   ├── CardError            an ask, an answer or a policy that says too little, or fits nothing     exit 2
     │   ├── ClaimError           a claim, or a check of one, that is none
     │   ├── ToolError            a tool of an agent could not do what it was asked
     │   ├── RecallError          the memory cannot be had, read or written
     │   ├── EnvelopeError        a message between agents that is not taken: code
     │   ├── AgentError           somebody else's agent failed
     │   │   └── AgentMissingError       it is not added, or cannot run here
+    │   │       └── UnknownAgentError       no agent is called so                   exit 2
     │   ├── AttemptError         a try at a task came to nothing
     │   ├── WorkspaceError       files cannot be taken in, kept or merged
     │   └── JournalError         the journal cannot be read or written
@@ -416,6 +417,8 @@ class GoalError(SwarmError):
 class CardError(SwarmError):
     """An ask, an answer or a policy says too little, or fits nothing that waits."""
 
+    exit_code = 2
+
 
 class ApprovalError(RefusedError):
     """A person's yes does not cover this call: it was for another, is over, or was used."""
@@ -547,6 +550,12 @@ class AgentError(SwarmError):
 
 class AgentMissingError(AgentError):
     """An agent is not added here, or this machine cannot run it."""
+
+
+class UnknownAgentError(AgentMissingError):
+    """No agent of this name is added here."""
+
+    exit_code = 2
 
 
 class WorkspaceError(SwarmError):

@@ -254,6 +254,8 @@ def test_answers_from_the_command_line(start: Callable[..., Run], shell: Shell) 
     assert len(found["digest"]) == 7
     card = found["items"][0]["id"]
     bounds = ("--for", "network", "--up-to", "2", "--until", "1h")
+    mistyped = shell.run("inbox", "answer", card[:5], "yes", "--for", "netwrok", *bounds[2:])
+    assert (mistyped.code, "'netwrok' is no class that asks. Known:" in mistyped.err) == (2, True)
     assert shell.run("inbox", "answer", card[:5], "yes", *bounds).code == 0
     assert {run.told()["by"][:6] for _ in range(2)} == {"person", "policy"}
     policy = shell.run("inbox", "policies", "--json").json["policies"][0]
@@ -336,7 +338,7 @@ def test_words_from_the_command_line(start: Callable[..., Run], shell: Shell) ->
         (other, (" ",), "1 to 1000 characters"),
     ):
         done = shell.run("inbox", "answer", card, *said)
-        assert done.code == 1, said
+        assert done.code == 2, said
         assert words in done.err
     assert shell.run("inbox", "answer", one, "--option", "2").code == 0
     assert run.told()["words"] == "Apache-2.0"
@@ -351,16 +353,16 @@ def test_words_from_the_command_line(start: Callable[..., Run], shell: Shell) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("answer", "nope", "yes"), 1, "No card 'nope' waits"),
-        (("answer", "", "yes"), 1, "should have at least 1"),
-        (("answer", "x", "maybe"), 1, "No card 'x' waits"),
+        (("answer", "nope", "yes"), 2, "No card 'nope' waits"),
+        (("answer", "", "yes"), 2, "should have at least 1"),
+        (("answer", "x", "maybe"), 2, "No card 'x' waits"),
         (("answer", "x"), 2, "Say one answer"),
         (("answer", "x", "yes", "--option", "1"), 2, "Say one answer"),
         (("answer", "x", "--option", "10"), 2, "range"),
         (("answer", "x", "yes", "--up-to", "2"), 2, "Say --for CLASS"),
         (("answer", "x", "yes", "--for", "network"), 2, "A policy is bounded"),
         (("answer", "x", "yes", "--for", "network", "--up-to", "2", "--until", "soon"), 2, "no span"),
-        (("revoke", "p1"), 1, "names 0 policies"),
+        (("revoke", "p1"), 2, "names 0 policies"),
         (("show", "run-9"), 2, "names no run, crew or agent. Near: run-7"),
     ],
 )

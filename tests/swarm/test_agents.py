@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tercet.cli import frame
 from tercet.errors import AgentError, AgentMissingError, UsageError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.a2a import A2aWorker
@@ -60,6 +61,16 @@ def test_what_is_added_is_found_until_it_is_removed(agents: Agents) -> None:
     assert not agents.place("peer").exists()
     with pytest.raises(AgentMissingError, match="no agent 'peer' here"):
         agents.find("peer")
+
+
+@pytest.mark.parametrize("verb", ["show", "remove"])
+def test_a_name_that_is_none_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """Exit code 2, and where the names stand."""
+    monkeypatch.setenv("TERCET_HOME", str(tmp_path))
+    assert frame.run(["agent", verb, "nope"]) == 2
+    assert "There is no agent 'nope' here. tercet agent list" in capsys.readouterr().err
 
 
 def test_a_missing_specialist_says_how_to_get_it(agents: Agents) -> None:
@@ -190,7 +201,7 @@ def test_the_commands_add_show_and_remove(tmp_path: Path, peer_url: str) -> None
     assert shown["tools"] == {"add": "local"}
     assert "sesame" not in tercet(tmp_path, "agent", "show", "peer").stdout
     assert tercet(tmp_path, "agent", "remove", "peer").returncode == 0
-    assert tercet(tmp_path, "agent", "remove", "peer").returncode == 1
+    assert tercet(tmp_path, "agent", "remove", "peer").returncode == 2, "a name that is none is wrong usage"
 
 
 @pytest.mark.slow

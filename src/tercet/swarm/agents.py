@@ -19,7 +19,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tercet.errors import AgentMissingError, UsageError
+from tercet.errors import UnknownAgentError, UsageError
 from tercet.swarm.workers.specialists import SPECIALISTS
 
 __all__ = ["Added", "Agents"]
@@ -84,13 +84,13 @@ class Agents:
         """The one of this name.
 
         Raises:
-            AgentMissingError: there is none.
+            UnknownAgentError: there is none.
 
         """
         known = {one.name: one for one in self.all()}
         if name not in known:
             hint = f"Add it: tercet agent add {name}." if name in SPECIALISTS else "tercet agent list shows all."
-            raise AgentMissingError(f"There is no agent {name!r} here. {hint}")
+            raise UnknownAgentError(f"There is no agent {name!r} here. {hint}")
         return known[name]
 
     def put(self, added: Added) -> None:
@@ -102,7 +102,7 @@ class Agents:
         """Forget it, and delete its environment.
 
         Raises:
-            AgentMissingError: there is none.
+            UnknownAgentError: there is none.
 
         """
         with self._locked():
