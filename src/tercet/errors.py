@@ -30,6 +30,7 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── RecallError          the memory cannot be had, read or written
     │   ├── EnvelopeError        a message between agents that is not taken: code
     │   ├── AgentError           somebody else's agent failed
+    │   │   ├── AgentUnreachableError   nobody answers at its address               exit 4
     │   │   └── AgentMissingError       it is not added, or cannot run here
     │   │       └── UnknownAgentError       no agent is called so                   exit 2
     │   ├── AttemptError         a try at a task came to nothing
@@ -546,6 +547,12 @@ class EnvelopeError(SwarmError):
 
 class AgentError(SwarmError):
     """Somebody else's agent failed: it died, said nonsense, took too long, or refused."""
+
+
+class AgentUnreachableError(AgentError, UnreachableError):
+    """Nobody answers at an agent's address."""
+
+    exit_code = 4
 
 
 class AgentMissingError(AgentError):

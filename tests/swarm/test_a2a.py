@@ -17,7 +17,7 @@ from aiohttp import web
 from starlette.applications import Starlette
 from tests.swarm import stub
 
-from tercet.errors import AgentError, RefusedError, UsageError
+from tercet.errors import AgentError, AgentUnreachableError, RefusedError, UsageError
 from tercet.swarm.a2a import A2aWorker, Answer, Answered, Asked, build_app, fetch_card
 from tercet.swarm.a2a.wire import MAX_ANSWER
 
@@ -224,13 +224,14 @@ async def test_an_agent_that_does_not_stream_is_polled(tmp_path: Path) -> None:
 async def test_a_card_that_is_none_or_leads_elsewhere(card: Any, why: str) -> None:
     """Junk, floods and detours are refused before anything is sent."""
     async with peer(card, lambda body: web.Response()) as url:
-        with pytest.raises(AgentError, match=why):
+        with pytest.raises(AgentError, match=why) as caught:
             await fetch_card(url)
+        assert caught.value.exit_code == 1, "it answered"
 
 
 async def test_nobody_there() -> None:
-    """A dead address is told as one."""
-    with pytest.raises(AgentError, match=r"no A2A agent at http://127\.0\.0\.1:9/"):
+    """A dead address is told as one, apart from somebody there who is no agent."""
+    with pytest.raises(AgentUnreachableError, match=r"no A2A agent at http://127\.0\.0\.1:9/"):
         await fetch_card("http://127.0.0.1:9/")
 
 

@@ -210,7 +210,7 @@ def test_the_commands_add_show_and_remove(tmp_path: Path, peer_url: str) -> None
     [
         (("no-such-agent",), 2, "It knows crewai, mini-swe-agent"),
         (("http://127.0.0.1:9/",), 2, "--as NAME"),
-        (("http://127.0.0.1:9/", "--as", "x"), 1, "no A2A agent at"),
+        (("http://127.0.0.1:9/", "--as", "x"), 4, "no A2A agent at"),
         (("http://127.0.0.1:9/", "--as", "crewai"), 2, "name of a specialist"),
         (("http://127.0.0.1:9/", "--as", "../x"), 2, "no name of an agent"),
         (("crewai", "--allow", "x"), 2, "--mcp"),

@@ -30,7 +30,7 @@ from a2a.types import Task as A2aTask
 from a2a.utils.errors import A2AError
 from google.protobuf.json_format import ParseError
 
-from tercet.errors import AgentError
+from tercet.errors import AgentError, AgentUnreachableError
 from tercet.swarm.a2a.files import build_parts, keep
 from tercet.swarm.a2a.wire import bounded_client
 from tercet.swarm.folder import Folder
@@ -46,6 +46,8 @@ _POLL_SECONDS = (0.2, 0.5, 1.0, 2.0)
 _MAX_QUESTIONS = 20
 _TROUBLE = (A2AClientError, A2AError, httpx.HTTPError, ParseError, ValueError, TypeError, RecursionError)
 """What a peer that is down or speaks nonsense makes the library raise."""
+_SILENCE = (httpx.NetworkError, httpx.TimeoutException, TimeoutError)
+"""What of it means that nobody answered."""
 _ENDED: Mapping[int, str] = {
     TaskState.TASK_STATE_FAILED: "failed",
     TaskState.TASK_STATE_CANCELED: "was cancelled there",
@@ -70,7 +72,8 @@ async def fetch_card(url: str) -> Card:
     """Ask an agent who it is.
 
     Raises:
-        AgentError: nobody is there, it is no A2A agent, or it sends its callers to another host.
+        AgentUnreachableError: nobody is there.
+        AgentError: it is no A2A agent, or it sends its callers to another host.
 
     """
     async with bounded_client(silence=_CARD_SECONDS) as http:
@@ -82,7 +85,9 @@ async def _card(http: httpx.AsyncClient, url: str) -> Card:
         async with asyncio.timeout(_CARD_SECONDS):
             card = await A2ACardResolver(http, url).get_agent_card()
     except (*_TROUBLE, TimeoutError) as error:
-        raise AgentError(f"There is no A2A agent at {url}: {str(error) or 'it did not answer in time'}.") from error
+        silent = isinstance(error, _SILENCE) or isinstance(error.__cause__, _SILENCE)  # the library wraps them
+        kind = AgentUnreachableError if silent else AgentError
+        raise kind(f"There is no A2A agent at {url}: {str(error) or 'it did not answer in time'}.") from error
     ours = urlsplit(url)
     for interface in card.supported_interfaces:
         theirs = urlsplit(interface.url)
