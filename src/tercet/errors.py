@@ -37,6 +37,7 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── WorkspaceError       files cannot be taken in, kept or merged
     │   └── JournalError         the journal cannot be read or written
     │       ├── DamagedJournalError     it was changed after it was written
+    │       ├── UnknownEventError       it has no such event, step or task          exit 2
     │       ├── DivergedError           a resumed scope asks for another step than it recorded
     │       ├── ReplayEndError          a replay came to a step that was never recorded
     │       └── RunLockedError          another process works on the run
@@ -448,6 +449,12 @@ class DamagedJournalError(JournalError):
         super().__init__(message)
         self.seq = seq
         """The first event that does not follow."""
+
+
+class UnknownEventError(JournalError):
+    """A journal has no event, step or task that is called so."""
+
+    exit_code = 2
 
 
 class RunLockedError(JournalError):

@@ -62,6 +62,10 @@ def test_a_run_is_played_again_and_forked(
         "a fork that was refused leaves nothing"
     )
 
+    for where, why in (("nowhere", "No task 'nowhere'"), ("999", "no event 999"), ("one#9", "no step 9")):
+        code, _, err = tercet("journal", "fork", f"{name}@{where}")
+        assert (code, why in err) == (2, True), err
+
     code, out, err = tercet("journal", "fork", f"{name}@two", "--json")
     made = json.loads(out)
     assert (code, made["parent"], made["spent"]) == (0, name, 0), err

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tercet.errors import JournalError, WorkspaceError
+from tercet.errors import JournalError, UnknownEventError, WorkspaceError
 from tercet.swarm.events import (
     COLUMNS,
     Event,
@@ -49,7 +49,7 @@ def find_cut(journal_path: Path, where: str) -> Cut:
             empty for all.
 
     Raises:
-        JournalError: there is no such place.
+        UnknownEventError: there is no such place.
 
     """
     if not where:
@@ -60,7 +60,7 @@ def find_cut(journal_path: Path, where: str) -> Cut:
         return step[1], int(step[2])
     begun = next((each for each in read_events(journal_path, kinds=("task.started",)) if each.task == where), None)
     if begun is None:
-        raise JournalError(
+        raise UnknownEventError(
             f"No task {where!r} was begun in {journal_path.parent.name}. Name a task that was, the number of an event, or a"
             f" step as SCOPE#N: tercet journal show {journal_path.parent.name}."
         )
@@ -81,7 +81,8 @@ def fork_run(parent: Path, folder: Path, *, upto: Cut = 0, changes: Mapping[str,
 
     Raises:
         DamagedJournalError: the parent was changed.
-        JournalError: there is no such event, or nothing to go on with from there.
+        UnknownEventError: there is no such event.
+        JournalError: there is nothing to go on with from there.
 
     """
     last = _open_at(parent / "journal.db", upto)
@@ -145,7 +146,8 @@ def fork(journal_path: Path, new_path: Path, *, upto: Cut = 0, changes: Mapping[
 
     Raises:
         DamagedJournalError: the parent was changed.
-        JournalError: there is no such event, or there is something at `new_path`.
+        UnknownEventError: there is no such event.
+        JournalError: there is something at `new_path`.
 
     """
     if new_path.exists():
@@ -170,7 +172,8 @@ def _last(db: sqlite3.Connection, path: Path, upto: Cut) -> int:
         found = db.execute("SELECT seq FROM events WHERE seq = ? OR ? = 0 ORDER BY seq DESC", (upto, upto)).fetchone()
         what = f"event {upto}" if upto else "event"
     if found is None:
-        raise JournalError(f"The journal {path} has no {what}. tercet journal show lists what there is.")
+        missing = UnknownEventError if upto else JournalError
+        raise missing(f"The journal {path} has no {what}. tercet journal show lists what there is.")
     return int(found[0])
 
 
