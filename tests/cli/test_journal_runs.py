@@ -62,7 +62,12 @@ def test_a_run_is_played_again_and_forked(
         "a fork that was refused leaves nothing"
     )
 
-    for where, why in (("nowhere", "No task 'nowhere'"), ("999", "no event 999"), ("one#9", "no step 9")):
+    for where, why in (
+        ("nowhere", "No task 'nowhere'"),
+        ("999", "no event 999"),
+        ("one#9", "no step 9"),
+        ("0", "count from 1"),
+    ):
         code, _, err = tercet("journal", "fork", f"{name}@{where}")
         assert (code, why in err) == (2, True), err
 

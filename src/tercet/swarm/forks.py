@@ -55,6 +55,11 @@ def find_cut(journal_path: Path, where: str) -> Cut:
     if not where:
         return 0
     if where.isdecimal():
+        if not int(where):  # as a `Cut` it is all
+            run = journal_path.parent.name
+            raise UnknownEventError(
+                f"{run}@{where} names no event: they count from 1. Name a later one, a task, or {run} alone for all of it."
+            )
         return int(where)
     if step := re.fullmatch(r"(.+)#(\d+)", where):
         return step[1], int(step[2])
