@@ -86,9 +86,9 @@ class Coder:
                 temperature=0.0 if first else _TEMPERATURE,
                 seed=1000 * bench.attempt + 100 * number + sample,
             )
-            if not after or outline(after) in seen:
+            if not after or (said := outline(after)) in seen:
                 continue
-            seen.add(outline(after))
+            seen.add(said)
             if problem.diff(after) and await _helps(bench, problem, report, after):
                 return after, (model,)
             after = await _near(bench, problem, after, f"{number}/{sample}")
