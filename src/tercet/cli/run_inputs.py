@@ -20,7 +20,7 @@ def goal_folder(chosen: str | None) -> str:
     """The folder that a goal is about, in full; empty where none was named."""
     if not chosen:
         return ""
-    folder = Path(chosen).expanduser().absolute()
+    folder = _in_full(chosen)
     if not folder.is_dir():
         raise UsageError(f"{chosen!r} is no folder. Name one with --dir.")
     return str(folder)
@@ -30,7 +30,7 @@ def plan_file(chosen: str | None) -> str:
     """The file with the plan, in full; empty where none was named."""
     if not chosen:
         return ""
-    file = Path(chosen).expanduser().absolute()
+    file = _in_full(chosen)
     if not file.is_file():
         raise UsageError(f"{chosen!r} is no file. Name a plan with --plan, or say none and have one made.")
     return str(file)
@@ -65,7 +65,7 @@ def hidden_folder(chosen: str | None) -> str:
     """The folder of hidden tests, in full, once it reads as one; empty where none was named."""
     if not chosen:
         return ""
-    folder = Path(chosen).expanduser().absolute()
+    folder = _in_full(chosen)
     if not folder.is_dir():
         raise UsageError(f"{chosen!r} is no folder. --hidden takes a folder of tests: docs/how-to/hide-tests.md.")
     load_hidden(folder)
@@ -74,4 +74,8 @@ def hidden_folder(chosen: str | None) -> str:
 
 def memory_place(chosen: str) -> str:
     """Where the agents' memory is: as it was said, a folder in full."""
-    return chosen if chosen in {"", OFF} or "://" in chosen else str(Path(chosen).expanduser().absolute())
+    return chosen if chosen in {"", OFF} or "://" in chosen else str(_in_full(chosen))
+
+
+def _in_full(chosen: str) -> Path:
+    return Path(chosen).expanduser().absolute()
