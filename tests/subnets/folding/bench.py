@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tercet.subnets.folding import FoldTask, Molecule, Workbench, build_peptide
-from tercet.subnets.folding.anneal import anneal
 from tercet.subnets.folding.molecule import Coordinates
 from tercet.subnets.folding.peptides import draw_peptide
 from tercet.subnets.folding.physics import Physics
-from tercet.subnets.kit import encode_array, lottery
+from tercet.subnets.kit import decode_array, encode_array, lottery
 from tercet.subnets.mechanism import Submission
 
 pytest.importorskip("openmm")
 
 STEPS = 2000
-"""Half a second for five residues."""
+"""What a task of these tests pays for."""
 
 
 @cache
@@ -39,9 +40,12 @@ def physics(molecule: Molecule | None = None) -> Physics:
 
 @cache
 def fold(seed: int) -> Coordinates:
-    """What an honest search finds; not to be changed."""
-    *_, last = anneal(physics(), STEPS, seed)
-    return last.best
+    """What an honest search with seed 1, 2 or 3 found; not to be changed.
+
+    Kept in a file, since the same seed ends elsewhere on another processor, and some searches find nothing.
+    """
+    kept = json.loads((Path(__file__).parent / "folds.json").read_text())[str(seed)]
+    return decode_array(kept, dtype=np.float32, shape=(crumpled().atoms, 3), limit_bytes=100_000)
 
 
 def work() -> FoldTask:

@@ -34,10 +34,14 @@ async def answered(behaviour: str, task: Any, uid: int, seconds: float) -> Submi
 
 
 async def test_cheats_earn_nothing_beside_honest_miners() -> None:
-    """One round: two honest, every cheat once, the twin twice."""
-    judge = role(**SMALL)
+    """One round: five honest, every cheat once, the twin twice.
+
+    A short search is a matter of luck and may find nothing, so that a hasty miner would be paid as much. Five that are
+    longer do not all fail.
+    """
+    judge = role(**{**SMALL, "challenge_steps": 3000})
     task = judge.assign(b"\3" * 32, 1)
-    cast = ["honest", "honest", *(name for name in BEHAVIOURS if name != "honest"), "twin"]
+    cast = [*["honest"] * 5, *(name for name in BEHAVIOURS if name != "honest"), "twin"]
     answers = [await answered(name, task, uid, float(uid)) for uid, name in enumerate(cast, 1)]
     contenders = [Contender(answer.uid, 1, task, answer) for answer in answers]
     verdicts = await judge.judge_round(bytes(32), contenders)
