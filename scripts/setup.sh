@@ -48,8 +48,9 @@ $pip install -q --upgrade 'pip>=25.1'
 case $what in
     dev) $pip install -q -c constraints.txt -e '.[all]' --group dev ;;
     all) $pip install -q -c constraints.txt -e '.[all]' ;;
-    use) $pip install -q -c constraints.txt -e '.[devnet,inference,demo,coding,swarm]' ;;
-    *) $pip install -q -c constraints.txt -e '.[devnet,inference,demo]' ;;
+    use) $pip install -q -c constraints.txt -e '.[demo,coding,swarm]' ;;
+    run) $pip install -q -c constraints.txt -e '.[demo]' ;;
+    *) die "there is no kind of installation called '$what', only run, use, all and dev" ;;
 esac
 touch "$stamp"
 say "installed"

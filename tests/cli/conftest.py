@@ -70,8 +70,14 @@ class Shell:
         self, *arguments: str, stdin: str = "", seconds: float = 60, environment: Mapping[str, str] | None = None
     ) -> Outcome:
         """A command that ends."""
+        return self.python("-m", "tercet.cli", *arguments, stdin=stdin, seconds=seconds, environment=environment)
+
+    def python(
+        self, *arguments: str, stdin: str = "", seconds: float = 60, environment: Mapping[str, str] | None = None
+    ) -> Outcome:
+        """A program of this Python."""
         done = subprocess.run(
-            [sys.executable, "-m", "tercet.cli", *arguments],
+            [sys.executable, *arguments],
             input=stdin,
             capture_output=True,
             text=True,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import importlib.metadata
 import os
 import sys
 import traceback
@@ -267,8 +268,21 @@ def _exit_code(error: BaseException, state: State) -> int:
     if isinstance(error, OSError) and error.filename:
         _say(f"tercet: {error.filename}: {error.strerror}. Mend that, or choose another place with --home or --state.")
         return 1
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "tercet").startswith("tercet"):
+        _say(
+            f"tercet: this needs {error.name}, which is not installed. Install it: pip install 'tercet[{_extra(error)}]'."
+        )
+        return click.UsageError.exit_code
     _say(f"tercet: unexpected {type(error).__name__}: {error}. Run it again with --debug and report what it shows.")
     return 1
+
+
+def _extra(error: ModuleNotFoundError) -> str:
+    """The extra whose room wanted the module: rooms and extras have one name."""
+    extras = importlib.metadata.metadata("tercet").get_all("Provides-Extra", [])
+    rooms = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    found = (part for room in reversed(rooms) if room.startswith("tercet.") for part in room.split("."))
+    return next((part for part in found if part in extras), "all")
 
 
 def run(arguments: Sequence[str]) -> int:

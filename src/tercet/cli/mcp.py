@@ -15,7 +15,6 @@ from tercet.cli.frame import State, group, pass_state
 from tercet.cli.output import say
 from tercet.cli.settings import Settings
 from tercet.errors import UsageError
-from tercet.swarm.mcp import GatewayDoor, build_server
 
 __all__ = ["command"]
 
@@ -42,6 +41,8 @@ def serve(state: State, gateway: str, key_file: str | None) -> None:
 
     Whoever connects spends the key's budget and no more: make a key for it with tercet key new.
     """
+    from tercet.swarm.mcp import GatewayDoor, build_server  # noqa: PLC0415 - of an extra, and a second to import
+
     path = Path(key_file).expanduser() if key_file else state.settings.home / "up" / "api_key"
     try:
         key = path.read_text().partition("\n")[0].strip()
