@@ -141,7 +141,7 @@ class RunMemory:
 
     async def _go_without(self, why: str) -> None:
         self._missing = why
-        log.warning("swarm.memory.missing why=%r", why)
+        log.info("swarm.memory.missing why=%r", why)
         if not any(True for _ in self._journal.events(kinds=("memory.missing",))):
             await self._journal.append("memory.missing", {"why": why[:500]})
 
