@@ -177,6 +177,44 @@ async def test_a_plan_of_nobodys_role_is_refused(tmp_path: Path) -> None:
         await Kernel(tmp_path / "run", config_of(plan), scripted(), Yes()).run()
 
 
+async def test_a_plan_that_needs_what_is_not_installed_begins_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What to install is said before anybody works, and no model is blamed for it."""
+    monkeypatch.setattr("tercet.swarm.sandboxes._installed", lambda name: name not in {"pytest", "matplotlib"})
+    tested = note_task("a", "a.txt", done={"command": ["python3", "-m", "pytest"]})
+    for task, wanted in ((tested, "pytest.*coding"), (note_task("a", "a.md", role="analyst"), "matplotlib.*swarm")):
+        folder = tmp_path / task["role"]
+        folder.mkdir()
+        with pytest.raises(PlanError, match=wanted):
+            await Kernel(folder / "run", config_of(write_plan(folder, task)), scripted(), Yes()).run()
+        assert not list(read_events(folder / "run" / "journal.db", kinds=("task.started", "call")))
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        (note_task("a", "a.png", role="analyst"), "name no page"),
+        (
+            note_task("a", "a.md", role="analyst", options={"data": "b.csv", "facts": "b.json"}),
+            "does not hold the facts",
+        ),
+        (note_task("a", "a.md", role="analyst", options={"part": "facts", "data": 1}, outputs=[]), "IndexError"),
+        (note_task("a", "a.txt", options={"words": "few"}), "invalid literal"),
+    ],
+)
+async def test_a_task_that_its_role_cannot_do_fails_and_not_the_kernel(
+    tmp_path: Path, task: dict[str, Any], why: str
+) -> None:
+    """A planning model wrote it: the run ends as runs do, with the reason, a report and the rest of its budget."""
+    plan = write_plan(tmp_path, task)
+    outcome = await Kernel(tmp_path / "run", config_of(plan), scripted(), Yes()).run()
+    assert outcome.status == "failed"
+    assert why in outcome.why
+    assert outcome.state.run.returned == CREDIT
+    assert (tmp_path / "run" / "report.md").is_file()
+
+
 class Slow:
     """A scripted model that waits until it is let go."""
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tercet.errors import AttemptError
+from tercet.errors import AttemptError, TercetError
 from tercet.swarm.crews import Agent
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import DoneTest, Task
@@ -22,10 +23,12 @@ from tercet.swarm.roles import find_role
 from tercet.swarm.shop import Shop
 from tercet.swarm.steps import run_scope
 from tercet.swarm.store import Files, plain_files, read_files
-from tercet.swarm.workbench import Made, Workbench
+from tercet.swarm.workbench import Made, Role, Workbench
 from tercet.swarm.workspace import Change, changes
 
 __all__ = ["attempt", "run_done_test"]
+
+log = logging.getLogger(__name__)
 
 _MOST_SOURCES = 64
 _RESERVED = (
@@ -75,13 +78,27 @@ async def attempt(shop: Shop, task: Task, number: int, agent: Agent, failure: st
         bench.before = read_files(await bench.step("inputs", inputs))
         kept = _kept(shop.run.journal, f"{task.id}/{number}")
         await asyncio.to_thread(shop.run.workspace.store.lay_out, bench.before if kept is None else kept, folder)
-        made = await find_role(shop.run.roles, agent.role).work(bench)
+        made = await _work(find_role(shop.run.roles, agent.role), bench)
         changed = changes(bench.before, await asyncio.to_thread(bench.files))
         _validate(shop, task, changed)
         tested = await _test(shop, bench, changed)
         claim = await _claim(shop, bench, changed, tested)
         await _merge(shop, bench, changed, made, claim)
     return made
+
+
+async def _work(role: Role, bench: Workbench) -> Made:
+    """Have the role do it. Plans come from models and people: what a role trips over fails its task, and not the run."""
+    try:
+        return await role.work(bench)
+    except TercetError:
+        raise
+    except Exception as error:
+        log.info("swarm.role.tripped task=%s", bench.task.id, exc_info=True)
+        raise AttemptError(
+            f"The {bench.task.role} cannot do this task as it is planned: {type(error).__name__}: {error}. Look at its outputs "
+            "and options; --debug shows more."
+        ) from error
 
 
 def _kept(journal: Journal, scope: str) -> Files | None:

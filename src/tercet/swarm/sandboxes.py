@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from tercet.errors import PlanError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.plan import Plan, slots_of
 
 __all__ = ["find_sandbox"]
 
-_BY_ROLE = {"analyst": ("matplotlib",)}
-_ALWAYS = ("pytest",)
+_NEEDS = {"analyst": "matplotlib", "assistant": "pydantic-ai-slim"}
+"""By role, of packages that not every installation has."""
+_TESTS = "pytest"
+"""Needed where a done-test names it."""
+_LENT = {"matplotlib", _TESTS}
+_EXTRAS = {"matplotlib": "swarm", "pydantic-ai-slim": "swarm", _TESTS: "coding"}
 
 
 def find_sandbox(plan: Plan, lend: Sequence[str] = ()) -> Sandbox:
@@ -19,12 +24,22 @@ def find_sandbox(plan: Plan, lend: Sequence[str] = ()) -> Sandbox:
 
     Raises:
         SandboxMissingError: this machine has none.
-        SandboxError: a package that was asked for is not installed.
+        PlanError: the plan needs a package that is not installed.
+        SandboxError: a package that was to be lent is not installed.
 
     """
     roles = {slot.role for task in plan.tasks for slot in slots_of(task)}
-    wanted = [*_ALWAYS, *(name for role in sorted(roles) for name in _BY_ROLE.get(role, ()))]
-    return Sandbox.find(python_packages=[*(name for name in wanted if _installed(name)), *lend])
+    needed = {name for role, name in _NEEDS.items() if role in roles}
+    needed |= {_TESTS for task in plan.tasks if _TESTS in task.done.command}
+    if missing := sorted(name for name in needed if not _installed(name)):
+        extras = ",".join(sorted({_EXTRAS[name] for name in missing}))
+        raise PlanError(
+            f"The plan needs {' and '.join(missing)}, not installed here. Install: pip install 'tercet[{extras}]', and start again."
+        )
+    lent = (
+        needed | ({_TESTS} if _installed(_TESTS) else set())
+    ) & _LENT  # an agent may run tests that no done-test names
+    return Sandbox.find(python_packages=[*sorted(lent), *lend])
 
 
 def _installed(name: str) -> bool:

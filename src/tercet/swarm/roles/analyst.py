@@ -38,15 +38,18 @@ class Analyst:
         data = str(options.get("data", ""))
         if options.get("part") == "facts":
             return await _compute(bench, data, bench.task.outputs[0])
-        facts = str(options.get("facts", ""))
-        try:
-            summary = json.loads(bench.read(facts))
-        except ValueError:
-            raise AttemptError(f"{facts!r} holds no facts. Let the task need the one that computes them.") from None
-        return await self._report(bench, data, summary)
+        facts, pages = str(options.get("facts", "")), [name for name in bench.task.outputs if name.endswith(".md")]
+        if not pages:
+            raise AttemptError("The task's outputs name no page (FILE.md) for the report.", final=True)
+        same = await bench.run([*_PYTHON, f"{CHECKS}/facts.py", data, "--check", facts])
+        if not same.ok:
+            raise AttemptError(
+                f"{facts!r} does not hold the facts of {data!r}. Let the task need the one that computes them.",
+                final=True,
+            )
+        return await self._report(bench, data, json.loads(bench.read(facts)), pages[0])
 
-    async def _report(self, bench: Workbench, data: str, summary: Mapping[str, Any]) -> Made:
-        path = next(name for name in bench.task.outputs if name.endswith(".md"))
+    async def _report(self, bench: Workbench, data: str, summary: Mapping[str, Any], path: str) -> Made:
         folder = str(PurePosixPath(path).parent / "plots")
         known = await bench.recall()
         named = [(plot["id"], plot["title"]) for plot in summary["plots"]]
