@@ -30,10 +30,13 @@ def test_every_noun_has_help(tmp_path: Path, shell: Shell, kind: str, silent: li
     assert not silent or "pip install 'tercet[demo]'" in done.err
 
 
-def test_what_is_missing_is_named(tmp_path: Path, shell: Shell) -> None:
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [(["mcp", "serve", "--key-file", "key"], "swarm"), (["agent", "serve"], "swarm"), (["demo"], "demo")],
+)
+def test_what_is_missing_is_named(tmp_path: Path, shell: Shell, words: list[str], extra: str) -> None:
     """With the extra to install, as wrong usage."""
-    key = tmp_path / "key"
-    key.write_text("key\n")
-    done = shell.run("mcp", "serve", "--key-file", str(key), environment=lean(tmp_path / "site", []))
+    (tmp_path / "key").write_text("key\n")
+    done = shell.run(*words, environment=lean(tmp_path / "site", []))
     assert (done.code, done.out) == (2, "")
-    assert "not installed. Install it: pip install 'tercet[swarm]'" in done.err
+    assert f"not installed. Install it: pip install 'tercet[{extra}]'" in done.err

@@ -9,6 +9,7 @@ import copy
 import importlib
 import importlib.metadata
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -278,11 +279,14 @@ def _exit_code(error: BaseException, state: State) -> int:
 
 
 def _extra(error: ModuleNotFoundError) -> str:
-    """The extra whose room wanted the module: rooms and extras have one name."""
-    extras = importlib.metadata.metadata("tercet").get_all("Provides-Extra", [])
+    """The extra that brings the module; where its package is called otherwise, that of the room which wanted it."""
+    about = importlib.metadata.metadata("tercet")
+    named = re.compile(rf"{re.escape(error.name or '')}\b.*extra == ['\"](?!all\b)([\w-]+)")
+    if direct := [found[1] for line in about.get_all("Requires-Dist", []) if (found := named.match(line))]:
+        return direct[0]
     rooms = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    found = (part for room in reversed(rooms) if room.startswith("tercet.") for part in room.split("."))
-    return next((part for part in found if part in extras), "all")
+    parts = (part for room in reversed(rooms) if room.startswith("tercet.") for part in room.split("."))
+    return next((part for part in parts if part in about.get_all("Provides-Extra", [])), "all")
 
 
 def run(arguments: Sequence[str]) -> int:
