@@ -113,6 +113,24 @@ async def test_a_policy_covers_what_is_checked_and_nothing_else(room: Room) -> N
         await payment
 
 
+async def test_a_yes_covers_no_more_than_the_card_told(room: Room) -> None:
+    """A claim that is found false while its payment waits stops it, whoever says yes then: the person, or a policy."""
+    for answered in ("person", "policy"):
+        claim = await room.box.claim(f"the shop asks 5, says the {answered}")
+        for holds in (True, False):
+            await room.box.claims.check_by_tool(claim.id, ok=holds, by="kernel", tool="t", evidence=str(holds))
+            if holds:
+                payment = asyncio.create_task(room.box.pay("shop", 5, [claim.id]))
+                card = await room.asked()
+        if answered == "person":
+            await room.inbox.answer(card, "yes", dwell=60)
+        else:
+            await room.inbox.make_policy(Scope("money", up_to=50, until=room.clock.now() + 3600, each=10))
+        with pytest.raises(GuardError, match=r"not known when it was approved.*found false"):
+            await asyncio.wait_for(payment, 5)
+    assert room.till.paid == []
+
+
 async def test_silence_answers_no_question(room: Room) -> None:
     """An agent that asks a sleeping person hears no, and has no claim to rest on."""
     question = asyncio.create_task(room.box.ask_person("May I?"))

@@ -79,7 +79,7 @@ async def test_money_and_shared_memory_rest_on_something(guard: Guard) -> None:
 async def test_an_approval_is_for_one_act_once_and_for_a_time(guard: Guard) -> None:
     """Another amount, another recipient, a second use, a late use: refused."""
     wanted = act(to="shop", amount=5)
-    yes = Approval(wanted.digest, by="person", until_ms=2000, card="card-1")
+    yes = Approval(wanted.digest, "person", until_ms=2000, card="card-1", despite=guard.complaint(Reach.MONEY))
     for other in (
         act(to="shop", amount=6),
         act(to="thief", amount=5),
@@ -107,9 +107,9 @@ async def test_no_approval_waves_a_claim_into_the_shared_memory(guard: Guard) ->
 async def test_a_used_approval_stays_used_after_a_restart(tmp_path: Path) -> None:
     """Except for a payment that was under way: it has its key and is made once."""
     money, burn = act(to="shop"), act(Reach.IRREVERSIBLE, what="release")
-    yes = [Approval(each.digest, by="person", until_ms=2000) for each in (money, burn)]
     with Journal(tmp_path / "journal.db") as journal:
         guard = Guard(Claims(journal), now_ms=lambda: 1000)
+        yes = [Approval(each.digest, "person", 2000, despite=guard.complaint(each.reach)) for each in (money, burn)]
         await guard.check(money, approval=yes[0])
         await guard.check(burn, approval=yes[1])
     with Journal(tmp_path / "journal.db") as journal:

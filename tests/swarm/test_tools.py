@@ -75,7 +75,7 @@ class Person:
 
     async def approve(self, act: Act, why: str) -> Approval | None:
         self.asked.append(act)
-        return Approval(act.digest, "person", 2**60, f"card-{len(self.asked)}") if self.answer else None
+        return Approval(act.digest, "person", 2**60, f"card-{len(self.asked)}", why) if self.answer else None
 
 
 class Run:

@@ -81,6 +81,8 @@ class Approval:
     """Unix milliseconds; afterwards it is none."""
     card: str = ""
     """Id of the question that was answered."""
+    despite: str = ""
+    """What stood against the act when it was put to them; a yes covers no more than that."""
 
 
 class Approver(Protocol):
@@ -134,7 +136,7 @@ class Guard:
         why = self.complaint(act.reach, named, context)
         if act.reach in {Reach.MONEY, Reach.IRREVERSIBLE}:
             async with self._order:
-                why = self._unusable(act, approval) if approval else why
+                why = self._unusable(act, approval, why) if approval else why
                 why = _UNKNOWN if act.step and act.digest in self._before else why
                 if not why or not self.enforce:
                     await self._pass(act, named, approval, why)
@@ -161,14 +163,15 @@ class Guard:
         if self.enforce:
             raise GuardError(f"{act.tool} was refused: {why}", open_claims)
 
-    def _unusable(self, act: Act, approval: Approval) -> str:
+    def _unusable(self, act: Act, approval: Approval, why: str) -> str:
         if approval.digest != act.digest:
             return "the approval is for another act. Ask for this one."
         if approval.digest in self._used and approval.digest not in self._in_flight:
             return "the approval was used before. Ask again."
         if approval.until_ms <= self._now():
             return "the approval has run out. Ask again."
-        return ""
+        # A claim may be found false while its card waits.
+        return f"this was not known when it was approved: {why} Ask again." if why not in {"", approval.despite} else ""
 
     def complaint(self, reach: Reach, claims: Iterable[str] = (), context: Taint = CLEAN) -> str:
         """What stands against an act of this reach, with how to mend it; empty for nothing. Asks nobody."""

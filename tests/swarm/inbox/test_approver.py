@@ -20,7 +20,7 @@ async def test_a_yes_opens_the_guard_for_one_act(office: Office) -> None:
     """The card tells the amount; another act needs another yes."""
     guard = Guard(Claims(office.inbox.journal), now_ms=lambda: int(office.clock.now() * 1000))
     approver = InboxApprover(office.inbox, "run/payers/payer-1")
-    asked = asyncio.create_task(approver.approve(PAY, "it names no claim"))
+    asked = asyncio.create_task(approver.approve(PAY, guard.complaint(Reach.MONEY)))
     await office.settle()
     (item,) = office.inbox.queue().items
     assert item.top.action == 'pay for up to 2 credit: {"to": "0xab"}'

@@ -6,6 +6,7 @@ payment through, and nobody's money moves because somebody slept.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -60,7 +61,7 @@ class InboxApprover:
             reversible=act.reach is Reach.MONEY and not why,
             deadline=self.inbox.clock.now() + self.patience,
             task=act.task,
-            step=str(act.number),
+            step=_step(act, why),
             evidence=(why,) if why else (),
             digest=act.digest,
         )
@@ -68,7 +69,12 @@ class InboxApprover:
         if not answer.yes or not (answer.by == PERSON or answer.by.startswith("policy:")):
             return None
         await self.inbox.use(answer, act.digest, str(act.number))
-        return Approval(act.digest, answer.by, int(answer.expires * 1000), card.id)
+        return Approval(act.digest, answer.by, int(answer.expires * 1000), card.id, why)
+
+
+def _step(act: Act, why: str) -> str:
+    """An answer is to the act and to what was told of it: when something else stands against it, it is another card."""
+    return f"{act.number}/{hashlib.sha256(why.encode()).hexdigest()[:16]}" if why else str(act.number)
 
 
 def _kind(act: Act) -> str:
