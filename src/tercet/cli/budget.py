@@ -18,7 +18,7 @@ from tercet.errors import UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served, request
 from tercet.swarm.gateway import Budget, Budgets
-from tercet.swarm.gateway.answers import lost_calls
+from tercet.swarm.gateway.answers import LOST_KINDS, lost_calls
 from tercet.swarm.gateway.budgets import BUDGET_KINDS
 from tercet.swarm.journal import Event, Journal, read_events
 
@@ -214,7 +214,7 @@ def _bound(budgets: Budgets, node: str) -> int | None:
 
 
 def _events(found: Target) -> list[Event]:
-    return list(read_events(found.folder / "journal.db", kinds=(*BUDGET_KINDS, "call.opened")))
+    return list(read_events(found.folder / "journal.db", kinds=(*BUDGET_KINDS, *LOST_KINDS)))
 
 
 def _budgets(events: Sequence[Event]) -> Budgets:

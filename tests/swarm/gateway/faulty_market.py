@@ -23,9 +23,10 @@ from tercet.nodes.gateway_metrics import Metrics
 from tercet.swarm.gateway import HttpUpstream
 from tercet.turns import FairQueue
 
-Fault = Literal["none", "drop", "silent", "lose", "502", "502, then 401", "junk"]
+Fault = Literal["none", "drop", "silent", "lose", "502", "502, then 401", "junk", "late"]
 """`drop`: hangs up when the answer is there and paid; `silent`: keeps it; `lose`: hangs up before the market heard of it;
-`502`: says that somebody broke off, and in the end, or not, that the key is bad; `junk`: answers with something else.
+`502`: says that somebody broke off, and in the end, or not, that the key is bad; `junk`: answers with something else;
+`late`: keeps the question until `gate` is set.
 """
 COST = 10 + 1 + 2 * 5
 """Of a call of five words."""
@@ -53,6 +54,9 @@ class Line:
     """Idempotency keys of the questions that came."""
     bought: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when an answer was paid that nobody got."""
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a question is kept."""
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def charged(self) -> int:
@@ -73,6 +77,9 @@ class Line:
             return web.Response(status=401)
         if fault == "lose":
             return _hang_up(request)
+        if fault == "late":
+            self.came.set()
+            await self.gate.wait()
         if request.method == "DELETE" and self.deaf:
             return web.Response(status=503)
         headers = {

@@ -14,7 +14,9 @@ import pytest
 
 from tercet.errors import OutOfBudgetError, ThinkingError
 from tercet.market import Price
+from tercet.swarm.forks import fork
 from tercet.swarm.gateway import Budget, Budgets, Call, Desk, HttpUpstream, Spent, unsettled, wire
+from tercet.swarm.gateway.reconcile import reconcile
 from tercet.swarm.journal import Event, Journal
 from tercet.swarm.report import describe_run, render_report
 from tercet.swarm.state import fold
@@ -174,6 +176,7 @@ async def _nothing() -> None: ...
 KILLED = """
 import asyncio, sys
 from pathlib import Path
+from tercet.swarm.forks import fork
 from tercet.swarm.gateway import Budget, Call, Desk, HttpUpstream
 from tercet.swarm.journal import Journal
 
@@ -221,3 +224,21 @@ async def test_a_kill_9_while_a_paid_answer_is_on_its_way_is_booked_once(
             await desk.ask(call(step="second"))
             assert desk.budgets.spent("run").credit == line.charged == 3 * COST
         assert rebuilt(journal).spent("run").credit == 3 * COST
+
+
+async def test_a_fork_leaves_the_calls_of_its_parent_alone(line: Line, journal: Journal, tmp_path: Path) -> None:
+    """Cut while the parent's call is under way: the parent gets its answer and books it, the fork neither asks nor books."""
+    line.fault = "late"
+    async with Desk(journal, line.upstream()) as desk:
+        asked = asyncio.create_task(desk.ask(call(step="s")))
+        await asyncio.wait_for(line.came.wait(), 5)
+        (tmp_path / "fork").mkdir()
+        fork(journal.path, tmp_path / "fork" / "journal.db")
+        for _ in range(2):
+            with Journal(tmp_path / "fork" / "journal.db") as forked:
+                async with Desk(forked, line.upstream()) as other:
+                    assert other.budgets.spent("run") == Spent()
+                assert (await reconcile(forked, line.upstream())).settled == ()
+        assert not line.asked.is_set()
+        line.gate.set()
+        assert (await asyncio.wait_for(asked, 5)).charged == line.charged == COST

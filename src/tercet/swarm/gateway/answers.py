@@ -13,8 +13,10 @@ from tercet.swarm.gateway.call import Call, Reply
 from tercet.swarm.gateway.receipts import read_reply
 from tercet.swarm.journal import Event
 
-__all__ = ["ANY_VERSION", "Answers", "Refusals", "lost_calls", "step_key"]
+__all__ = ["ANY_VERSION", "LOST_KINDS", "Answers", "Refusals", "lost_calls", "step_key"]
 
+LOST_KINDS = ("call.opened", "run.forked")
+"""Events that say, beside those of budgets, which calls were lost."""
 ANY_VERSION = -1
 """Of budgets: the refusal was not theirs."""
 _MOST_REFUSALS = 1024
@@ -48,11 +50,17 @@ def step_key(call: Call) -> tuple[str, str, str]:
 
 
 def lost_calls(events: Iterable[Event]) -> list[Event]:
-    """The `call.opened` events that no `call` followed: their process was killed."""
+    """The `call.opened` events that no `call` followed: their process was killed.
+
+    What was under way where a run was forked is its parent's, who may be at work, and would lose the answer if the seller
+    was asked: it gives up a call that it is asked about.
+    """
     opened: dict[str, Event] = {}
     for event in events:
         if event.kind == "call.opened":
             opened[event.body["id"]] = event
+        elif event.kind == "run.forked":
+            opened.clear()
         elif event.kind == "call":
             opened.pop(event.body["id"], None)
     return list(opened.values())

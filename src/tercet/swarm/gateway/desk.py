@@ -19,7 +19,7 @@ from typing import Self
 
 from tercet.errors import OutOfBudgetError, RefusedError, TercetError, ThinkingError
 from tercet.swarm.gateway.amounts import Spent
-from tercet.swarm.gateway.answers import ANY_VERSION, Answers, Refusals, lost_calls, step_key
+from tercet.swarm.gateway.answers import ANY_VERSION, LOST_KINDS, Answers, Refusals, lost_calls, step_key
 from tercet.swarm.gateway.budgets import BUDGET_KINDS, Budgets, Reservation
 from tercet.swarm.gateway.call import Call, Completion, Cost, Reply, Upstream
 from tercet.swarm.gateway.flights import Flight, Flights
@@ -54,7 +54,7 @@ class Desk:
             grace: seconds that `close` gives to calls in flight.
 
         """
-        past = list(journal.events(kinds=(*BUDGET_KINDS, "call.opened")))
+        past = list(journal.events(kinds=(*BUDGET_KINDS, *LOST_KINDS)))
         self._bell = Bell()
         self.budgets = Budgets(journal.note, self._bell.ring)
         self.budgets.replay(past)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tercet.errors import ThinkingError
-from tercet.swarm.gateway.answers import lost_calls
+from tercet.swarm.gateway.answers import LOST_KINDS, lost_calls
 from tercet.swarm.gateway.budgets import BUDGET_KINDS, Budgets
 from tercet.swarm.gateway.call import Upstream
 from tercet.swarm.gateway.http import HttpUpstream
@@ -62,7 +62,7 @@ async def reconcile(journal: Journal, upstream: Upstream) -> Reconciled:
         upstream: what the run thinks with, not opened yet; closed again.
 
     """
-    past = list(journal.events(kinds=(*BUDGET_KINDS, "call.opened")))
+    past = list(journal.events(kinds=(*BUDGET_KINDS, *LOST_KINDS)))
     past += [await _book_at_most(journal, event) for event in lost_calls(past)]
     budgets = Budgets()
     budgets.replay(past)
