@@ -53,7 +53,11 @@ class CommandTools(Calls):
             asked = json.dumps({"id": found.id, "text": found.text, "sources": list(found.sources)}).encode()
             outcome, _ = await self._contained(command, asked, keep=False)
             if outcome.returncode not in {0, 1}:
-                raise ToolError(f"{checker} could not decide: {_told(outcome)[:500]}")
+                told = _told(outcome)[:500]  # it may quote the files that it looked at
+                await self._take_in(
+                    note, await self._external(f"checker:{checker}", f"how {checker} failed", told.encode())
+                )
+                raise ToolError(f"{checker} could not decide: {told}")
             evidence = hashlib.sha256(note.act.digest.encode() + asked + outcome.stdout + outcome.stderr).hexdigest()
             ok = outcome.returncode == 0
             tool = f"{checker}: {' '.join(command)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from tercet.errors import RefusedError, ToolError
+from tercet.errors import AgentError, RefusedError, ToolError
 from tercet.swarm.claims import (
     Origin,
 )
@@ -50,7 +50,12 @@ class OutwardTools(Calls):
             self._need(self.caps.may_reach(host), f"reach {host}")
             await self._let_pass(note.act, claims)
             self._done[note.act.twin] = note.act.number + 1
-            said = (await do())[:MOST_SHOWN]
+            try:
+                said = (await do())[:MOST_SHOWN]
+            except (ToolError, AgentError) as error:  # the agent reads a refusal's words like any others
+                words = str(error).encode(errors="replace")
+                await self._take_in(note, await self._external(f"{host}/{tool}", f"how {tool} failed", words))
+                raise
             await self._take_in(note, await self._external(f"{host}/{tool}", f"what {tool} said", said.encode()))
             return said
 
