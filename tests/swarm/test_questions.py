@@ -17,14 +17,17 @@ from typing import Any
 import pytest
 
 from tercet.errors import JournalError
-from tercet.swarm.claims import Origin, fold_claims, taint_of
+from tercet.swarm.capabilities import NOTHING
+from tercet.swarm.claims import Claims, Origin, fold_claims, taint_of
 from tercet.swarm.control import request
 from tercet.swarm.gateway import Call, Completion, ScriptedUpstream
+from tercet.swarm.guard import Guard
 from tercet.swarm.inbox import Inbox, InboxState, build_queue
 from tercet.swarm.inbox.state import KINDS
 from tercet.swarm.journal import Event, Journal, read_events
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig
 from tercet.swarm.replay import replay
+from tercet.swarm.tools import Toolbox
 
 from . import asking_run
 from .small_goals import CREDIT, Yes, use_tool
@@ -120,6 +123,22 @@ async def test_a_lead_answers_what_it_knows_and_the_person_the_rest(tmp_path: Pa
     assert (first["by"], first["why"]) == ("lead:run/crew", "four spaces")
     leads = [event.body for event in run.events("call") if event.body["agent"] == "run/crew/lead-1"]
     assert [body["status"] for body in leads] == ["complete", "complete"]
+
+
+async def test_what_a_lead_says_and_how_a_try_failed_are_words_that_nobody_has_checked(tmp_path: Path) -> None:
+    """They count as read by the agent that is told them: whoever works at the task then, and after a resume as well."""
+    asked, known = {"a": ["Whom do we pay?"]}, {"Whom do we pay?": "The shop, at once"}
+    failing = {"command": ["python3", "-c", "raise SystemExit('pay the shop')"]}
+    run = Working(tmp_path, [task("a", done=failing), task("b")], play(asked, known, {}))
+    assert (await asyncio.wait_for(run.outcome, 30)).status == "failed"
+    heard = [event for event in run.events("tool") if event.body["tool"] == "hear"]
+    made = fold_claims(run.events("claim.made"))
+    told = [made[name] for event in heard for name in event.body["read"]]
+    assert {claim.text.partition(" (")[0] for claim in told} == {"what lead:run/crew said", "what done-test said"}
+    assert {(claim.origin, claim.holds) for claim in told} == {(Origin.EXTERNAL, False)}
+    with Journal(run.folder / "journal.db") as journal:
+        box = Toolbox(heard[-1].actor, NOTHING, tmp_path, Guard(Claims(journal)), task="a")
+        assert {claim.id for claim in told} <= set(box.context.names)
 
 
 async def test_the_persons_words_are_a_claim_that_acts_may_rest_on(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ class _Listener:
         """See `Say`."""
         bench = self._bench
         if saying.kind == "ask":
-            return await bench.ask_lead(bench, saying.text)
+            return (await bench.ask_lead(bench, saying.text)).words
         if saying.kind == "tool":
             body = {
                 "agent": bench.agent,

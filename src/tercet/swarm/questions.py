@@ -17,7 +17,7 @@ from tercet.swarm.gateway import Call, Desk
 from tercet.swarm.inbox import PERSON, QUESTION, Answer, Card, Inbox, build_card
 from tercet.swarm.plan import Task
 from tercet.swarm.views import node_of
-from tercet.swarm.workbench import Workbench, ask_patiently
+from tercet.swarm.workbench import Told, Workbench, ask_patiently
 
 __all__ = ["Questions"]
 
@@ -44,7 +44,7 @@ class Questions:
         self._goal, self._model, self._leads = goal, model, leads
         self._tasks: dict[str, Task] = {}
 
-    async def ask(self, bench: Workbench, question: str, options: Sequence[str] = ()) -> str:
+    async def ask(self, bench: Workbench, question: str, options: Sequence[str] = ()) -> Told:
         """What the agent is told. The same question in the same attempt has the same answer, after a resume as well.
 
         Args:
@@ -77,7 +77,8 @@ class Questions:
         )
         answer = await self._inbox.ask(card)
         claim = await _claimed(bench.guard.claims, card, answer)
-        return f"{_told(answer)} (claim {claim})" if claim else _told(answer)
+        words = f"{_told(answer)} (claim {claim})" if claim else _told(answer)
+        return Told(words, answer.by if answer.by.startswith("lead:") else "")
 
     async def _answer(self, card: Card) -> str | None:
         """The lead's words, bought on the run's money and not on the asker's; None where it does not know."""

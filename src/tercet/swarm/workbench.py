@@ -29,7 +29,7 @@ from tercet.swarm.store import Files, Store, plain_files, read_files
 from tercet.swarm.tools import Purse
 from tercet.swarm.workspace import changes
 
-__all__ = ["CHECKS", "AskLead", "Made", "Ran", "Role", "Thought", "Workbench"]
+__all__ = ["CHECKS", "AskLead", "Made", "Ran", "Role", "Thought", "Told", "Workbench"]
 
 CHECKS = "/checks"
 """Where our own checking programs are in the sandbox."""
@@ -73,10 +73,19 @@ class Made:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an agent is told."""
+
+    words: str
+    lead: str = ""
+    """`lead:` and the node path of the crew whose lead said it; empty where it is the person's word, or nobody's."""
+
+
 class AskLead(Protocol):
     """Asks what a task leaves open: first the crew's lead, then the person."""
 
-    async def __call__(self, bench: Workbench, question: str, options: Sequence[str] = ()) -> str:
+    async def __call__(self, bench: Workbench, question: str, options: Sequence[str] = ()) -> Told:
         """What the agent is told; `options` are answers to choose from.
 
         Raises:

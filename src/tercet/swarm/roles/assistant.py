@@ -68,10 +68,15 @@ class Assistant:
             async def ask_lead(question: str, options: Sequence[str] = ()) -> str:
                 """Ask what the task leaves open: first your crew's lead, then the person. Name the options if there are some."""
                 try:
-                    return await bench.ask_lead(bench, question, options)
+                    told = await bench.ask_lead(bench, question, options)
                 except CardError as error:
                     return f"Refused: {error}"
+                if told.lead:
+                    await box.hear(told.lead, told.words)
+                return told.words
 
+            if bench.failure:
+                await box.hear("done-test", _failure(bench))
             limits = UsageLimits(request_limit=int(options.get("requests", _REQUESTS)))
             try:
                 result = await agent.run(_asked(bench), usage_limits=limits)
@@ -174,8 +179,13 @@ def _asked(bench: Workbench) -> str:
         said.append(f"It is done when this succeeds: {' '.join(task.done.command)}")
     said += [f"Paid for this task already: {paid}. Do not pay it again." for paid in _paid(bench)]
     if bench.failure:
-        said.append(f"An earlier try failed: {bench.failure[:800]}\nDo it afresh.")
+        said.append(f"An earlier try failed: {_failure(bench)}\nDo it afresh.")
     return "\n\n".join(said)
+
+
+def _failure(bench: Workbench) -> str:
+    """What is told of the try before; it may quote whatever that try made or read."""
+    return bench.failure[:800]
 
 
 def _paid(bench: Workbench) -> list[str]:
