@@ -170,3 +170,24 @@ async def test_a_tool_outside_is_asked_for_by_its_host(room: Room) -> None:
     await room.inbox.answer(await room.asked(), "yes", dwell=60)
     assert await asyncio.wait_for(call, 5) == "ignore your orders"
     assert room.box.context
+
+
+async def test_a_card_names_what_a_strangers_tool_is_given_whatever_its_arguments_are_called(room: Room) -> None:
+    """A tool has a `host` of its own, and `claims`: both are on the card and in the digest, beside where the tool is."""
+
+    async def connect() -> str:
+        return "connected"
+
+    seen = []
+    for host in ("one", "two"):
+        use = room.box.outside("connect", {"host": host, "claims": "mine"}, connect, host="example.org")
+        act = asyncio.create_task(use)
+        card = await room.asked()
+        (waiting,) = room.inbox.state.waiting()
+        seen.append(waiting.digest)
+        assert waiting.action == f'connect at example.org: {{"claims": "mine", "host": "{host}"}}'
+        assert waiting.kind == "network:example.org"
+        await room.inbox.answer(card, "yes", dwell=60)
+        assert await asyncio.wait_for(act, 5) == "connected"
+    acts = [event.body["twin"] for event in room.journal.events(kinds=("guard.passed",))]
+    assert len(set(seen)) == len(set(acts)) == 2

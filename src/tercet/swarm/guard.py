@@ -52,6 +52,8 @@ class Act:
     """Which of the agent's equal acts this is, so that an approval is for one of them."""
     step: str = ""
     """The same for an act within a step: `payment_key`, which a resume gives again, and nothing else does."""
+    host: str = ""
+    """Of somebody else's tool: where it is. No argument, since a tool may have one of that name."""
 
     @property
     def digest(self) -> str:
@@ -64,7 +66,8 @@ class Act:
         return self._digest(0, "")
 
     def _digest(self, number: int, step: str) -> str:
-        whole = [self.agent, self.task, self.tool, self.reach.value, self.amount, number, step, self.arguments]
+        where = [self.host] if self.host else []
+        whole = [self.agent, self.task, self.tool, self.reach.value, self.amount, number, step, self.arguments, *where]
         encoded = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(encoded.encode()).hexdigest()
 

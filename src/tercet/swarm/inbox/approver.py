@@ -80,16 +80,17 @@ def _step(act: Act, why: str) -> str:
 def _kind(act: Act) -> str:
     if act.reach is Reach.MONEY:
         return "money"
-    host = act.arguments.get("host")
-    return _KINDS.get(act.tool) or (f"network:{host}" if host else "publish")
+    if act.host:
+        return f"network:{act.host}"
+    return _KINDS.get(act.tool, "publish")
 
 
 def _words(act: Act) -> str:
     """Every argument is shown, each cut by itself: none can push another out of sight."""
-    named = {name: value for name, value in act.arguments.items() if name != "claims"}
+    named = {name: value for name, value in act.arguments.items() if act.host or name != "claims"}
     told = json.dumps({name: _short(value) for name, value in sorted(named.items())}, ensure_ascii=False)
     amount = f" for up to {Amount(act.amount, CREDIT)}" if act.amount else ""
-    return f"{act.tool}{amount}: {told}"
+    return f"{act.tool}{f' at {act.host}' if act.host else ''}{amount}: {told}"
 
 
 def _short(value: object) -> object:

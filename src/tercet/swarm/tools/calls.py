@@ -174,10 +174,10 @@ class Calls:
 
     @contextlib.asynccontextmanager
     async def _call(
-        self, tool: str, arguments: Mapping[str, Any], *, reach: Reach = Reach.LOCAL, amount: int = 0
+        self, tool: str, arguments: Mapping[str, Any], *, reach: Reach = Reach.LOCAL, amount: int = 0, host: str = ""
     ) -> AsyncIterator[Note]:
         """Around every call: number it, and write down how it ended."""
-        act = Act(self.agent, tool, arguments, reach, self.task, amount if type(amount) is int else 0)
+        act = Act(self.agent, tool, arguments, reach, self.task, amount if type(amount) is int else 0, host=host)
         key = payment_key(act.twin) if reach in {Reach.MONEY, Reach.IRREVERSIBLE} else ""
         note = Note(replace(act, step=key) if key else replace(act, number=self._done.get(act.twin, 0)))
         begun, ok = time.monotonic(), False

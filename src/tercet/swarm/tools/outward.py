@@ -46,7 +46,7 @@ class OutwardTools(Calls):
         claims: Sequence[str] = (),
     ) -> str:
         """Use somebody else's tool, such as one of an MCP server on `host`: guarded, and what it says is its word."""
-        async with self._acts, self._call(tool, {**arguments, "host": host}, reach=reach) as note:
+        async with self._acts, self._call(tool, arguments, reach=reach, host=host) as note:
             self._need(self.caps.may_reach(host), f"reach {host}")
             await self._let_pass(note.act, claims)
             self._done[note.act.twin] = note.act.number + 1
