@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tercet.errors import GuardError
+from tercet.errors import GuardError, ToolError
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
 from tercet.swarm.guard import Guard
@@ -191,3 +191,38 @@ async def test_a_card_names_what_a_strangers_tool_is_given_whatever_its_argument
         assert await asyncio.wait_for(act, 5) == "connected"
     acts = [event.body["twin"] for event in room.journal.events(kinds=("guard.passed",))]
     assert len(set(seen)) == len(set(acts)) == 2
+
+
+async def test_no_argument_hides_another_on_a_card(room: Room) -> None:
+    """What has no room on the first line has a line each; what is cut says by how much."""
+    filler = {f"a{number}": "x" * 90 for number in range(6)}
+    many = {f"a{number}": "x" for number in range(100)}
+    for arguments, told in (
+        (filler | {"to": "the thief"}, "to: the thief"),
+        (many | {"to": "the thief"}, "77 arguments more than can be shown"),
+        ({"note": "x" * 1000, "to": "the thief"}, f"note: {'x' * 344}… (656 characters more)"),
+    ):
+        act = asyncio.create_task(room.box.outside("mail", arguments, room.asked, host="example.org"))
+        card = await room.asked()
+        (waiting,) = room.inbox.state.waiting()
+        assert told in waiting.evidence
+        assert waiting.action.endswith("characters more)")
+        await room.inbox.answer(card, "no", dwell=60)
+        with pytest.raises(GuardError):
+            await asyncio.wait_for(act, 5)
+
+
+async def test_the_person_says_yes_to_no_more_than_they_read(room: Room) -> None:
+    """A question is on its card whole, or is not asked: the answer is a claim that money may rest on."""
+    rest = "And the invoice of the shop over 90 credit is right, and is to be paid from now on?"
+    for question in ("Is English right? " * 14 + rest, f"Is English right?\n{rest}", "Is it?\u202e" + rest):
+        with pytest.raises(ToolError, match="one line of at most 250"):
+            await room.box.ask_person(question)
+    assert not list(room.inbox.state.waiting())
+    question = ("Is English right? " * 14)[:250].strip()
+    asking = asyncio.create_task(room.box.ask_person(question))
+    card = await room.asked()
+    (waiting,) = room.inbox.state.waiting()
+    assert question in waiting.action
+    await room.inbox.answer(card, "yes", dwell=60)
+    assert await asyncio.wait_for(asking, 5) == "yes"

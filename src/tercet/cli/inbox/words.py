@@ -85,7 +85,7 @@ def tell_card(item: Item, now: float, proposal: Proposal | None) -> Iterator[tup
         yield "[t] types an answer in words", ""
     if card.cause:
         yield f"cause, the same for all: {card.cause}", "yellow"
-    for line in card.evidence[:3]:
+    for line in card.evidence:
         yield f"  {line}", "dim"
     if proposal is not None:
         yield f"You said yes to {proposal.yes} of the last {proposal.of} of this class; [a] makes it a policy.", "green"

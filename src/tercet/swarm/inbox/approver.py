@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tercet.market import CREDIT, Amount
 from tercet.swarm.guard import Act, Approval, Reach
@@ -26,8 +26,11 @@ _KINDS: Mapping[str, str] = {
     "remember": "memory",
     "share": "memory",
 }
-_MOST_SHOWN = 80
-"""Characters of one argument."""
+_ROOM = 300
+"""Characters of all arguments together on the card's first line."""
+_MOST_TOLD = 350
+"""Characters of an argument on a line of its own, below."""
+_MOST_LINES = 24
 
 
 class InboxApprover:
@@ -50,8 +53,9 @@ class InboxApprover:
 
     async def approve(self, act: Act, why: str) -> Approval | None:
         """Wait for the answer; None is no. Only the asking agent waits."""
+        action, more = _words(act)
         card = build_card(
-            action=_words(act),
+            action=action,
             kind=_kind(act),
             agent=self.node,
             tool=act.tool,
@@ -62,7 +66,7 @@ class InboxApprover:
             deadline=self.inbox.clock.now() + self.patience,
             task=act.task,
             step=_step(act, why),
-            evidence=(why,) if why else (),
+            evidence=(*((why,) if why else ()), *more),
             digest=act.digest,
         )
         answer = await self.inbox.ask(card)
@@ -85,14 +89,23 @@ def _kind(act: Act) -> str:
     return _KINDS.get(act.tool, "publish")
 
 
-def _words(act: Act) -> str:
-    """Every argument is shown, each cut by itself: none can push another out of sight."""
-    named = {name: value for name, value in act.arguments.items() if act.host or name != "claims"}
-    told = json.dumps({name: _short(value) for name, value in sorted(named.items())}, ensure_ascii=False)
+def _words(act: Act) -> tuple[str, Sequence[str]]:
+    """The act in one line; where that has no room for all, each argument on a line of its own, so that none hides another."""
+    named = {name: value for name, value in sorted(act.arguments.items()) if act.host or name != "claims"}
+    whole = json.dumps(named, ensure_ascii=False)
     amount = f" for up to {Amount(act.amount, CREDIT)}" if act.amount else ""
-    return f"{act.tool}{f' at {act.host}' if act.host else ''}{amount}: {told}"
+    head = f"{act.tool}{f' at {act.host}' if act.host else ''}{amount}: "
+    if len(whole) <= _ROOM:
+        return head + whole, ()
+    lines = [_cut(f"{name}: {_text(value)}", _MOST_TOLD) for name, value in named.items()]
+    left = [f"{len(lines) - _MOST_LINES} arguments more than can be shown"] if len(lines) > _MOST_LINES else []
+    return head + _cut(whole, _ROOM), [*left, *lines[:_MOST_LINES]]
 
 
-def _short(value: object) -> object:
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return value if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _cut(text: str, most: int) -> str:
+    """Its beginning, and how much is missing."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} characters more)"

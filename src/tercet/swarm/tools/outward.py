@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,19 +17,23 @@ from tercet.swarm.tools.needs import Bought, Desires, Purse
 __all__ = ["PERSON", "OutwardTools"]
 
 PERSON = "person"
+_LONGEST_QUESTION = 250
+"""Characters: what the person says yes to is their word, so they see it whole on its card."""
 
 
 class OutwardTools(Calls):
     """Ask, use what is elsewhere, pay, buy."""
 
     async def ask_person(self, question: str) -> str:
-        """Ask the person a question that yes or no answers. You wait, nobody else does."""
+        """Ask the person a question that yes or no answers, in one line. You wait, nobody else does."""
         async with self._call("ask_person", {"question": question[:MOST_TOLD]}) as note:
             self._need(self.caps.may_address(PERSON), "address the person")
+            if len(json.dumps(question, ensure_ascii=False)) - 2 > _LONGEST_QUESTION or not question.isprintable():
+                raise ToolError(f"The person reads one line of at most {_LONGEST_QUESTION} characters. Ask shorter.")
             if self._approver is None:
                 raise ToolError("Nobody can be asked in this run. Decide by what you know, or leave it.")
             answer = await self._approver.approve(note.act, "the agent asks")
-            text = f"{'yes' if answer else 'no'}: {question[:MOST_TOLD]}"
+            text = f"{'yes' if answer else 'no'}: {question}"
             if answer is not None and answer.by == PERSON:
                 claim = await self.claims.make(text, author=PERSON, origin=Origin.OPERATOR, task=self.task)
                 note.fields["claim"] = claim.id
