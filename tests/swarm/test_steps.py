@@ -74,6 +74,27 @@ async def test_only_the_step_in_flight_is_repeated_and_under_the_same_key(tmp_pa
     assert work.keys[1] == work.keys[2] != work.keys[0]
 
 
+async def test_a_run_whose_folder_was_moved_pays_under_its_old_keys(tmp_path: Path) -> None:
+    """Killed with a payment under way, moved, resumed: the seller is shown the key that it knows."""
+    keys: list[str] = []
+
+    async def pay() -> None:
+        keys.append(payment_key("5 to the shop"))
+        raise OSError("killed")
+
+    folder = tmp_path / "fair-otter"
+    folder.mkdir()
+    for name in ("fair-otter", "kept"):
+        folder = folder.rename(tmp_path / name)
+        with Journal(folder / "journal.db") as journal:
+            if not keys:
+                await journal.append("run.started", {"goal": "g", "run": journal.run})
+            with pytest.raises(OSError, match="killed"):
+                async with run_scope(journal, "pay/1"):
+                    await step("pay", pay)
+    assert keys == [keys[0]] * 2
+
+
 async def test_payments_of_one_step_have_keys_of_their_own() -> None:
     """The same purchase twice in a step is two purchases; outside of steps there is no key."""
     assert payment_key("x") == ""

@@ -54,6 +54,7 @@ CREATE INDEX IF NOT EXISTS kinds ON events (kind);
 """
 INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608 - constant columns
 _STEP = f"SELECT {COLUMNS} FROM events WHERE scope = ? AND number = ?"  # noqa: S608 - constant columns
+_BEGUN = f"SELECT {COLUMNS} FROM events WHERE kind IN ('run.started', 'run.forked') ORDER BY seq DESC LIMIT 1"  # noqa: S608
 _FAR = 1 << 53
 
 
@@ -74,7 +75,8 @@ class Journal:
         """
         self.path = path
         self.run = path.absolute().parent.name
-        """Id of the run: the name of its folder. Keys of its steps are made with it."""
+        """Id of the run: the name of its folder when it was begun. Keys of its steps and payments are made with it, so a
+        folder that was moved since changes none of them."""
         self.scopes: set[str] = set()
         """Scopes whose steps are being taken now; `durable.run_scope` keeps it."""
         self._lock = _take_lock(path)
@@ -93,6 +95,8 @@ class Journal:
         try:
             self._db.executescript(SCHEMA)
             self.head, self.hash = verify_chain(self._db, self.path)
+            begun = self._db.execute(_BEGUN).fetchone()
+            self.run = str(event_of(begun).body.get("run", self.run)) if begun else self.run
             steps = self._db.execute("SELECT scope, number FROM events WHERE scope IS NOT NULL")
             self._steps: set[tuple[str, int]] = set(steps)
             return open_journal(self.path, readonly=True)

@@ -153,7 +153,13 @@ class Kernel:
         intake = await asyncio.to_thread(run.workspace.take_in, directory)
         await asyncio.to_thread(self._keep_hidden)
         left_out = [list(pair) for pair in intake.left_out[:50]]
-        body = {**asdict(self.config), "model": run.model, "files": len(intake.files), "left_out": left_out}
+        body = {
+            **asdict(self.config),
+            "run": run.journal.run,
+            "model": run.model,
+            "files": len(intake.files),
+            "left_out": left_out,
+        }
         await run.journal.append("run.started", body)
 
     def _keep_hidden(self) -> None:
