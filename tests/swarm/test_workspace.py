@@ -198,3 +198,23 @@ def test_equal_contents_are_kept_by_many_at_once(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             marks = list(pool.map(store.put, [data] * 8))
         assert {store.get(mark) for mark in marks} == {data}
+
+
+@pytest.mark.parametrize("name", ["é" * 127, "x" * 255, "字" * 85])
+def test_a_name_as_long_as_a_name_can_be_is_kept_and_comes_back(tmp_path: Path, name: str) -> None:
+    """Of 255 bytes, in whatever letters: taken in, laid out, changed, recalled, and delivered beside the person's change."""
+    person, run = tmp_path / "person", tmp_path / "run"
+    person.mkdir()
+    run.mkdir()
+    (person / name).write_text("one")
+    workspace = Workspace(run)
+    workspace.take_in(person)
+    change = Change(name, workspace.files[name], workspace.store.put(b"two"))
+    workspace.merge([change])
+    Workspace(run).recall([{"path": name, "sha256": change.after.sha256 if change.after else "", "bytes": 3}])
+    assert (run / "work" / name).read_text() == "two"
+    (person / name).write_text("mine")
+    ((path, beside),) = write_back([change], workspace.store, person).beside
+    assert path == name
+    assert (person / beside).read_text() == "two"
+    assert write_back([change], workspace.store, person).beside[0][1] != beside

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from tercet.swarm.store import FileMark, Store, write_whole
+from tercet.swarm.store import FileMark, Store, beginning, write_whole
 from tercet.swarm.workspace import Change
 
 __all__ = ["Delivery", "write_back"]
@@ -78,8 +78,9 @@ def _leads_out(directory: Path, path: str) -> bool:
 
 
 def _free_name(place: Path) -> Path:
-    other, number = place.with_name(f"{place.name}.tercet"), 1
+    name, number = beginning(place.name), 1
+    other = place.with_name(f"{name}.tercet")
     while other.exists() or other.is_symlink():
         number += 1
-        other = place.with_name(f"{place.name}.tercet{number}")
+        other = place.with_name(f"{name}.tercet{number}")
     return other

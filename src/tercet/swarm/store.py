@@ -24,6 +24,7 @@ __all__ = [
     "FileMark",
     "Files",
     "Store",
+    "beginning",
     "plain_files",
     "read_files",
     "walk",
@@ -35,6 +36,7 @@ MAX_FILE_BYTES = 8 << 20
 MAX_TOTAL_BYTES = 48 << 20
 """What the sandbox takes in, with room for what a task adds."""
 _MAX_DEPTH = 32
+_NAME_BYTES = 230
 _SKIPPED = frozenset({
     ".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".nox", ".mypy_cache", ".ruff_cache",
     ".pytest_cache", ".idea", ".vscode",
@@ -138,7 +140,7 @@ def walk(
 
 def write_whole(place: Path, data: bytes, mode: int, *, sync: bool = True) -> None:
     """All of it or nothing."""
-    part = place.with_name(f".{place.name[:200]}.part")
+    part = place.with_name(f".{beginning(place.name)}.part")
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as sink:
@@ -147,6 +149,11 @@ def write_whole(place: Path, data: bytes, mode: int, *, sync: bool = True) -> No
             sink.flush()
             os.fsync(sink.fileno())
     part.replace(place)
+
+
+def beginning(name: str) -> str:
+    """Of a file's name, as much as leaves room for an addition: names have at most 255 bytes, whatever their letters."""
+    return os.fsencode(name)[:_NAME_BYTES].decode(errors="ignore")
 
 
 def plain_files(files: Files) -> dict[str, list[Any]]:
