@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import os
 import socket
 import stat
@@ -237,6 +238,24 @@ async def test_a_worker_that_cannot_be_stopped_does_not_save_the_others(tmp_path
             assert (said["told"], said["failed"], stopped) == (1, 1, ["x"])
             unhook()
             assert (await steering.kill("run/a"))["told"] == 0
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [{"credit": 0.5}, {"credit": True}, {"credit": "5"}, {"credit": 10**40}, {"tokens": 1.5}, {"seconds": math.inf},
+     {"seconds": math.nan}, {"attention": math.nan}, {"attention": "6"}],
+)  # fmt: skip
+async def test_what_is_no_amount_changes_no_budget(tmp_path: Path, amount: dict[str, Any]) -> None:
+    """Over the socket anything can be said: wrong usage, and the limits are what they were."""
+    before = Budget(credit=5, tokens=5, seconds=5.0, attention=5)
+    with Journal(tmp_path / "journal.db") as journal:
+        async with Desk(journal, ScriptedUpstream(lambda _: "yes")) as desk:
+            desk.budgets.open("run", before)
+            async with serve_control(tmp_path, Steering(desk, journal).handlers()):
+                for verb in ("budget_add", "budget_set"):
+                    with pytest.raises(UsageError, match=f"{next(iter(amount))} is a (whole )?number"):
+                        await request(tmp_path, verb, **amount)
+            assert desk.budgets.limit("run") == before
 
 
 async def test_budgets_are_steered(tmp_path: Path) -> None:

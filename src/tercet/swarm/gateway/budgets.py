@@ -30,6 +30,7 @@ __all__ = ["BUDGET_KINDS", "Budgets", "Reservation", "cost_of", "path_of"]
 
 BUDGET_KINDS = ("budget.set", "budget.allowed", "budget.added", "call", "call.reconciled")
 """Events that change a budget."""
+_FAR = 1 << 63
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +94,10 @@ class Budgets:
         """Give `node` new limits.
 
         Raises:
-            UsageError: one is below what is spent and reserved already.
+            UsageError: one is no amount, or below what is spent and reserved already.
 
         """
+        _validate_amounts(body_of(budget))
         found, limits = self._node(node), limits_of(budget)
         for resource, limit in enumerate(limits):
             used = found.spent[resource] + found.reserved[resource]
@@ -118,10 +120,11 @@ class Budgets:
         """Raise `node`'s limits, and its allowance; what has none keeps none. The nodes above still bind.
 
         Raises:
-            UsageError: something is negative.
+            UsageError: something is no amount, or negative.
 
         """
         more = Spent(credit, tokens, seconds)
+        _validate_amounts({**body_of(more), "attention": attention})
         if min(*units_of(more), attention) < 0:
             raise UsageError("A budget is only added to; to lower one use tercet budget set.")
         self._node(node)
@@ -291,6 +294,15 @@ def cost_of(event: Event) -> Spent:
         int(body.get("prompt", 0)) + int(body.get("completion", 0)),
         float(body.get("seconds", 0.0)),
     )
+
+
+def _validate_amounts(amounts: Mapping[str, Any]) -> None:
+    """Money and tokens are counted in whole units; and what is no number would bind nobody, since nothing exceeds it."""
+    for name, amount in amounts.items():
+        kinds = (int,) if name in {"credit", "tokens"} else (int, float)
+        if amount is not None and (type(amount) not in kinds or not -_FAR < amount < _FAR):
+            whole = "a whole number" if len(kinds) == 1 else "a number"
+            raise UsageError(f"{name} is {whole} below 2^63, not {amount!r}.")
 
 
 def _paths(node: str) -> list[str]:
