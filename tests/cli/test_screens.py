@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from tercet.cli.inbox.reader import Reader
 from tercet.cli.inbox.screen import Screen
 from tercet.cli.inbox.words import crop, fold, pack
 from tercet.cli.output import fit_table
-from tercet.cli.run_screen import tell_plan, tell_tasks
+from tercet.cli.run_plan import tell_plan, tell_plan_briefly
+from tercet.cli.run_screen import tell_tasks
 from tercet.cli.targets import read_state
 from tercet.cli.top import draw
 from tercet.swarm.inbox import build_card
@@ -217,9 +218,40 @@ def test_the_table_of_a_run_shows_what_goes_on_not_what_is_done() -> None:
 
 
 def test_a_long_plan_is_a_line_for_each_task() -> None:
-    lines = tell_plan(parse_plan(plan(36), budget=1000), "file", 60)
+    lines = tell_plan_briefly(parse_plan(plan(36), budget=1000), "file", 60)
     assert len(lines) == 37
     assert all(cell_len(line) <= 60 and line.isprintable() for line in lines)
+
+
+LONG_TEST = ["python3", "-B", "-c", "from api import build\nassert build('a').answers_what_was_asked(), 'it does not'"]
+
+
+def chain(tasks: int, command: Sequence[str]) -> Any:
+    """Each task needs the last few."""
+    raw = [
+        {"id": f"step-{number}", "title": f"Part {number}", "role": "author", "done": {"command": command}, "budget": 1_000_000,
+         "needs": [f"step-{before}" for before in range(max(0, number - 6), number)]}
+        for number in range(tasks)
+    ]  # fmt: skip
+    return parse_plan({"goal": "g", "tasks": raw}, budget=10**9)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_tests_of_a_plan_are_read_below_its_table_with_no_word_cut(width: int) -> None:
+    """On terminals of both widths: no line is wider, no word of a command or of the needs is in two pieces."""
+    lines = tell_plan(chain(15, LONG_TEST), "file", width, wrap=True)
+    assert all(cell_len(line) <= width and line.isprintable() for line in lines)
+    words = " ".join(lines).split()
+    assert words.count("build('a').answers_what_was_asked(),") == 15
+    assert words.count("step-13") == 1 + 1  # its own row, and the need of step-14
+    assert r"build\nassert" in words  # one line, and it is seen that there were two
+    below = lines.index("  step-14: Part 14")
+    assert lines[below + 1].startswith("    python3 -B -c ")
+
+
+def test_in_a_pipe_each_test_is_one_line() -> None:
+    lines = tell_plan(chain(2, [*LONG_TEST, "x" * 200]), "file", 80, wrap=False)
+    assert sum(line.startswith("    python3 -B -c ") and line.endswith("x" * 200) for line in lines) == 2
 
 
 def write_script(folder: Path) -> None:
@@ -243,6 +275,18 @@ def test_ctrl_c_at_the_question_leaves_it_to_be_asked_again(shell: Shell, sit: C
     again.press("n\n")
     assert again.left() == 3
     assert "you said no" in again.read()
+
+
+def test_a_long_plan_is_shown_with_its_tests_before_it_is_agreed_to(shell: Shell, sit: Callable[..., Terminal]) -> None:
+    """First a row for each task; the key p shows the rest, and asks again."""
+    write_script(shell.folder)
+    (shell.folder / "plan.json").write_text(json.dumps(plan(12)))
+    terminal = sit("run", "Check it", "--plan", "plan.json", "--scripted", "script.json")
+    assert "when its test ends with 0" not in terminal.until("p for the plan with its tests]")
+    terminal.press("p\n")
+    assert "when its test ends with 0" in terminal.until("p for the plan with its tests]")
+    terminal.press("n\n")
+    assert terminal.left() == 3
 
 
 def waiting_run(shell: Shell) -> Path:

@@ -28,7 +28,7 @@ from tercet.cli.run_inputs import (
     validate_lent,
 )
 from tercet.cli.run_outcome import tell_outcome
-from tercet.cli.run_screen import CLASSES, Asker, plan_table, watching
+from tercet.cli.run_screen import CLASSES, Asker, show_plan, watching
 from tercet.cli.thinking import choose_thinking, open_thinking
 from tercet.cli.wallet_purse import choose_purse, reopen_purse
 from tercet.errors import TercetError, ThinkingError, UnreachableError, UsageError
@@ -257,7 +257,7 @@ def _show_plan(state: State, config: RunConfig) -> int:
             "Dry run: no recipe fits this goal, so a model would make the plan, and be paid for it. Nothing was started."
         )
         return 0
-    _console(state).print(plan_table(planned.plan, planned.by))
+    show_plan(_console(state), planned.plan, planned.by)
     for path, why in intake.left_out[:10]:
         say(f"Left out: {path}, {why}.")
     say("Dry run: nothing was started.")

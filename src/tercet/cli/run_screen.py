@@ -8,29 +8,30 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from tercet.cli.glance import Glance
 from tercet.cli.inbox.words import crop, pack
 from tercet.cli.output import is_terminal
 from tercet.cli.ps import printable
+from tercet.cli.run_plan import tell_plan, tell_plan_briefly
 from tercet.cli.top import tell_head, tell_need
 from tercet.errors import JournalError, RefusedError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.events import Event
 from tercet.swarm.kernel import RunConfig
-from tercet.swarm.plan import Plan, Task, money_of, slots_of
+from tercet.swarm.plan import Plan
 from tercet.swarm.state import Folding
 from tercet.swarm.views import RunState
 
-__all__ = ["CLASSES", "Asker", "plan_table", "watching"]
+__all__ = ["CLASSES", "Asker", "show_plan", "watching"]
 
 CLASSES = ("plan", "delivery")
 """What can be agreed to beforehand with `--yes-to`."""
@@ -38,7 +39,7 @@ _EVERY = 0.25
 _STYLES = {"failed": "red", "running": ""}
 _ORDER = {"failed": 0, "running": 1, "pending": 2}
 _MOST_SHOWN = 10
-"""Tasks of a plan that are shown in full before the question."""
+"""Tasks of a plan that are shown in full before the question on a terminal."""
 
 
 class Asker:
@@ -66,10 +67,8 @@ class Asker:
     async def approve(self, plan: Plan, by: str, config: RunConfig, *, again: bool) -> str:
         """Show the plan, and ask."""
         self.pause()
-        if self._console.is_terminal and len(plan.tasks) > _MOST_SHOWN:
-            self._console.print(*tell_plan(plan, by, self._console.width), sep="\n", markup=False)
-        else:
-            self._console.print(plan_table(plan, by))
+        brief = self._console.is_terminal and len(plan.tasks) > _MOST_SHOWN
+        show_plan(self._console, plan, by, brief=brief)
         most = Amount(config.budget, CREDIT)
         outputs = list(dict.fromkeys(path for task in plan.tasks for path in task.outputs))
         files = ", ".join(outputs[:6]) + (" ..." if len(outputs) > 6 else "")
@@ -78,7 +77,8 @@ class Asker:
         what = f"work at {len(plan.tasks)} tasks with {thinking}, spend at most {most}{where}"
         if "plan" in self._yes_to:
             return "--yes-to plan"
-        await self._confirm(f"{'go on: ' if again else ''}{what}", "plan")
+        whole = (lambda: show_plan(self._console, plan, by)) if brief else None
+        await self._confirm(f"{'go on: ' if again else ''}{what}", "plan", whole)
         self._agreed = True
         return "person"
 
@@ -92,7 +92,8 @@ class Asker:
             await self._confirm(f"write {shown} into {directory}", "delivery")
         return "person"
 
-    async def _confirm(self, what: str, kind: str) -> None:
+    async def _confirm(self, what: str, kind: str, whole: Callable[[], None] | None = None) -> None:
+        """Until there is an answer; `whole` shows all of what was shown briefly."""
         if not is_terminal():
             raise RefusedError(
                 f"This would {what}, and nobody is there to agree. Say --yes-to {kind}, --yes, or --dry-run to look first."
@@ -103,8 +104,11 @@ class Asker:
         try:
             while True:
                 self._answer = loop.create_future()
-                click.echo(f"This will {what}. Go on? [y/N]: ", err=True, nl=False)
+                keys = "[y/N, p for the plan with its tests]" if whole else "[y/N]"
+                click.echo(f"This will {what}. Go on? {keys}: ", err=True, nl=False)
                 said = (await self._answer).strip().lower()
+                if said == "p" and whole:
+                    whole()
                 if said in {"y", "yes"}:
                     return
                 if said in {"", "n", "no"}:
@@ -118,44 +122,11 @@ class Asker:
             self._answer.set_result(line.decode(errors="replace") or "no")  # nothing is the end of the input
 
 
-def tell_plan(plan: Plan, by: str, width: int) -> list[str]:
-    """A long plan, a line for each task."""
-    named = max(len(task.id) for task in plan.tasks)
-    roles = max(len(task.role) for task in plan.tasks)
-    lines = [
-        f"{task.id:<{named}}  {task.role:<{roles}}  {Amount(task.budget, CREDIT)}  {task.title}" for task in plan.tasks
-    ]
-    head = f"Plan, made by {by}: {len(plan.tasks)} tasks. With --dry-run a plan that is known is shown in full."
-    return [crop(line, width) for line in (head, *lines)]
-
-
-def plan_table(plan: Plan, by: str) -> Table:
-    """The plan for a person."""
-    table = Table(title=f"Plan, made by {by}", title_justify="left", box=None, pad_edge=False)
-    for column in ("task", "role", "needs", "done when", "budget", "deadline"):
-        table.add_column(
-            column.upper(), justify="right" if column in {"budget", "deadline"} else "left", overflow="fold"
-        )
-    for task in plan.tasks:
-        test = "a hidden test passes" if task.done.hidden else " ".join(task.done.command)
-        table.add_row(
-            Text("\n".join([printable(f"{task.id}: {task.title}"), *map(printable, _reach(task))])),
-            task.role,
-            ", ".join(task.needs) or "-",
-            Text(printable(test)),
-            str(Amount(task.budget, CREDIT)),
-            f"{task.seconds:g} s",
-        )
-    return table
-
-
-def _reach(task: Task) -> list[str]:
-    """Who else may do the task, and what of the world outside its sandbox its agent may use: the person agrees to it with the plan."""
-    others = [slot.role + (f"@{slot.model}" if slot.model else "") for slot in slots_of(task)[1:]]
-    named, payees = task.options.get("tools", ()), task.options.get("payees", ())
-    money = f"may pay {Amount(money_of(task), CREDIT)} to {', '.join(payees) or 'nobody'}"
-    asked = [f"or by {', '.join(others)}, whose offer is the better"] if others else []
-    return [*asked, *([f"uses {', '.join(named)}"] if named else []), *([money] if money_of(task) else [])]
+def show_plan(console: Console, plan: Plan, by: str, *, brief: bool = False) -> None:
+    """The plan for a person; all of it, or a row for each task."""
+    tell = tell_plan_briefly if brief else partial(tell_plan, wrap=console.is_terminal)
+    for line in tell(plan, by, console.width):
+        console.print(Text(line))
 
 
 @contextlib.asynccontextmanager

@@ -37,13 +37,13 @@ def fold(words: str, width: int) -> list[str]:
     return [*rows, row]
 
 
-def pack(words: Sequence[str], width: int) -> list[str]:
+def pack(words: Sequence[str], width: int, gap: str = "  ") -> list[str]:
     """Words that stay whole, as many to a row as fit."""
     rows = [""]
     for word in words:
-        if rows[-1] and len(rows[-1]) + 2 + len(word) > width:
+        if rows[-1] and len(rows[-1]) + len(gap) + len(word) > width:
             rows.append("")
-        rows[-1] += f"  {word}" if rows[-1] else word
+        rows[-1] += f"{gap}{word}" if rows[-1] else word
     return rows
 
 
