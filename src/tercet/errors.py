@@ -303,11 +303,8 @@ class UnknownKeyError(RefusedError):
 class BudgetSpentError(BudgetError):
     """An API key's budget cannot pay for the call."""
 
-    def __init__(self, *, needed: int, left: int) -> None:
-        super().__init__(
-            f"The budget of this API key is out: the call needs {needed} credit units, {left} are left."
-            " Ask for fewer tokens, or raise the budget: tercet key budget."
-        )
+    def __init__(self, message: str, *, needed: int, left: int) -> None:
+        super().__init__(message)
         self.needed = needed
         self.left = left
 
@@ -508,21 +505,9 @@ class OutOfBudgetError(BudgetError):
     """A node of a run has too little left for a call."""
 
     def __init__(
-        self,
-        *,
-        node: str,
-        needed: float,
-        left: float,
-        resource: str = "credit",
-        pending: float = 0,
-        message: str = "",
+        self, message: str, *, node: str, needed: float, left: float, resource: str = "credit", pending: float = 0
     ) -> None:
-        unit = "credit units" if resource == "credit" else resource
-        super().__init__(
-            message
-            or f"The budget of {node!r} is out: the call may need {needed:g} {unit}, {left:g} are left."
-            " Ask for shorter answers, or add to it: tercet budget add."
-        )
+        super().__init__(message)
         self.node = node
         self.needed = needed
         self.left = left

@@ -162,7 +162,7 @@ def test_a_run_pays_from_a_wallet_what_its_person_agrees_to(office: tuple[Shell,
     command = ["test", "-s", "paid"]
     write_plan(town.folder, "pay", title="Pay", output="paid", command=command, money="2", payees=[worker])
     pay = {"tool": "pay", "arguments": {"to": worker, "amount": 2_000_000, "claims": []}, "says": "Your task: Pay"}
-    write = {"tool": "write_file", "arguments": {"path": "paid", "text": "2"}, "says": "^.Paid 2000000 credit units"}
+    write = {"tool": "write_file", "arguments": {"path": "paid", "text": "2"}, "says": "^.Paid 2 credit"}
     (town.folder / "script.json").write_text(json.dumps({"rules": [pay, write, {"text": "Paid."}]}))
     before = asyncio.run(credit_of(town, worker))
     words = ["run", "Pay what is due", "--plan", "plan.json", "--scripted", "script.json", "--yes", "--pay", "3"]

@@ -72,9 +72,9 @@ def test_a_budget_is_never_overdrawn(tmp_path: Path) -> None:
     _, key = create_key(tmp_path, "agent", 100)
     with Budgets(gateway_db(tmp_path)) as books:
         books.reserve(draft("c", key.id), 60)
-        with pytest.raises(BudgetSpentError, match="needs 101 credit units, 100 are left"):
+        with pytest.raises(BudgetSpentError, match=r"needs 0\.000101 credit, 0\.0001 credit is left"):
             books.reserve(draft("c", key.id), 101)
-        with pytest.raises(BudgetSpentError, match="needs 41 credit units, 40 are left"):
+        with pytest.raises(BudgetSpentError, match=r"needs 0\.000041 credit, 0\.00004 credit is left"):
             books.reserve(draft("d", key.id), 41)
         with pytest.raises(ValueError, match="charges 61 of 60"):
             books.settle(draft("c", key.id, charged=61))
@@ -86,7 +86,7 @@ def test_a_budget_can_be_raised_but_not_below_what_is_gone(tmp_path: Path) -> No
     _, key = create_key(tmp_path, "agent", 100)
     with Budgets(gateway_db(tmp_path)) as books:
         books.reserve(draft("c", key.id), 60)
-        with pytest.raises(UsageError, match="Set at least 60"):
+        with pytest.raises(UsageError, match=r"Set at least 0\.00006 credit"):
             set_budget(tmp_path, key.id, 59)
         assert set_budget(tmp_path, key.id, 60).left == 0
 

@@ -19,7 +19,7 @@ from tercet.errors import (
     SubnetError,
     TaskError,
 )
-from tercet.market import Price, Task, Usage
+from tercet.market import CREDIT, Amount, Price, Task, Usage
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.miner import Miner
 from tercet.nodes.shop import Purchase, Shop
@@ -194,7 +194,7 @@ async def test_what_a_silent_miner_may_take_stays_in_the_budget(street: Street) 
             for _ in range(30):  # it is drawn by lot
                 await street.buy(shop, patience_seconds=0.3, budget=PAID)
 
-        with pytest.raises(BudgetError, match=f"{PAID} are spent or at risk"):
+        with pytest.raises(BudgetError, match=f"{Amount(PAID, CREDIT)} is spent or at risk"):
             await until_the_mute_is_asked_first()
 
 
@@ -215,7 +215,8 @@ async def test_a_budget_below_the_price_sends_nothing(street: Street) -> None:
     miner, _ = await street.miner()
     key = await street.stage.key(credit=10**6)
     async with street.shop(key) as shop:
-        with pytest.raises(BudgetError, match=f"can cost {PAID} credit units .* the budget is {PAID - 1}"):
+        cost, budget = Amount(PAID, CREDIT), Amount(PAID - 1, CREDIT)
+        with pytest.raises(BudgetError, match=f"can cost {cost} .* the budget is {budget}"):
             await street.buy(shop, budget=PAID - 1)
         assert shop.receipts() == []
     async with street.shop(key, deposit=PAID - 1) as shop:

@@ -132,7 +132,7 @@ async def test_the_money_for_questions_is_bounded(world: World) -> None:
     assert set(world.asking.asked) == {1}
     assert world.book.spent(0) == 4 * 7
     reasons = {finding.verdict.reason for finding in world.book.findings(0) if finding.uid == 2}
-    assert reasons == {"asks up to 11 units, a validator may spend 10 on a question"}
+    assert reasons == {"asks up to 0.000011 credit, a validator may spend 0.00001 credit on a question"}
 
 
 async def test_everybody_is_asked_in_the_same_moment(world: World) -> None:

@@ -61,6 +61,8 @@ def test_delegation_gives_what_is_there() -> None:
     ):  # fmt: skip
         with pytest.raises(CapabilityError, match="what they do not have"):
             lead.delegate(more)
+    with pytest.raises(CapabilityError, match=r"pay 0\.000011 credit of 0\.00001 credit"):
+        lead.delegate(Capabilities(money=11))
 
 
 def test_a_star_stays_in_its_folder() -> None:

@@ -321,6 +321,13 @@ def test_candidates_that_are_no_roles_are_refused_with_the_plan(options: Mapping
         parse_plan({"goal": "g", "tasks": [task_of(options=options)]}, budget=CREDIT)
 
 
+def test_a_plan_that_may_spend_too_much_is_told_so_in_credit() -> None:
+    """As a person says what it may spend, not in units."""
+    words = "may spend 1 credit together, the run has 0.999999 credit"
+    with pytest.raises(PlanError, match=words):
+        parse_plan({"goal": "g", "tasks": [task_of(budget=CREDIT)]}, budget=CREDIT - 1)
+
+
 async def test_a_candidate_of_nobodys_role_is_refused(tmp_path: Path) -> None:
     """As a task of nobody's role is."""
     with pytest.raises(PlanError, match="Nobody has the role nobody"):

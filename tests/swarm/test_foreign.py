@@ -105,6 +105,7 @@ async def test_without_budget_the_run_says_so(tmp_path: Path, agents: Agents) ->
     """Not that the agent gave up with some words about HTTP."""
     outcome = await kernel_of(tmp_path, agents, WORKS, price=Price(per_request=2 * CREDIT)).run()
     assert outcome.status == "out_of_budget"
+    assert "the call may need 2 credit, and 1 credit is left" in outcome.why
 
 
 async def test_an_interrupted_run_goes_on_with_it(tmp_path: Path, agents: Agents) -> None:

@@ -171,7 +171,7 @@ async def test_what_was_paid_before_a_kill_is_booked_whatever_became_of_its_grou
                             said.append(await step("pay", do))
                 finally:
                     journal.note = noted  # type: ignore[method-assign]
-            assert said[0].startswith("Paid 1000000 credit units, receipt 0x")
+            assert said[0].startswith("Paid 1 credit, receipt 0x")
         assert await bank.balances() == [FUNDS - 2 * CREDIT, CREDIT, 0, CREDIT]
 
 

@@ -256,8 +256,8 @@ async def test_money_needs_a_checked_claim(run: Run) -> None:
     for wrong in (0, -5, True, 1.5):
         with pytest.raises(ToolError):
             await box.pay("shop", wrong, [good])  # type: ignore[arg-type]
-    assert await box.pay("shop", 60, [good]) == "Paid 60 credit units, receipt receipt-1."
-    with pytest.raises(CapabilityError, match="spend 60 of the 40"):
+    assert await box.pay("shop", 60, [good]) == "Paid 0.00006 credit, receipt receipt-1."
+    with pytest.raises(CapabilityError, match=r"spend 0\.00006 credit of the 0\.00004 credit"):
         await box.pay("shop", 60, [good])
     assert "forty labels" in await box.buy({"labels": 40}, 40, [good])
     assert box.money_left == 20
@@ -272,7 +272,7 @@ async def test_a_limit_of_money_survives_a_restart_and_a_race(run: Run, tmp_path
     assert [type(each) for each in ended if not isinstance(each, str)] == [CapabilityError] * 7
     run.journal.close()
     again = Run(tmp_path)
-    with pytest.raises(CapabilityError, match="of the 10"):
+    with pytest.raises(CapabilityError, match=r"of the 0\.00001 credit"):
         await again.box().pay("shop", 30, [good])
     again.journal.close()
 
@@ -314,7 +314,7 @@ async def test_a_step_that_was_killed_after_it_paid_pays_once(run: Run, tmp_path
     box = again.box(approver=person)
     async with run_scope(again.journal, "t/1"):
         told = await step("pay", lambda: pay_twice(box, killed=False))
-    assert told.count("Paid 30") == 2
+    assert told.count("Paid 0.00003 credit") == 2
     assert [amount for _, amount in run.till.paid.values()] == [30, 30]
     assert box.money_left == 40
     again.journal.close()

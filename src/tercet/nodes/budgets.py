@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 from tercet.errors import BudgetSpentError, UnknownKeyError, UsageError
-from tercet.market import Receipt
+from tercet.market import CREDIT, Amount, Receipt
 
-__all__ = ["ApiKey", "Budgets", "KeyState", "NamedCall"]
+__all__ = ["ApiKey", "Budgets", "KeyState", "NamedCall", "budget_spent"]
 
 KeyState: TypeAlias = Literal["live", "expired", "revoked"]
 
@@ -96,6 +96,16 @@ class NamedCall:
     def charged(self) -> int:
         """Credit units."""
         return 0 if self.receipt is None else self.receipt.charged
+
+
+def budget_spent(needed: int, left: int) -> BudgetSpentError:
+    """What a key is told that has too little for a call; both in credit units."""
+    return BudgetSpentError(
+        f"The budget of this API key is out: the call needs {Amount(needed, CREDIT)}, {Amount(left, CREDIT)} is left."
+        " Ask for fewer tokens, or raise the budget: tercet key budget.",
+        needed=needed,
+        left=left,
+    )
 
 
 class Budgets:
@@ -193,9 +203,10 @@ class Budgets:
         with self._writing() as db:
             key = self.key(key_id)
             if budget < key.spent + key.reserved:
+                spent, reserved = Amount(key.spent, CREDIT), Amount(key.reserved, CREDIT)
                 raise UsageError(
-                    f"Key {key_id!r} has spent {key.spent} and reserved {key.reserved} credit units: its budget cannot"
-                    f" be {budget}. Set at least {key.spent + key.reserved}, or revoke the key."
+                    f"Key {key_id!r} has spent {spent} and reserved {reserved}: its budget cannot be {Amount(budget, CREDIT)}."
+                    f" Set at least {spent + reserved}, or revoke the key."
                 )
             db.execute("UPDATE keys SET budget = ? WHERE id = ?", (budget, key_id))
         return self.key(key_id)
@@ -220,7 +231,7 @@ class Budgets:
             if (state := key.state(_now_ms())) != "live":
                 raise UnknownKeyError(state)
             if amount > key.left + held:
-                raise BudgetSpentError(needed=amount, left=key.left + held)
+                raise budget_spent(amount, key.left + held)
             db.execute("UPDATE keys SET reserved = reserved + ? WHERE id = ?", (amount - held, key.id))
             db.execute(
                 "INSERT INTO reservations VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE SET amount=excluded.amount,"

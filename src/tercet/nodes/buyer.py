@@ -22,7 +22,7 @@ from tercet.errors import (
     MinerUnreachable,
     WireError,
 )
-from tercet.market import Answer, Price, Task, Usage
+from tercet.market import CREDIT, Amount, Answer, Price, Task, Usage
 from tercet.nodes import wire
 from tercet.nodes.buyer_book import Account, Promise
 from tercet.nodes.caller import Caller, Peer, Reply
@@ -311,7 +311,7 @@ class Exchange:
         if not within or answer.charged > self._price.charge(answer.usage):
             self._end(lost=True)
             raise MinerMisbehaved(
-                f"The miner {self._miner.operator} misbehaved: it charged {answer.charged} units for {answer.usage}, "
+                f"The miner {self._miner.operator} misbehaved: it charged {Amount(answer.charged, CREDIT)} for {answer.usage}, "
                 f"agreed were {self._price} and at most {self._limit}.",
                 evidence=wire.encode_answer(answer),
             )

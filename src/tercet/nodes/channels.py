@@ -13,7 +13,7 @@ from tercet.chain.ledger import Ledger
 from tercet.chain.sender import Sender
 from tercet.chain.voucher import name_asker
 from tercet.errors import BudgetError, InsufficientFundsError, MinerUnreachable
-from tercet.market import ChannelConfig
+from tercet.market import CREDIT, Amount, ChannelConfig
 from tercet.nodes.buyer_book import Account, BuyerBook, Promise
 from tercet.nodes.directory import MinerEntry
 
@@ -108,7 +108,7 @@ class Channels:
                 await escrow.top_up_authorized(self._sender, account.config, amount, permission)
         except InsufficientFundsError as error:
             raise BudgetError(
-                f"{account.config.payer} cannot pay {amount} credit units into a channel: {error}"
+                f"{account.config.payer} cannot pay {Amount(amount, CREDIT)} into a channel: {error}"
             ) from error
         finally:
             # Also when no receipt came: the deposit may be there all the same.
@@ -143,15 +143,15 @@ class Channels:
         """A promise; waits for a top-up when the deposit is used up, or for quiet when too much is unanswered."""
         if account.debt.lost > LOST_DEPOSITS * self._deposit:
             raise MinerUnreachable(
-                f"The miner {account.operator} left requests worth {account.debt.lost} units unanswered. "
+                f"The miner {account.operator} left requests worth {Amount(account.debt.lost, CREDIT)} unanswered. "
                 "It gets no more on this channel; take the rest back with request_close and withdraw."
             )
         while account.debt.lost > account.deposit * LOST_SHARE and account.pending:
             await self._quiet.setdefault(account.channel, asyncio.Event()).wait()
         if reserve > self._deposit:
             raise BudgetError(
-                f"One request reserves {reserve} credit units, a channel is filled with {self._deposit} at a time. "
-                "Raise the deposit, or lower what the task may use."
+                f"One request reserves {Amount(reserve, CREDIT)}, a channel is filled with {Amount(self._deposit, CREDIT)}"
+                " at a time. Raise the deposit, or lower what the task may use."
             )
         while True:
             try:

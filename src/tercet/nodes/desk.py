@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tercet.market import Price, Task, Verdict
+from tercet.market import CREDIT, Amount, Price, Task, Verdict
 from tercet.nodes.book import Book
 from tercet.nodes.buyer import offer_price
 from tercet.nodes.directory import MinerEntry
@@ -158,7 +158,8 @@ class Desk:
                 return Response.failed("missed", task or {}, miner.uid, why)
             question = await pose(miner, price)
             if question.cost > allowance:
-                why = f"asks up to {question.cost} units, a validator may spend {allowance} on a question"
+                cost, most = Amount(question.cost, CREDIT), Amount(allowance, CREDIT)
+                why = f"asks up to {cost}, a validator may spend {most} on a question"
                 return Response.failed("missed", task or {}, miner.uid, why)
             epoch = target()
             if self.book.spent(epoch) + question.cost > self.policy.budget:

@@ -34,7 +34,7 @@ from tercet.errors import (
     NoMinerError,
 )
 from tercet.market import Price, Receipt, Task, Taste, Usage
-from tercet.nodes.budgets import ApiKey, Budgets
+from tercet.nodes.budgets import ApiKey, Budgets, budget_spent
 from tercet.nodes.directory import MinerEntry
 from tercet.nodes.gateway_market import Buying, Exchange, Listing
 from tercet.nodes.gateway_metrics import Metrics
@@ -286,10 +286,10 @@ class _Call(Generic[P, R]):
         if needed <= left:
             return _Deal(miner, price, order.task, limit, cut=False)
         if order.shorten is None or price.completion_per_1k == 0:
-            raise BudgetSpentError(needed=needed, left=left)
+            raise budget_spent(needed, left)
         tokens = ((left - price.per_request) * 1000 - limit.prompt * price.prompt_per_1k) // price.completion_per_1k
         if tokens < min(self.desk.terms.least_tokens, limit.completion):
-            raise BudgetSpentError(needed=needed, left=left)
+            raise budget_spent(needed, left)
         return _Deal(miner, price, order.shorten(tokens), replace(limit, completion=tokens), cut=True)
 
     def _reserve(self) -> _Deal:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from tercet.errors import UsageError
+from tercet.market import CREDIT, Amount
 from tercet.nodes.budgets import ApiKey, Budgets
 
 __all__ = ["create_key", "gateway_db", "hash_secret", "list_keys", "revoke_key", "set_budget"]
@@ -46,7 +47,9 @@ def create_key(
 
     """
     if not 0 <= budget <= _MOST_UNITS:
-        raise UsageError(f"A budget of {budget} credit units makes no sense. Use 0 to {_MOST_UNITS}.")
+        raise UsageError(
+            f"A budget of {Amount(budget, CREDIT)} makes no sense. Use 0 to {Amount(_MOST_UNITS, CREDIT)}."
+        )
     if not 1 <= weight <= 1000:
         raise UsageError(f"A weight of {weight} is out of range. Use 1 (one share) to 1000.")
     if valid_seconds is not None and valid_seconds <= 0:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tercet.errors import CallError
+from tercet.market import CREDIT, Amount
 from tercet.nodes.budgets import ApiKey, Budgets, NamedCall
 
 __all__ = ["Names", "read_name"]
@@ -52,7 +53,9 @@ class Names:
         if (key.id, name) in self._open:
             raise _used(name, "its call is under way")
         if (before := self._budgets.name_call(key.id, name, call_id)) is not None:
-            raise _used(name, "it was given up" if before.given_up else f"its call cost {before.charged} credit units")
+            raise _used(
+                name, "it was given up" if before.given_up else f"its call cost {Amount(before.charged, CREDIT)}"
+            )
         self._open.add((key.id, name))
         try:
             yield

@@ -37,7 +37,7 @@ from tercet.errors import (
     TaskError,
     TercetError,
 )
-from tercet.market import Price, Receipt, Status, Task, Usage
+from tercet.market import CREDIT, Amount, Price, Receipt, Status, Task, Usage
 from tercet.nodes.budgets import ApiKey, Budgets
 from tercet.nodes.buyer import Buyer, Exchange
 from tercet.nodes.directory import Directory, MinerEntry
@@ -282,18 +282,16 @@ class Shop:
         if not quotes:
             raise _give_up(lane)
         least = min(quote.most for quote in quotes)
+        costs = f"This task can cost {Amount(least, CREDIT)} with the cheapest miner"
         if least <= left:
             raise BudgetError(
-                f"This task can cost {least} credit units with the cheapest miner, a channel is filled with "
-                f"{self._deposit} at a time. Raise the deposit, or ask for less work."
+                f"{costs}, a channel is filled with {Amount(self._deposit, CREDIT)} at a time."
+                " Raise the deposit, or ask for less work."
             )
-        spent = lane.key.budget - left
-        taken = f", of which {spent} are spent or at risk with miners asked before" if spent else ""
+        budget, spent = Amount(lane.key.budget, CREDIT), Amount(lane.key.budget - left, CREDIT)
+        taken = f", of which {spent} is spent or at risk with miners asked before" if spent.units else ""
         why = "".join(f" Failed before: {error}" for error in lane.failures[-1:])
-        raise BudgetError(
-            f"This task can cost {least} credit units with the cheapest miner, the budget is {lane.key.budget}{taken}. "
-            f"Raise the budget, or ask for less work.{why}"
-        )
+        raise BudgetError(f"{costs}, the budget is {budget}{taken}. Raise the budget, or ask for less work.{why}")
 
     async def _try(self, lane: _Lane, quote: Quote) -> Purchase:
         miner = quote.miner

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tercet.errors import BudgetError, MinerMisbehaved, RefusalError
+from tercet.market import CREDIT, Amount
 
 MAX_UNITS = 2**63 - 1
 """Largest amount the books hold: nine billion billion units, where the contract's limit is 2**128."""
@@ -75,8 +76,8 @@ class Debt:
         amount = self.charged + self.lost + self.in_flight + reserve
         if amount > deposit:
             raise BudgetError(
-                f"The channel's deposit of {deposit} units does not cover {amount} (charged {self.charged}, "
-                f"unanswered {self.lost + self.in_flight}, this request {reserve}). Top it up."
+                f"The channel's deposit of {_credit(deposit)} does not cover {_credit(amount)}: {_credit(self.charged)}"
+                f" charged, {_credit(self.lost + self.in_flight)} unanswered, {_credit(reserve)} for this request. Top it up."
             )
         signed, in_flight = max(self.signed, amount), self.in_flight + reserve
         return Debt(signed, self.charged, self.lost, in_flight, self.doubt), amount
@@ -95,7 +96,7 @@ class Debt:
             MinerMisbehaved: more than was allowed for.
         """
         if charge > reserve:
-            raise MinerMisbehaved(f"The miner charged {charge} units, {reserve} were agreed at most.")
+            raise MinerMisbehaved(f"The miner charged {_credit(charge)}, {_credit(reserve)} was agreed at most.")
         rest = Debt(self.signed, self.charged + charge, self.lost, self.in_flight - reserve, self.doubt)
         rest.validate_total(total)
         if not alone or (rest.lost == 0 and rest.charged == total):
@@ -107,7 +108,9 @@ class Debt:
         """Raise `MinerMisbehaved` when a total is above all that was charged or may have been."""
         most = self.charged + self.lost + self.in_flight + self.doubt
         if total > most:
-            raise MinerMisbehaved(f"The miner states {total} units in all; at most {most} can have been charged.")
+            raise MinerMisbehaved(
+                f"The miner states {_credit(total)} in all; at most {_credit(most)} can have been charged."
+            )
 
     def lose(self, reserve: int) -> Debt:
         """No answer came: the miner may have charged, up to the reserve."""
@@ -127,7 +130,8 @@ class Debt:
             MinerMisbehaved: a total that we never signed, or that cannot have come about.
         """
         if total > max(best, self.signed):
-            raise MinerMisbehaved(f"The miner states {total} units in all; we signed {max(best, self.signed)} at most.")
+            signed = max(best, self.signed)
+            raise MinerMisbehaved(f"The miner states {_credit(total)} in all; we signed {_credit(signed)} at most.")
         if best > self.signed:
             return replace(self, signed=best, charged=total, lost=best - total, doubt=0)
         self.validate_total(total)
@@ -137,3 +141,7 @@ class Debt:
 def restore_debt(signed: int, charged: int) -> Debt:
     """The debt after a restart: all that was signed and not acknowledged may have been charged."""
     return Debt(signed=signed, charged=charged, lost=max(0, signed - charged))
+
+
+def _credit(units: int) -> str:
+    return str(Amount(units, CREDIT))

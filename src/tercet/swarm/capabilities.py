@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tercet.errors import CapabilityError
+from tercet.market import CREDIT, Amount
 from tercet.swarm.plan import Task, money_of
 
 __all__ = ["NOTHING", "Capabilities", "clean_path", "granted", "pattern_covers", "pattern_matches"]
@@ -66,7 +67,9 @@ class Capabilities:
         found += [f"start {name}" for name in other.commands if not self.may_start(name)]
         found += [f"reach {host}" for host in other.hosts if not any(_host_covers(h, host.lower()) for h in self.hosts)]
         found += [f"address {who}" for who in other.people if not self.may_address(who)]
-        return found + ([f"pay {other.money} of {self.money} credit units"] if other.money > self.money else [])
+        if other.money > self.money:
+            found.append(f"pay {Amount(other.money, CREDIT)} of {Amount(self.money, CREDIT)}")
+        return found
 
     def delegate(self, wanted: Capabilities) -> Capabilities:
         """What somebody who has these may give on.
@@ -100,7 +103,9 @@ class Capabilities:
         for name, value in raw.items():
             if name == "money":
                 if type(value) is not int or value < 0:
-                    raise CapabilityError(f"money is a number of credit units from 0 up, not {value!r}.")
+                    raise CapabilityError(
+                        f"money is a whole number of credit units from 0 up, 1000000 to 1 credit, not {value!r}."
+                    )
                 values[name] = value
                 continue
             if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(x, str) for x in value):

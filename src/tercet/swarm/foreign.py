@@ -209,5 +209,6 @@ def _receipts(journal: Journal, before: int, bench: Workbench) -> list[str]:
 
 def _raise_for_money(journal: Journal, before: int, bench: Workbench) -> None:
     """Whatever words it found for it: when the gateway refused it for want of budget, that is the reason."""
-    if any(body.get("status") == "refused" for body in _calls(journal, before, bench)):
-        raise OutOfBudgetError(node=bench.node, needed=1, left=bench.desk.budgets.left(bench.node).credit or 0)
+    if refused := [body for body in _calls(journal, before, bench) if body.get("status") == "refused"]:
+        left = bench.desk.budgets.left(bench.node).credit or 0
+        raise OutOfBudgetError(str(refused[-1].get("why", "")), node=bench.node, needed=1, left=left)

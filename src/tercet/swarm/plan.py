@@ -100,7 +100,7 @@ def parse_plan(raw: Any, *, budget: int) -> Plan:
         raise PlanError(f"This is no plan: {'; '.join(faults)}.") from error
     faults = [*_bad_ids(plan), *_bad_paths(plan), *_bad_reach(plan), *_clashes(plan)]
     if (wanted := sum(task.budget for task in plan.tasks)) > budget:
-        faults.append(f"its tasks may spend {wanted} credit units together, the run has {budget}")
+        faults.append(f"its tasks may spend {Amount(wanted, CREDIT)} together, the run has {Amount(budget, CREDIT)}")
     if len(crews_of(plan)) > SPAN:
         faults.append(f"it has {len(crews_of(plan))} crews; {SPAN} are the most")
     if faults:

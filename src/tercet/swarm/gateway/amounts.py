@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from tercet.market import CREDIT, Amount
+
 __all__ = [
     "RESOURCES",
     "Allowance",
@@ -17,6 +19,7 @@ __all__ = [
     "read_body",
     "shown",
     "spent_of",
+    "told",
     "units_of",
 ]
 
@@ -83,6 +86,12 @@ def limits_of(budget: Budget) -> list[int | None]:
 def shown(resource: int, units: int) -> float:
     """Whole units of the resource at this place in `RESOURCES`, as people count it."""
     return units / _MILLI if RESOURCES[resource] == "seconds" else units
+
+
+def told(resource: int, units: int) -> str:
+    """The same with its unit, for a person to read."""
+    name = RESOURCES[resource]
+    return str(Amount(units, CREDIT)) if name == "credit" else f"{shown(resource, units):g} {name}"
 
 
 def body_of(amount: Budget | Spent) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tercet.swarm.gateway.amounts import (
     read_body,
     shown,
     spent_of,
+    told,
     units_of,
 )
 from tercet.swarm.journal import Event
@@ -195,8 +196,11 @@ class Budgets:
             for depth, each in enumerate(line):
                 free = each.free(resource)
                 if free is not None and units > free:
+                    lacking = _paths(node)[depth]
                     raise OutOfBudgetError(
-                        node=_paths(node)[depth],
+                        f"The budget of {lacking!r} is out: the call may need {told(resource, units)}, and"
+                        f" {told(resource, max(0, free))} is left. Ask for shorter answers, or add to it: tercet budget add.",
+                        node=lacking,
                         resource=RESOURCES[resource],
                         needed=shown(resource, units),
                         left=max(0, shown(resource, free)),

@@ -179,9 +179,7 @@ class Wire:
             raise ThinkingError(f"{self.name} answered with something that is no JSON object.", unsure=True)
         words = self._clean(_message(found) or f"status {status}")
         if status == 402:
-            raise OutOfBudgetError(
-                node="run", needed=0, left=0, message=f"The key at {self.name} is out of money: {words}"
-            )
+            raise OutOfBudgetError(f"The key at {self.name} is out of money: {words}", node="run", needed=0, left=0)
         if status in (401, 403):
             raise ThinkingError(f"{self.name} refuses the key: {words}", again=False)
         if status in (400, 422) and isinstance(found, dict):

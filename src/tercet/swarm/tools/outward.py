@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from tercet.errors import AgentError, RefusedError, ToolError
+from tercet.market import CREDIT, Amount
 from tercet.swarm.claims import (
     Origin,
 )
@@ -65,7 +66,7 @@ class OutwardTools(Calls):
             return said
 
     async def pay(self, to: str, amount: int, claims: Sequence[str], why: str = "") -> str:
-        """Pay somebody, resting on checked claims."""
+        """Pay somebody `amount` credit units, 1000000 to 1 credit, resting on checked claims."""
 
         async def do(purse: Purse, key: str) -> Bought:
             return Bought(await purse.pay(self.agent, to, amount, key), amount)
@@ -74,7 +75,7 @@ class OutwardTools(Calls):
         return await self._spend("pay", arguments, amount, do, to)
 
     async def buy(self, wanted: Desires, most: int, claims: Sequence[str]) -> str:
-        """Buy something on the market for at most `most`, resting on checked claims."""
+        """Buy something on the market for at most `most` credit units, 1000000 to 1 credit, resting on checked claims."""
 
         async def do(purse: Purse, key: str) -> Bought:
             return await purse.buy(self.agent, wanted, most, key)
@@ -93,11 +94,13 @@ class OutwardTools(Calls):
     ) -> str:
         async with self._acts, self._call(tool, arguments, reach=Reach.MONEY, amount=most) as note:
             if type(most) is not int or most <= 0:
-                raise ToolError(f"An amount is a number of credit units above 0, not {most!r}.")
+                raise ToolError(
+                    f"An amount is a whole number of credit units above 0, 1000000 to 1 credit, not {most!r}."
+                )
             self._need(not to or self.caps.may_address(to), f"pay {to}")
             # A payment that was under way when the run was killed is in the sum already, under the same digest.
             left = self.money_left + self._paid.get(note.act.digest, 0)
-            self._need(most <= left, f"spend {most} of the {left} credit units it has left")
+            self._need(most <= left, f"spend {Amount(most, CREDIT)} of the {Amount(left, CREDIT)} it has left")
             if self._purse is None:
                 raise ToolError("This run has no purse, so nothing can be paid or bought in it.")
             bought = await self._made_before(note.act, most, self._purse)
@@ -107,13 +110,13 @@ class OutwardTools(Calls):
             charged = max(0, bought.charged)
             note.fields |= {"charged": charged, "receipt": bought.receipt, "claims": list(arguments["claims"])}
             self._paid[note.act.digest] = charged
-            note.detail = f"{charged} credit units, receipt {bought.receipt}"
+            note.detail = f"{Amount(charged, CREDIT)}, receipt {bought.receipt}"
             said = bought.result[:MOST_SHOWN]
             if said:
                 await self._take_in(
                     note, await self._external(f"{tool}:{bought.receipt}", "what was bought", said.encode())
                 )
-            return f"Paid {charged} credit units, receipt {bought.receipt}." + (f"\n{said}" if said else "")
+            return f"Paid {note.detail}." + (f"\n{said}" if said else "")
 
     async def _made_before(self, act: Act, most: int, purse: Purse) -> Bought | None:
         """The payment of a step that was killed, where it was made: no guard and no person unmakes it. Else it is tried anew."""
