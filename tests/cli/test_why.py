@@ -169,7 +169,7 @@ def test_a_journal_that_was_changed_is_not_believed_beyond_the_change(home: Path
     db.execute("UPDATE events SET body = replace(body, 'coder-1', 'honest-1') WHERE seq = ?", (seq,))
     db.commit()
     db.close()
-    assert tercet(home, "why", "src/add.py").returncode == 2
+    assert tercet(home, "why", "src/add.py").returncode == 1
     done = tercet(home, "why", "call-0aaaaaaa")
     assert done.returncode == 1
     assert f"it was changed at event {seq}" in done.stdout
@@ -201,7 +201,7 @@ def test_it_says_which_run_it_tells_of_and_looks_only_in_one_that_is_named(home:
         db.execute("UPDATE events SET body = '{}' WHERE seq = 2")
     db.close()
     done = tercet(home, "why", "src/add.py", "--run", "fair")
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "Of its journal: it was changed at event 2" in done.stderr
 
 
@@ -212,7 +212,28 @@ def test_what_no_run_knows_says_how_to_go_on(home: Path) -> None:
     assert "tercet ps --all" in done.stderr
     (home / "runs/broken").mkdir()
     (home / "runs/broken/journal.db").write_bytes(b"junk" * 1000)
-    assert tercet(home, "why", "src/add.py").returncode == 0
+    done = tercet(home, "why", "src/add.py")
+    assert done.returncode == 0
+    assert "not checked the newer run broken: its journal cannot be read" in done.stdout
+    assert tercet(home, "why", "nothing.py").returncode == 1
+
+
+def test_a_newer_run_whose_journal_was_changed_is_not_passed_over_in_silence(home: Path) -> None:
+    """It may have made the file anew: the answer of an older run is told, and does not count as verified."""
+    newer = shutil.copytree(home / "runs/fair-otter", home / "runs/newer-otter")
+    (newer / "journal.lock").touch()
+    db = sqlite3.connect(newer / "journal.db")
+    db.execute("UPDATE events SET body = '{}' WHERE kind = 'artefact'")
+    db.commit()
+    db.close()
+    done = tercet(home, "why", "src/add.py")
+    assert done.stdout.startswith("Run fair-otter\n")
+    assert "NO          the newer run newer-otter: its journal was changed at event" in done.stdout
+    assert "tercet journal verify newer-otter" in " ".join(done.stdout.split())
+    assert done.returncode == 1
+    lost = tercet(home, "why", "nothing.py")
+    assert lost.returncode == 1
+    assert "tercet journal verify newer-otter says why" in lost.stderr
 
 
 @pytest.mark.slow

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
@@ -17,7 +17,7 @@ from tercet.cli.journal import journal_path
 from tercet.cli.output import print_json
 from tercet.cli.settings import Settings
 from tercet.cli.targets import find_runs
-from tercet.errors import JournalError, TercetError, UsageError
+from tercet.errors import DamagedJournalError, JournalError, TercetError, UsageError
 from tercet.market import CREDIT, Amount
 from tercet.nodes.budgets import Budgets
 from tercet.nodes.gateway_keys import gateway_db
@@ -28,6 +28,8 @@ __all__ = ["command"]
 
 _RUNS = 50
 """Newest runs that are looked through where none is named."""
+_Passed: TypeAlias = tuple[Path, JournalError]
+"""The folder of a run that was passed over, and why."""
 
 
 @click.command(
@@ -69,26 +71,48 @@ def command(state: State, target: str, run: str, as_json: bool) -> None:
 
 async def _explain(state: State, target: str, run: str) -> tuple[Explanation, Sequence[Verified]]:
     runs = [journal_path(state, run).parent] if run else find_runs(state.settings.home)[:_RUNS]
-    found = _first(runs, target, ())
+    found, passed = _first(runs, target, ())
     if found is None and re.fullmatch(r"0x[0-9a-fA-F]{64}", target):
-        found = _first(runs, target, await _paid_by(state.settings, bytes.fromhex(target[2:])))
+        found, passed = _first(runs, target, await _paid_by(state.settings, bytes.fromhex(target[2:])))
     if found is None:
         if run:
             explain(runs[0], target)  # says what it is that this run does not know
-        raise UsageError(
-            f"None of the {len(runs)} newest runs knows {target[:100]!r}. tercet ps --all shows the runs, their reports name"
-            " the files."
-        )
-    return found, [*found.verified, *_booked(state.settings, found), *await _paid_out(state.settings, found)]
+        raise _unknown(len(runs), target, passed)
+    verified = [_doubt(*each) for each in passed]
+    return found, [*found.verified, *verified, *_booked(state.settings, found), *await _paid_out(state.settings, found)]
 
 
-def _first(runs: Sequence[Path], target: str, sellers: Collection[str]) -> Explanation | None:
-    # One broken journal among many runs hides none of the others; of the one that was named it is the answer.
-    passed = (UsageError, JournalError) if len(runs) > 1 else (UsageError,)
+def _first(runs: Sequence[Path], target: str, sellers: Collection[str]) -> tuple[Explanation | None, list[_Passed]]:
+    """What the newest run that knows it says, and which newer ones may know it too, but cannot be read so far."""
+    passed: list[_Passed] = []
     for run in runs:
-        with contextlib.suppress(*passed):
-            return explain(run, target, sellers=sellers)
-    return None
+        try:
+            return explain(run, target, sellers=sellers), passed
+        except UsageError:
+            continue
+        except JournalError as error:
+            if len(runs) == 1:
+                raise  # of the one that was named it is the answer
+            passed.append((run, error))
+    return None, passed
+
+
+def _doubt(run: Path, error: JournalError) -> Verified:
+    """What is told comes from an older run than this one, which may have made the same file later."""
+    if isinstance(error, DamagedJournalError):
+        how = f"its journal was changed at event {error.seq}, and what it knew of this may stand behind: tercet journal verify {run.name}"
+        return Verified(f"the newer run {run.name}", ok=False, how=how)
+    return Verified(f"the newer run {run.name}", ok=None, how=f"its journal cannot be read: {error}")
+
+
+def _unknown(count: int, target: str, passed: Sequence[_Passed]) -> TercetError:
+    words = f"None of the {count} newest runs knows {target[:100]!r}"
+    if not passed:
+        return UsageError(f"{words}. tercet ps --all shows the runs, their reports name the files.")
+    names = ", ".join(run.name for run, _ in passed[:5]) + (" ..." if len(passed) > 5 else "")
+    return JournalError(
+        f"{words} as far as they can be read, and of {names} not all can. tercet journal verify {passed[0][0].name} says why."
+    )
 
 
 def _booked(settings: Settings, found: Explanation) -> list[Verified]:

@@ -7,6 +7,7 @@ says just as plainly what was not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +52,31 @@ def explain(run: Path, target: str, *, sellers: Iterable[str] = ()) -> Explanati
 
     Raises:
         UsageError: the run knows nothing of it.
+        DamagedJournalError: nothing before the event at which its journal was changed.
         JournalError: there is no journal.
 
     """
-    events, chain = _trusted(run / "journal.db")
-    return _Answer(run, events, chain).find(target, frozenset(each.lower() for each in sellers))
+    wanted = frozenset(each.lower() for each in sellers)
+    path = run / "journal.db"
+    try:
+        events, chain = _trusted(path)
+    except DamagedJournalError as error:
+        return _explain_damaged(run, target, wanted, error)
+    return _Answer(run, events, chain).find(target, wanted)
+
+
+def _explain_damaged(run: Path, target: str, sellers: frozenset[str], damage: DamagedJournalError) -> Explanation:
+    """From the events before the first that does not follow."""
+    events = list(islice(read_events(run / "journal.db"), damage.seq - 1))
+    how = f"it was changed at event {damage.seq}; all that is told here comes from the {len(events)} events before"
+    try:
+        return _Answer(run, events, Verified("the journal", ok=False, how=how)).find(target, sellers)
+    except UsageError as error:
+        raise DamagedJournalError(f"{error} Of its journal: {how}.", damage.seq) from damage
 
 
 def _trusted(path: Path) -> tuple[list[Event], Verified]:
-    try:
-        count, head = verify_journal(path)
-    except DamagedJournalError as error:
-        events = [event for event in read_events(path) if event.seq < error.seq]
-        how = f"it was changed at event {error.seq}; all that is told here comes from the {len(events)} events before"
-        return events, Verified("the journal", ok=False, how=how)
+    count, head = verify_journal(path)
     how = f"each of {count} events follows from the one before, up to {head.hex()[:16]}"
     return [event for event in read_events(path) if event.seq <= count], Verified("the journal", ok=True, how=how)
 
@@ -89,10 +101,9 @@ class _Answer:
         ]
         if bought:
             return self._explain_calls(target, bought, "seller")
-        doubt = "" if self.chain.ok else f" Of its journal: {self.chain.how}."
         raise UsageError(
             f"The run {self.run.name} made no file, call or payment {plain(target)!r}. Name a file as its report does, or a"
-            f" receipt's id; tercet journal show {self.run.name} lists them.{doubt}"
+            f" receipt's id; tercet journal show {self.run.name} lists them."
         )
 
     # finding
