@@ -104,7 +104,11 @@ async def test_a_server_in_the_sandbox_has_no_network_no_files_and_no_key(
     ("program", "why"),
     [
         ("print('junk', flush=True); import sys; sys.stdin.read()", "cannot be used"),
-        ("import sys; sys.exit(3)", r"cannot be used: Connection closed\. Run it by hand"),
+        (
+            "import sys; sys.exit(3)",
+            r"cannot be used: Connection closed\. It ended with 3 without a word\. Run it by hand",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", r"It ended with 137 without a word"),
     ],
 )
 async def test_a_server_that_is_none(sandbox: Sandbox, program: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +116,29 @@ async def test_a_server_that_is_none(sandbox: Sandbox, program: str, why: str, m
     monkeypatch.setattr("tercet.swarm.mcp.tools._CALL_SECONDS", 1.0)
     with pytest.raises(AgentError, match=why):
         await list_tools(Address(command=("python3", "-c", program)), sandbox)
+
+
+async def test_what_a_server_says_before_it_dies_is_told(here: Address, sandbox: Sandbox) -> None:
+    """The last lines of its stderr, short and without what draws on a terminal; at its start, and in the middle of a call."""
+    words = "import sys; sys.stderr.write('early\\n' * 9000 + '\\x1b[2Jno key\\n\\n' + 'x' * 3000); sys.exit(2)"
+    with pytest.raises(AgentError) as caught:
+        await list_tools(Address(command=("python3", "-c", words)), sandbox)
+    told = str(caught.value)
+    assert (
+        "It ended with 2, and its last words were 'early | early | early |  [2Jno key | xxx".replace("|  [", "| [")
+        in told
+    )
+    assert told.isprintable()
+    assert len(told) < 700
+    with pytest.raises(
+        AgentError, match="It ended with 127, and its last words were 'no-such-server: No such file or directory'"
+    ):
+        await list_tools(Address(command=("no-such-server",)), sandbox)
+    assert here.files is not None
+    (here.files / "server.py").write_text(SERVER.replace("time.sleep", "sys.exit('out of luck') or "))
+    async with open_tools(here, sandbox) as tools:
+        with pytest.raises(AgentError, match="its last words were 'out of luck'"):
+            await tools.call("hang", {})
 
 
 async def test_only_allowed_tools_reach_an_agent_and_each_call_is_guarded(

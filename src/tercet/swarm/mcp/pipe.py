@@ -12,7 +12,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
 from tercet.errors import AgentError
-from tercet.swarm.workers.box import Box
+from tercet.swarm.workers.box import Box, last_words
 
 __all__ = ["pipe"]
 
@@ -33,8 +33,7 @@ async def _pipe(
 ]:
     streams = await box.streams()
     if streams is None:
-        told = box.ended.result().stderr.decode(errors="replace").strip()[-300:]
-        raise AgentError(f"The server of tools did not start: {told or 'it said nothing'}.")
+        raise AgentError(f"The server of tools did not start: {last_words(box.ended.result())}.")
     reader, writer = streams
     heard, hearing = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     saying, said = anyio.create_memory_object_stream[SessionMessage](0)

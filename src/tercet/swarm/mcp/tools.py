@@ -30,7 +30,7 @@ from tercet.swarm.guard import Reach
 from tercet.swarm.mcp.pipe import pipe
 from tercet.swarm.tools import Toolbox
 from tercet.swarm.workers import REFUSALS, GrantedTool
-from tercet.swarm.workers.box import Environment, open_box
+from tercet.swarm.workers.box import Box, Environment, last_words, open_box
 
 __all__ = ["Address", "Tool", "Tools", "as_toolset", "grant", "list_tools", "open_tools"]
 
@@ -38,6 +38,7 @@ MOST_TOOLS = 64
 MAX_RESULT = 100_000
 """Characters of one result; what is longer is cut."""
 _CALL_SECONDS = 60.0
+_DYING_SECONDS = 2.0
 _SESSION_SECONDS = 6 * 3600.0
 ToolReach: TypeAlias = Literal["local", "irreversible"]
 
@@ -73,8 +74,13 @@ class Tool:
 class Tools:
     """A server that is connected."""
 
-    def __init__(self, client: Client, address: Address) -> None:
-        self._client, self.address = client, address
+    def __init__(self, client: Client, server: _Server) -> None:
+        self._client, self._server = client, server
+
+    @property
+    def address(self) -> Address:
+        """Where it is."""
+        return self._server.address
 
     async def all(self) -> list[Tool]:
         """What it offers.
@@ -85,7 +91,7 @@ class Tools:
         """
         found: list[Tool] = []
         cursor: str | None = None
-        with _understood(self.address):
+        async with self._server.understood():
             async with asyncio.timeout(_CALL_SECONDS):
                 while True:
                     page = await self._client.list_tools(cursor=cursor)
@@ -104,7 +110,7 @@ class Tools:
             AgentError: it does not answer, or not in the protocol.
 
         """
-        with _understood(self.address):
+        async with self._server.understood():
             async with asyncio.timeout(seconds):
                 result = await self._client.call_tool(name, dict(arguments))
         text = _text(result)
@@ -122,9 +128,10 @@ async def open_tools(address: Address, sandbox: Sandbox | None = None) -> AsyncI
 
     """
     failed: BaseException | None = None
+    server = _Server(address)
     try:
         async with contextlib.AsyncExitStack() as stack:
-            with _understood(address):
+            async with server.understood():
                 if address.url:
                     headers = {"Authorization": f"Bearer {address.token}"} if address.token else None
                     http = await stack.enter_async_context(
@@ -136,7 +143,7 @@ async def open_tools(address: Address, sandbox: Sandbox | None = None) -> AsyncI
                     environment = Environment.read(address.environment) if address.environment else None
                     packages = f"/agent/{environment.packages}" if environment else ""
                     empty = stack.enter_context(tempfile.TemporaryDirectory(prefix="tercet-empty-"))
-                    box = await stack.enter_async_context(
+                    server.box = await stack.enter_async_context(
                         open_box(
                             sandbox,
                             ["--command", packages, *address.command],
@@ -145,11 +152,11 @@ async def open_tools(address: Address, sandbox: Sandbox | None = None) -> AsyncI
                             environment=environment,
                         )
                     )
-                    client = Client(pipe(box), cache=None)
+                    client = Client(pipe(server.box), cache=None)
                 async with asyncio.timeout(_CALL_SECONDS):
                     await stack.enter_async_context(client)
             try:
-                yield Tools(client, address)
+                yield Tools(client, server)
             except BaseException as error:
                 failed = error
                 raise
@@ -214,20 +221,41 @@ def _text(result: CallToolResult) -> str:
     return "\n".join(parts)[:MAX_RESULT]
 
 
-@contextlib.contextmanager
-def _understood(address: Address) -> Any:
-    """Whatever a server's silence or junk makes the library raise, as ours."""
-    where = address.url or " ".join(address.command)
-    try:
-        yield
-    except (MCPError, ValidationError, httpx2.HTTPError, TimeoutError, OSError, ValueError, RuntimeError) as error:
-        raise AgentError(
-            f"The server of tools {where!r} cannot be used: {str(error) or 'it did not answer in time'}."
-        ) from error
-    except ExceptionGroup as group:
-        ours, others = group.split(AgentError)
-        first: Exception = ours or others or group
-        while isinstance(first, ExceptionGroup):
-            first = first.exceptions[0]
-        mend = "" if address.url else " Run it by hand to see what it says; here it has --files and no network."
-        raise AgentError(f"The server of tools {where!r} cannot be used: {first}.{mend}") from group
+@dataclass(slots=True)
+class _Server:
+    """What may be the matter with a server."""
+
+    address: Address
+    box: Box | None = None
+    """Of a command: where it runs."""
+
+    @contextlib.asynccontextmanager
+    async def understood(self) -> AsyncIterator[None]:
+        """Whatever its silence or junk makes the library raise, as ours."""
+        try:
+            yield
+        except (MCPError, ValidationError, httpx2.HTTPError, TimeoutError, OSError, ValueError, RuntimeError) as error:
+            raise AgentError(await self._why(error)) from error
+        except ExceptionGroup as group:
+            ours, others = group.split(AgentError)
+            first: Exception = ours or others or group
+            while isinstance(first, ExceptionGroup):
+                first = first.exceptions[0]
+            raise AgentError(await self._why(first)) from group
+
+    async def _why(self, error: Exception) -> str:
+        where, why = self.address.url or " ".join(self.address.command), str(error) or "it did not answer in time"
+        words = f"The server of tools {where!r} cannot be used: {why.removesuffix('.')}."
+        if self.box is None:
+            return words
+        end = "" if isinstance(error, TimeoutError) else await _end_of(self.box)
+        return f"{words}{end} Run it by hand to see what it says; here it has --files and no network."
+
+
+async def _end_of(box: Box) -> str:
+    """How it ended, if it did: its streams close a moment before."""
+    await asyncio.wait([box.ended], timeout=_DYING_SECONDS)
+    if not box.ended.done() or box.ended.cancelled() or box.ended.exception():
+        return ""
+    words = last_words(box.ended.result())
+    return f" {words[0].upper()}{words[1:]}."

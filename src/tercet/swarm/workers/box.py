@@ -18,7 +18,7 @@ from tercet.swarm.workers.face import open_face
 from tercet.swarm.workers.granted import GrantedTool
 from tercet.swarm.workers.peer import is_ours
 
-__all__ = ["BOX_LIMITS", "INSIDE", "Box", "Environment", "Streams", "open_box"]
+__all__ = ["BOX_LIMITS", "INSIDE", "Box", "Environment", "Streams", "last_words", "open_box"]
 
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 BOX_LIMITS = Limits(
@@ -29,6 +29,7 @@ BOX_LIMITS = Limits(
     open_files=512,
 )
 MAX_LINE = 1 << 20
+_LAST_LINES, _LONGEST_LINE = 5, 200
 INSIDE = Path(__file__).parent / "inside"
 """Programs of ours for the sandbox; at /tercet there."""
 
@@ -108,6 +109,18 @@ class Box:
         if self._opened.done():
             self._opened.result()[1].close()
         self._opened.cancel()
+
+
+def last_words(outcome: Outcome) -> str:
+    """How a program ended, and the last lines that it wrote to stderr, quoted: they are a stranger's."""
+    how = f"it exceeded its limit of {outcome.stopped}" if outcome.stopped else f"it ended with {outcome.returncode}"
+    lines = [_quiet(line) for line in outcome.stderr.decode(errors="replace").splitlines()]
+    told = [line[:_LONGEST_LINE] for line in lines if line][-_LAST_LINES:]
+    return f"{how}, and its last words were {' | '.join(told)!r}" if told else f"{how} without a word"
+
+
+def _quiet(line: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in line).strip()
 
 
 @contextlib.asynccontextmanager

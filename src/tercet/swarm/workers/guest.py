@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from tercet.errors import AgentError
 from tercet.market.text import decode_json
 from tercet.subnets.kit import Outcome, Sandbox
-from tercet.swarm.workers.box import Box, Environment, open_box
+from tercet.swarm.workers.box import Box, Environment, last_words, open_box
 from tercet.swarm.workers.granted import GrantedTool
 
 __all__ = ["FACE", "MCP", "Guest", "Heed"]
@@ -140,5 +140,4 @@ def _why(outcome: Outcome | None) -> str:
         return "The agent said something that is no line of JSON, so it was ended and did not say how it went."
     if outcome.stopped:
         return f"The agent was stopped: it exceeded its limit of {outcome.stopped}. Nothing that it did is kept."
-    told = outcome.stderr.decode(errors="replace").strip()[-300:]
-    return f"The agent ended with {outcome.returncode} and did not say how it went{f': {told!r}' if told else '.'}"
+    return f"The agent did not say how it went: {last_words(outcome)}."

@@ -4,7 +4,7 @@ The driver speaks JSON lines on standard input and output, which this joins to t
 thinks at http://127.0.0.1:8000/v1, which this joins to the run's gateway: inside there is no other network.
 
 Arguments: a driver's path and the folder of its packages; or `--command`, that folder or an empty word, and any
-command, which becomes this process.
+command, which is started as it is. When the command has ended, the last that it wrote to stderr is written to ours.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import NoReturn
 LINES = "/talk/lines.sock"
 FACE = "/talk/face.sock"
 PORT = 8000
+LAST_WORDS = 4096
+"""Bytes of a command's stderr that are told in the end; more than the sandbox reads of a stream would end it."""
 
 
 def main() -> None:
@@ -31,10 +33,10 @@ def main() -> None:
     joined.connect(LINES)
     os.dup2(joined.fileno(), 0)
     os.dup2(joined.fileno(), 1)
-    noise = os.open("/tmp/noise", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    noise, told = os.open("/tmp/noise", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), os.dup(2)
     os.dup2(noise, 2)
     if driver == "--command":
-        become(words, packages)
+        command(words, packages, joined, noise, told)
     if os.path.exists(FACE):
         serve_face()
     site.addsitedir(packages)
@@ -45,6 +47,23 @@ def main() -> None:
     except Exception as error:
         traceback.print_exc()
         joined.sendall(json.dumps({"end": type(error).__name__, "why": str(error)[:2000]}).encode() + b"\n")
+
+
+def command(words: list[str], packages: str, joined: socket.socket, noise: int, told: int) -> NoReturn:
+    """Run a command until it ends, and end as it did."""
+    child = os.fork()
+    if child == 0:
+        try:
+            become(words, packages)
+        except OSError as error:
+            os.write(2, f"{words[0]}: {error.strerror}\n".encode())
+            os._exit(127)
+    for descriptor in (0, 1, joined.fileno()):
+        os.close(descriptor)  # the command's alone: they close with it
+    _, status = os.waitpid(child, 0)
+    os.write(told, os.pread(noise, LAST_WORDS, max(0, os.fstat(noise).st_size - LAST_WORDS)))
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)
 
 
 def become(words: list[str], packages: str) -> NoReturn:
