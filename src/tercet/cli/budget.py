@@ -11,7 +11,7 @@ import click
 
 from tercet.cli.budget_reconcile import command as reconcile
 from tercet.cli.frame import State, group, pass_state, root
-from tercet.cli.options import spending_options
+from tercet.cli.options import COUNT, MEASURE, spending_options
 from tercet.cli.output import confirm, print_json, print_table, say, tell_credit
 from tercet.cli.targets import Target, find_target, is_below, validate_open
 from tercet.errors import UsageError
@@ -89,8 +89,8 @@ def show(state: State, target: str, as_json: bool) -> None:
 )
 @click.argument("target")
 @click.argument("credit", default="0")
-@click.option("--tokens", default=0, type=click.IntRange(0), help="Add tokens as well.")
-@click.option("--seconds", default=0.0, type=click.FloatRange(0), help="Add seconds of models' time as well.")
+@click.option("--tokens", default=0, type=COUNT, help="Add tokens as well.")
+@click.option("--seconds", default=0.0, type=MEASURE, help="Add seconds of models' time as well.")
 @click.option("--no-resume", is_flag=True, help="Only add: do not go on with a run that nobody works on.")
 @spending_options
 @click.pass_context
@@ -144,9 +144,9 @@ def add(
 )
 @click.argument("target")
 @click.option("--credit", metavar="CREDIT", help="What it may spend in all.")
-@click.option("--tokens", type=click.IntRange(0), help="Tokens of questions and answers.")
-@click.option("--seconds", type=click.FloatRange(0), help="Of models' time.")
-@click.option("--attention", type=click.FloatRange(0), help="Decisions an hour that it may ask of you.")
+@click.option("--tokens", type=COUNT, help="Tokens of questions and answers.")
+@click.option("--seconds", type=MEASURE, help="Of models' time.")
+@click.option("--attention", type=MEASURE, help="Decisions an hour that it may ask of you.")
 @spending_options
 @pass_state
 def set_(

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tercet.cli.frame import State, group, pass_state
+from tercet.cli.options import COUNT
 from tercet.cli.output import print_json, print_table, say
 from tercet.cli.targets import find_target
 from tercet.errors import UsageError
@@ -82,8 +83,8 @@ def verify(state: State, run: str, head: str, as_json: bool) -> None:
 )
 @click.argument("run", metavar="RUN|FILE")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only these; may be given more than once.")
-@click.option("--after", default=0, type=click.IntRange(0), help="Only events behind this number.")
-@click.option("--last", default=50, show_default=True, type=click.IntRange(0), help="Only so many; 0 shows all.")
+@click.option("--after", default=0, type=COUNT, help="Only events behind this number.")
+@click.option("--last", default=50, show_default=True, type=COUNT, help="Only so many; 0 shows all.")
 @pass_state
 def show(state: State, run: str, kinds: tuple[str, ...], after: int, last: int, as_json: bool) -> None:
     """The events of a run, the oldest first. The run may be at work. Whether they are true, `verify` tells."""
@@ -124,7 +125,11 @@ def fork(
     """
     from tercet.cli.journal_runs import make_fork  # noqa: PLC0415 - seconds to import; to read needs none of it
 
-    name, _, where = ("", "", "") if Path(run).expanduser().exists() else run.rpartition("@")
+    name, at, where = ("", "", "") if Path(run).expanduser().exists() else run.rpartition("@")
+    if at and not where:
+        raise UsageError(
+            f"Nothing stands behind the @ of {run!r}. Name a task, an event or a step there, or leave the @ out."
+        )
     parent = journal_path(state, name or run).parent
     thinking = {"model": model, "gateway": gateway, "key_file": key_file, "script": scripted}
     return make_fork(state, parent, where if name else "", thinking=thinking, go_on=go_on, as_json=as_json)

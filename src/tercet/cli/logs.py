@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tercet.cli.frame import State, TercetCommand, pass_state
+from tercet.cli.options import COUNT
 from tercet.cli.output import print_json
 from tercet.cli.ps import printable
 from tercet.cli.targets import find_target, is_below
@@ -74,7 +75,7 @@ class Feed:
 )
 @click.argument("target")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends; with --json one event a line.")
-@click.option("--last", default=0, type=click.IntRange(0), help="Only so many of those there are; 0 shows all.")
+@click.option("--last", default=0, type=COUNT, help="Only so many of those there are; 0 shows all.")
 @pass_state
 def command(state: State, target: str, *, follow: bool, last: int, as_json: bool) -> None:
     """What happened in TARGET, the oldest first: RUN, RUN/crew, RUN/crew/agent, or an agent's id alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ from tercet.errors import UsageError
 from tercet.subnets import Mechanism, load_mechanism
 
 __all__ = [
+    "COUNT",
+    "MEASURE",
     "build_mechanism",
     "dispute_options",
     "market_option",
@@ -25,6 +28,22 @@ __all__ = [
     "state_option",
     "wallet_option",
 ]
+
+
+class _Measure(click.FloatRange):
+    """A range that has no room for what is not a number either."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found: float = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return found
+
+
+COUNT = click.IntRange(0, 10**15)
+"""Of events, tokens and the like: SQLite and C have no room for more than 2^63."""
+MEASURE = _Measure(0, 10**9)
+"""Of seconds and rates: finite."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

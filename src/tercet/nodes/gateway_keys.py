@@ -15,6 +15,7 @@ __all__ = ["create_key", "gateway_db", "hash_secret", "list_keys", "revoke_key",
 
 _PREFIX = "tck_"
 _MOST_UNITS = 2**62
+_MOST_SECONDS = 100 * 366 * 86_400
 
 
 def gateway_db(state_dir: Path) -> Path:
@@ -46,14 +47,13 @@ def create_key(
         UsageError: a number is out of range.
 
     """
-    if not 0 <= budget <= _MOST_UNITS:
-        raise UsageError(
-            f"A budget of {Amount(budget, CREDIT)} makes no sense. Use 0 to {Amount(_MOST_UNITS, CREDIT)}."
-        )
+    _validate_budget(budget)
     if not 1 <= weight <= 1000:
         raise UsageError(f"A weight of {weight} is out of range. Use 1 (one share) to 1000.")
-    if valid_seconds is not None and valid_seconds <= 0:
-        raise UsageError(f"A key cannot be valid for {valid_seconds} seconds. Use a positive number, or none for ever.")
+    if valid_seconds is not None and not 0 < valid_seconds <= _MOST_SECONDS:
+        raise UsageError(
+            f"A key cannot be valid for {valid_seconds:g} seconds. Use more than 0, at most a hundred years, or none for ever."
+        )
     now = time.time_ns() // 1_000_000
     expires = None if valid_seconds is None else now + int(valid_seconds * 1000)
     secret = _PREFIX + secrets.token_urlsafe(32)
@@ -76,6 +76,12 @@ def revoke_key(state_dir: Path, key_id: str) -> ApiKey:
 
 
 def set_budget(state_dir: Path, key_id: str, budget: int) -> ApiKey:
-    """Give a key a new total budget. Raises `UsageError` when that is below what it has spent and reserved."""
+    """Give a key a new total budget. Raises `UsageError` when that is below what it has spent and reserved, or out of range."""
+    _validate_budget(budget)
     with Budgets(gateway_db(state_dir)) as books:
         return books.set_budget(key_id, budget)
+
+
+def _validate_budget(units: int) -> None:
+    if not 0 <= units <= _MOST_UNITS:
+        raise UsageError(f"A budget of {Amount(units, CREDIT)} makes no sense. Use 0 to {Amount(_MOST_UNITS, CREDIT)}.")

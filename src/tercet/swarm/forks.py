@@ -36,6 +36,8 @@ __all__ = ["Cut", "copy_contents", "find_cut", "fork", "fork_run"]
 
 _UNFINISHED = shutil.ignore_patterns(".*")
 """Contents that are being written: nobody speaks of them yet."""
+_MOST_DIGITS = 18
+"""Of a number that SQLite can hold."""
 Cut = int | tuple[str, int]
 """The last event of the parent that a fork has: its number, or its scope and number where it is a step. 0 is all."""
 
@@ -55,14 +57,15 @@ def find_cut(journal_path: Path, where: str) -> Cut:
     if not where:
         return 0
     if where.isdecimal():
-        if not int(where):  # as a `Cut` it is all
+        number = _number(where)
+        if not number:  # as a `Cut` it is all
             run = journal_path.parent.name
             raise UnknownEventError(
                 f"{run}@{where} names no event: they count from 1. Name a later one, a task, or {run} alone for all of it."
             )
-        return int(where)
+        return number
     if step := re.fullmatch(r"(.+)#(\d+)", where):
-        return step[1], int(step[2])
+        return step[1], _number(step[2])
     begun = next((each for each in read_events(journal_path, kinds=("task.started",)) if each.task == where), None)
     if begun is None:
         raise UnknownEventError(
@@ -70,6 +73,14 @@ def find_cut(journal_path: Path, where: str) -> Cut:
             f" step as SCOPE#N: tercet journal show {journal_path.parent.name}."
         )
     return begun.seq - 1
+
+
+def _number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise UnknownEventError(
+            f"No journal has an event or a step {digits[:_MOST_DIGITS]}...: that number is too long."
+        )
+    return int(digits)
 
 
 def fork_run(parent: Path, folder: Path, *, upto: Cut = 0, changes: Mapping[str, Any] | None = None) -> RunState:
