@@ -19,7 +19,7 @@ from mcp.client.stdio import StdioServerParameters
 from mcp.server.mcpserver import MCPServer
 from tests.swarm.small_goals import CREDIT, Yes, seen
 
-from tercet.errors import AgentError, CapabilityError, ToolError
+from tercet.errors import AgentError, AgentUnreachableError, CapabilityError, ToolError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.agents import Added, Agents
 from tercet.swarm.capabilities import Capabilities
@@ -307,6 +307,16 @@ async def serve_app(app: object) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await serving
+
+
+async def test_a_url_at_which_nobody_answers_is_unreachable() -> None:
+    """What exits with 4; a server that answers and is none is a failure."""
+    with pytest.raises(AgentUnreachableError, match="cannot be used"):
+        await list_tools(Address(url="http://127.0.0.1:9/mcp"))
+    async with gateway() as url:
+        with pytest.raises(AgentError) as caught:
+            await list_tools(Address(url=f"{url}/mcp"))
+    assert not isinstance(caught.value, AgentUnreachableError)
 
 
 async def test_a_server_at_a_url() -> None:

@@ -24,7 +24,7 @@ from pydantic_ai import RunContext
 from pydantic_ai import Tool as ModelTool
 from pydantic_ai.toolsets import FunctionToolset
 
-from tercet.errors import AgentError, ToolError
+from tercet.errors import AgentError, AgentUnreachableError, ToolError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.guard import Reach
 from tercet.swarm.mcp.pipe import pipe
@@ -40,6 +40,8 @@ MAX_RESULT = 100_000
 _CALL_SECONDS = 60.0
 _DYING_SECONDS = 2.0
 _SESSION_SECONDS = 6 * 3600.0
+_SILENCE = (httpx2.NetworkError, httpx2.TimeoutException, TimeoutError)
+"""Nobody answered at an address."""
 ToolReach: TypeAlias = Literal["local", "irreversible"]
 
 
@@ -124,6 +126,7 @@ async def open_tools(address: Address, sandbox: Sandbox | None = None) -> AsyncI
     """Connect to a server; `sandbox` is for one that runs here, with no network, no files and no key.
 
     Raises:
+        AgentUnreachableError: nobody answers at its URL.
         AgentError: it is not there, or does not speak MCP.
 
     """
@@ -235,13 +238,17 @@ class _Server:
         try:
             yield
         except (MCPError, ValidationError, httpx2.HTTPError, TimeoutError, OSError, ValueError, RuntimeError) as error:
-            raise AgentError(await self._why(error)) from error
+            raise await self._ours(error) from error
         except ExceptionGroup as group:
             ours, others = group.split(AgentError)
             first: Exception = ours or others or group
             while isinstance(first, ExceptionGroup):
                 first = first.exceptions[0]
-            raise AgentError(await self._why(first)) from group
+            raise await self._ours(first) from group
+
+    async def _ours(self, error: Exception) -> AgentError:
+        silent = self.address.url and isinstance(error, _SILENCE)
+        return (AgentUnreachableError if silent else AgentError)(await self._why(error))
 
     async def _why(self, error: Exception) -> str:
         where, why = self.address.url or " ".join(self.address.command), str(error) or "it did not answer in time"
