@@ -234,3 +234,47 @@ def test_stopping_an_installation_leaves_nothing(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (["http://127.0.0.1:9/mcp", "--mcp"], 4, "cannot be used"),
+        (["http://127.0.0.1:9/"], 4, "no A2A agent"),
+        (["python3 -c 'import nothing_here'", "--mcp"], 1, "No module named"),
+        (["http://127.0.0.1:99999/"], 2, "is no address of an agent"),
+        (["http://[::1", "--mcp"], 2, "is no address of an agent"),
+        (["ftp://127.0.0.1/", "--mcp"], 2, "is no address of an agent"),
+        (["python3 'x", "--mcp"], 2, "is no command"),
+        ([" ", "--mcp"], 2, "command is empty"),
+        (["python3 x.py", "--mcp", "--files", "nowhere"], 2, "is no folder"),
+    ],
+)
+def test_what_cannot_be_added_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    why: str,
+) -> None:
+    """No token, no folder, no entry; who is unreachable is told by 4, wrong words by 2."""
+    monkeypatch.setenv("TERCET_HOME", str(tmp_path))
+    (tmp_path / "token").write_text("secret\n")
+    assert frame.run(["agent", "add", *words, "--as", "other", "--token-file", str(tmp_path / "token")]) == code
+    assert why in capsys.readouterr().err
+    agents = Agents(tmp_path / "agents")
+    assert (agents.all(), agents.token("other"), agents.place("other").exists()) == ([], "", False)
+
+
+@pytest.mark.parametrize("content", [None, "\n", "\xff"])
+def test_a_token_file_without_a_token_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    """Not an agent that is added without one."""
+    monkeypatch.setenv("TERCET_HOME", str(tmp_path))
+    if content is not None:
+        (tmp_path / "token").write_bytes(content.encode("latin-1"))
+    words = ["http://127.0.0.1:9/", "--as", "other", "--token-file", str(tmp_path / "token")]
+    assert frame.run(["agent", "add", *words]) == 2
+    assert "token file" in capsys.readouterr().err

@@ -6,11 +6,11 @@ import asyncio
 import re
 import shlex
 import shutil
-from pathlib import Path
-from urllib.parse import urlsplit
+from dataclasses import replace
 
 import click
 
+from tercet.cli.agent_inputs import command_words, files_folder, read_token, validate_address
 from tercet.cli.agent_serve import serve
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import state_option
@@ -120,7 +120,7 @@ def add(
 ) -> None:
     """Add a specialist by its name, an agent (A2A) by its URL, or a server of tools (--mcp)."""
     agents = Agents(state.folder("agents", folder))
-    is_url = urlsplit(what).scheme in {"http", "https"}
+    is_url = validate_address(what)
     if not mcp and (allow or needs or files):
         raise UsageError("--allow, --needs and --files are for servers of tools. Say --mcp with them.")
     if not mcp and not is_url:
@@ -129,22 +129,22 @@ def add(
     if not name:
         raise UsageError(f"{what!r} needs a name that plans can use: say --as NAME.")
     _must_be_free(agents, name)
-    if token_file:
-        agents.keep_token(name, Path(token_file).read_text().partition("\n")[0].strip())
-    if mcp:
+    token = read_token(token_file)
+    if not mcp:
+        asyncio.run(_add_agent(agents, name, what, token))
+        return
+    draft = Added(
+        name=name,
+        kind="mcp",
+        url=what if is_url else "",
+        command=() if is_url else command_words(what),
+        files=files_folder(files),
+        added_ms=now_ms(),
+    )
+    with agents.leaving_nothing(name):
         if needs:
             asyncio.run(_install(agents, name, needs))
-        draft = Added(
-            name=name,
-            kind="mcp",
-            url=what if is_url else "",
-            command=() if is_url else tuple(shlex.split(what)),
-            files=str(Path(files).resolve()) if files else "",
-            added_ms=now_ms(),
-        )
-        asyncio.run(_add_tools(agents, draft, allow))
-    else:
-        asyncio.run(_add_agent(agents, name, what))
+        asyncio.run(_add_tools(agents, draft, allow, token))
 
 
 @command.command("remove", examples=("tercet agent remove crewai", "tercet agent list"))
@@ -174,12 +174,12 @@ async def _add_specialist(agents: Agents, name: str) -> None:
     say(f"{name} is added. A task gets it by its role: {name}.")
 
 
-async def _add_agent(agents: Agents, name: str, url: str) -> None:
+async def _add_agent(agents: Agents, name: str, url: str, token: str) -> None:
     from tercet.swarm.a2a import fetch_card  # noqa: PLC0415 - protobuf takes a second to import
 
     card = await fetch_card(url)
     about = f"{card.name}: {card.description}"[:1000]
-    agents.put(Added(name=name, kind="a2a", about=about, url=url, added_ms=now_ms()))
+    agents.put(Added(name=name, kind="a2a", about=about, url=url, added_ms=now_ms()), token)
     say(f"{name} is added: {_plain(about)}. It thinks at its own cost, and what it says counts as unchecked.")
 
 
@@ -189,15 +189,17 @@ async def _install(agents: Agents, name: str, needs: tuple[str, ...]) -> None:
     _end_progress()
 
 
-async def _add_tools(agents: Agents, draft: Added, allow: tuple[str, ...]) -> None:
+async def _add_tools(agents: Agents, draft: Added, allow: tuple[str, ...], token: str) -> None:
     from tercet.subnets.kit import Sandbox  # noqa: PLC0415 - these take seconds to import
     from tercet.swarm.mcp import list_tools  # noqa: PLC0415
     from tercet.swarm.tool_servers import address_of  # noqa: PLC0415
 
-    found = await list_tools(address_of(agents, draft), None if draft.url else Sandbox.find())
+    address = address_of(agents, draft)
+    address = replace(address, token=token or address.token)
+    found = await list_tools(address, None if draft.url else Sandbox.find())
     chosen = _chosen(allow, [tool.name for tool in found])
     about = f"tools: {', '.join(_plain(tool.name) for tool in found)}"[:1000]
-    agents.put(Added.model_validate({**draft.model_dump(), "about": about, "tools": chosen}))
+    agents.put(Added.model_validate({**draft.model_dump(), "about": about, "tools": chosen}), token)
     for tool in found:
         say(f"  {tool.name:<24}{chosen.get(tool.name, 'not allowed'):<14}{_plain(tool.about)[:80]}")
     say(f"{draft.name} is added. Agents may use {len(chosen)} of its {len(found)} tools; --allow TOOL gives one.")

@@ -93,10 +93,24 @@ class Agents:
             raise UnknownAgentError(f"There is no agent {name!r} here. {hint}")
         return known[name]
 
-    def put(self, added: Added) -> None:
-        """Add it, or replace the one of its name."""
-        with self._locked():
+    def put(self, added: Added, token: str = "") -> None:
+        """Add it, or replace the one of its name; without a token it keeps the one it had."""
+        with self.leaving_nothing(added.name), self._locked():
+            if token:
+                self.keep_token(added.name, token)
             self._write([one for one in self.all() if one.name != added.name] + [added])
+
+    @contextlib.contextmanager
+    def leaving_nothing(self, name: str) -> Iterator[None]:
+        """Where adding it fails, the folder goes that was made for it."""
+        place = self.place(name)
+        was_there = place.exists()
+        try:
+            yield
+        except BaseException:
+            if not was_there and place.exists():
+                shutil.rmtree(place)
+            raise
 
     def remove(self, name: str) -> None:
         """Forget it, and delete its environment.
