@@ -41,6 +41,19 @@ def test_a_place_that_no_journal_has(said: Callable[..., str], where: str) -> No
     assert "No journal has an event or a step 9" in said("journal", "fork", f"{RUN}@{where}")
 
 
+@pytest.mark.parametrize("content", [b"", b"junk" * 2000])
+def test_what_is_no_journal_is_not_forked(
+    said: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    """It is told as such, and leaves no half of a run."""
+    assert said("journal", "fork", "nothing")
+    (tmp_path / "runs/broken").mkdir()
+    (tmp_path / "runs/broken/journal.db").write_bytes(content)
+    assert frame.run(["journal", "fork", "broken"]) == 1
+    assert "is no journal of a run" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {RUN, "broken"}
+
+
 def test_nothing_behind_the_at_is_not_all_of_it(said: Callable[..., str]) -> None:
     assert "Nothing stands behind the @" in said("journal", "fork", f"{RUN}@")
 

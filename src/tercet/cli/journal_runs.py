@@ -13,7 +13,6 @@ from tercet.cli.output import print_json, print_table, say
 from tercet.cli.run import resume_run
 from tercet.cli.run_folder import known_roles, new_folder
 from tercet.cli.thinking import choose_thinking
-from tercet.errors import TercetError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.forks import find_cut, fork_run
 from tercet.swarm.replay import Replayed, replay
@@ -37,7 +36,7 @@ def make_fork(
     folder = new_folder(state)
     try:
         made = fork_run(parent, folder, upto=cut, changes=changes)
-    except TercetError:
+    except BaseException:
         shutil.rmtree(folder)  # it is new, and is no run yet
         raise
     say(f"Run {folder.name} shares {made.run.seq - 1} events with {parent.name}; {_money(made)}")

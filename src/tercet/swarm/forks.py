@@ -26,6 +26,7 @@ from tercet.swarm.events import (
     open_journal,
     read_events,
     select_events,
+    unreadable,
     verify_chain,
 )
 from tercet.swarm.journal import INSERT, SCHEMA
@@ -181,12 +182,15 @@ def fork(journal_path: Path, new_path: Path, *, upto: Cut = 0, changes: Mapping[
 
 
 def _last(db: sqlite3.Connection, path: Path, upto: Cut) -> int:
+    values: tuple[str | int, int]
     if isinstance(upto, tuple):
-        found = db.execute("SELECT seq FROM events WHERE scope = ? AND number = ?", upto).fetchone()
-        what = f"step {upto[1]} of {upto[0]!r}"
+        what, where, values = f"step {upto[1]} of {upto[0]!r}", "scope = ? AND number = ?", upto
     else:
-        found = db.execute("SELECT seq FROM events WHERE seq = ? OR ? = 0 ORDER BY seq DESC", (upto, upto)).fetchone()
-        what = f"event {upto}" if upto else "event"
+        what, where, values = f"event {upto}" if upto else "event", "seq = ? OR ? = 0", (upto, upto)
+    try:
+        found = db.execute(f"SELECT seq FROM events WHERE {where} ORDER BY seq DESC", values).fetchone()  # noqa: S608 - constants
+    except sqlite3.Error as error:
+        raise unreadable(path, error, 1) from error
     if found is None:
         missing = UnknownEventError if upto else JournalError
         raise missing(f"The journal {path} has no {what}. tercet journal show lists what there is.")
