@@ -299,6 +299,15 @@ def waiting_run(shell: Shell) -> Path:
     return folder
 
 
+def test_whoever_follows_a_run_that_nobody_works_on_is_told_so(shell: Shell, sit: Callable[..., Terminal]) -> None:
+    """It would wait for ever; what takes the run up is named, and its lines come then."""
+    waiting_run(shell)
+    terminal = sit("logs", "-f", RUN)
+    terminal.until(f"tercet resume {RUN} takes it up")
+    terminal.press("\x03")
+    assert terminal.left() == 130
+
+
 @pytest.mark.parametrize("words", [("top", RUN), ("inbox", RUN)])
 def test_a_terminal_is_given_back_however_one_leaves(
     shell: Shell, sit: Callable[..., Terminal], words: tuple[str, ...]

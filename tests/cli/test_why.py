@@ -218,6 +218,12 @@ def test_what_no_run_knows_says_how_to_go_on(home: Path) -> None:
     assert tercet(home, "why", "nothing.py").returncode == 1
 
 
+def test_where_there_is_no_run_it_says_how_to_start_one(tmp_path: Path) -> None:
+    """As every other command about runs does."""
+    done = tercet(tmp_path, "why", "report.md")
+    assert (done.returncode, "Start one: tercet run GOAL" in done.stderr) == (2, True), done.stderr
+
+
 def test_a_newer_run_whose_journal_was_changed_is_not_passed_over_in_silence(home: Path) -> None:
     """It may have made the file anew: the answer of an older run is told, and does not count as verified."""
     newer = shutil.copytree(home / "runs/fair-otter", home / "runs/newer-otter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import time
@@ -13,10 +14,11 @@ import click
 
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.options import COUNT
-from tercet.cli.output import print_json
+from tercet.cli.output import print_json, say
 from tercet.cli.ps import printable
 from tercet.cli.targets import find_target, is_below
 from tercet.market import CREDIT, Amount
+from tercet.swarm.control import is_served
 from tercet.swarm.journal import Event, read_events
 from tercet.swarm.state import Folding
 
@@ -89,6 +91,8 @@ def command(state: State, target: str, *, follow: bool, last: int, as_json: bool
     show = _show_json if as_json else _show
     for event in events:
         show(event)
+    if follow and not feed.ended and not asyncio.run(is_served(found.folder)):
+        say(f"No process works on {found.folder.name} now. tercet resume {found.folder.name} takes it up.")
     while follow and not feed.ended:
         time.sleep(POLL_SECONDS)
         for event in feed.read():

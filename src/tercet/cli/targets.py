@@ -20,6 +20,7 @@ from tercet.swarm.views import AgentView, RunState, node_of
 __all__ = [
     "CLOSED",
     "ENDED",
+    "NO_RUN",
     "Target",
     "find_run",
     "find_runs",
@@ -36,6 +37,7 @@ ENDED = ("done", "failed", "stopped", "out_of_budget")
 
 CLOSED = ("done", "failed")
 """Those that it cannot be resumed from."""
+NO_RUN = "There is no run. Start one: tercet run GOAL --budget 1."
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def find_run(home: Path, text: str | None) -> Target:
         return find_target(home, text)
     runs = find_runs(home)
     if not runs:
-        raise UsageError("There is no run. Start one: tercet run GOAL --budget 1.")
+        raise UsageError(NO_RUN)
     folder = next((run for run in runs if asyncio.run(is_served(run))), runs[0])
     return Target(_Journal(folder))
 

@@ -16,7 +16,7 @@ from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.journal import journal_path
 from tercet.cli.output import print_json
 from tercet.cli.settings import Settings
-from tercet.cli.targets import find_runs
+from tercet.cli.targets import NO_RUN, find_runs
 from tercet.errors import DamagedJournalError, JournalError, TercetError, UsageError
 from tercet.market import CREDIT, Amount
 from tercet.nodes.budgets import Budgets
@@ -106,6 +106,8 @@ def _doubt(run: Path, error: JournalError) -> Verified:
 
 
 def _unknown(count: int, target: str, passed: Sequence[_Passed]) -> TercetError:
+    if not count:
+        return UsageError(NO_RUN)
     words = f"None of the {count} newest runs knows {target[:100]!r}"
     if not passed:
         return UsageError(f"{words}. tercet ps --all shows the runs, their reports name the files.")
