@@ -18,6 +18,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TERCET_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     Path("script.json").write_text(json.dumps(_RULES))
+    Path("empty.json").touch()
+    dear = {"id": "a", "title": "a", "role": "writer", "done": {"command": ["true"]}, "budget": 2_000_000}
+    Path("dear.json").write_text(json.dumps({"tasks": [dear]}))
     return tmp_path / "home"
 
 
@@ -27,6 +30,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("--dir", "nowhere"), "'nowhere' is no folder. Name one with --dir."),
         (("--dir", "script.json"), "'script.json' is no folder."),
         (("--plan", "nowhere.json"), "'nowhere.json' is no file. Name a plan with --plan"),
+        (("--plan", "script.json"), "script.json: This is no plan: tasks: Field required"),
+        (("--plan", "empty.json"), "is no JSON"),
+        (("--plan", "dear.json"), "its tasks may spend 2 credit together, the run has 1 credit"),
         (("--lend", "no-such-package"), "--lend 'no-such-package' is not installed here."),
         (("--candidate", "coder=nobody"), "nobody has the role 'nobody'. Known: analyst, assistant"),
         (("--candidate", "coder=nobody@small"), "nobody has the role 'nobody'."),

@@ -26,6 +26,7 @@ from tercet.cli.run_inputs import (
     plan_file,
     validate_candidates,
     validate_lent,
+    validate_plan,
 )
 from tercet.cli.run_outcome import tell_outcome
 from tercet.cli.run_screen import CLASSES, Asker, show_plan, watching
@@ -145,6 +146,7 @@ def command(
     unseen = hidden_folder(hidden)
     validate_candidates(known_roles(state) if candidates else {}, candidates)
     validate_lent(lend)
+    validate_plan(file, goal, units, known_roles(state), candidates)
     if dry_run:
         return _show_plan(state, RunConfig(goal, units, dir=place, plan=file, candidates=candidates))
     _name_models(state)

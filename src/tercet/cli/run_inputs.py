@@ -9,11 +9,20 @@ import importlib.metadata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from tercet.errors import UsageError
+from tercet.errors import PlanError, UsageError
 from tercet.swarm.hidden import load_hidden
+from tercet.swarm.planner import Planner
 from tercet.swarm.run_memory import OFF
 
-__all__ = ["goal_folder", "hidden_folder", "memory_place", "plan_file", "validate_candidates", "validate_lent"]
+__all__ = [
+    "goal_folder",
+    "hidden_folder",
+    "memory_place",
+    "plan_file",
+    "validate_candidates",
+    "validate_lent",
+    "validate_plan",
+]
 
 
 def goal_folder(chosen: str | None) -> str:
@@ -34,6 +43,16 @@ def plan_file(chosen: str | None) -> str:
     if not file.is_file():
         raise UsageError(f"{chosen!r} is no file. Name a plan with --plan, or say none and have one made.")
     return str(file)
+
+
+def validate_plan(file: str, goal: str, budget: int, roles: Collection[str], candidates: Sequence[str]) -> None:
+    """The plan in a file can be run, within `budget` credit units and by these roles."""
+    if not file:
+        return
+    try:
+        Planner(goal, budget, "", list(roles), Path(file), candidates=candidates).known([])
+    except PlanError as error:
+        raise UsageError(f"--plan {file}: {error}") from error
 
 
 def validate_candidates(roles: Collection[str], named: Sequence[str]) -> None:
