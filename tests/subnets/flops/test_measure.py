@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
+
+import numpy as np
 
 from tercet.market import Task
 from tercet.market.rating import build_figures
 from tercet.subnets import Submission
-from tercet.subnets.flops import Measured, remeasure
+from tercet.subnets.flops import Measured, remeasure, rogues
+from tercet.subnets.flops.chain import Array
+from tercet.subnets.flops.engines import Chain, NumpyEngine, _NumpyChain
+from tercet.subnets.flops.tasks import Dtype
 
-from .desk import asked, opened
+from .desk import asked, in_time, opened
 
 
 async def test_a_machine_is_measured_kind_by_kind() -> None:
@@ -17,7 +23,7 @@ async def test_a_machine_is_measured_kind_by_kind() -> None:
     miner, validator = await opened("miner", kinds="float32,int8"), await opened(kinds="float32,int8")
 
     async def ask(task: Task) -> Submission:
-        return await asked(miner, task)
+        return in_time(await asked(miner, task), task)
 
     found = await remeasure(validator, ask, repeats=3)
     assert [(figure.kind, figure.count) for figure in build_figures(found.readings)] == [
@@ -48,7 +54,7 @@ async def test_a_cheat_that_begins_honestly_gets_no_reading_for_what_is_wrong() 
     asking = iter([honest, cheat, honest, cheat])
 
     async def ask(task: Task) -> Submission:
-        return await asked(next(asking), task)
+        return in_time(await asked(next(asking), task), task)
 
     found = await remeasure(validator, ask, ("float32",), repeats=4)
     assert (len(found.readings), found.failed) == (2, 2)
@@ -64,17 +70,33 @@ async def test_a_machine_that_does_not_answer_is_asked_again() -> None:
     assert (found.readings, found.failed, found.reasons) == ([], 3, ["no answer in 1 s"] * 3)
 
 
+class _Steady(NumpyEngine):
+    """A machine that is as fast as it is, whatever else the one beneath does: BLAS on a busy one is slower by a hundred."""
+
+    def start(self, dtype: Dtype, n: int) -> Chain:
+        return _SteadyChain(dtype, n)
+
+
+class _SteadyChain(_NumpyChain):
+    def step(self, order: Array) -> None:
+        time.sleep(0.004)
+        self.now = np.einsum("ij,jk->ik", self._base, self.now[order])
+
+
 async def test_a_machine_that_is_also_somebody_elses_is_seen_under_the_lease() -> None:
     """Rated alone, then leased under two names at once: the readings under the lease are lower."""
     miner, validator = await opened("miner", behaviour="shared"), await opened(kinds="float32", window=0.2)
     other = await opened("miner", behaviour="shared")
+    for each in (miner, other):
+        each._picked = {"float32": _Steady()}
 
     async def alone(task: Task) -> Submission:
         return await asked(miner, task)
 
     async def beside_others(task: Task) -> Submission:
         busy = asyncio.create_task(asked(other, validator.probe("float32", b"\x05" * 32).task))
-        await asyncio.sleep(0)
+        while not (rogues._ONE_MACHINE.locked() or busy.done()):  # noqa: ASYNC110 - a thread takes it
+            await asyncio.sleep(0.001)
         mine = await asked(miner, task)
         await busy
         return mine

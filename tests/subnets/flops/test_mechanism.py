@@ -16,7 +16,7 @@ from tercet.subnets.flops.memory import LANES
 from tercet.subnets.flops.rogues import Behaviour
 from tercet.subnets.flops.tasks import Kind, parse_probe
 
-from .desk import ALL_KINDS, asked, honest, opened, submitted
+from .desk import ALL_KINDS, asked, honest, in_time, opened, submitted
 
 BEACON = b"\x07" * 32
 
@@ -70,7 +70,8 @@ async def test_work_done_far_away_pays_for_the_way() -> None:
     miner, validator = await opened("miner", behaviour="outsourced"), await opened()
     near = await opened("miner")
     task = validator.probe("float32", BEACON).task
-    far, local = await validator.judge(task, [await asked(miner, task), await asked(near, task)])
+    answers = [await asked(miner, task), in_time(await asked(near, task), task)]
+    far, local = await validator.judge(task, answers)
     assert far.score > 0
     rates = [(verdict.measures or {}).get("rate_float32", 0.0) for verdict in (far, local)]  # too late is no rate
     assert rates[0] < rates[1] / 4
