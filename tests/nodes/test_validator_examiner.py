@@ -106,10 +106,14 @@ class Judge(Echo):
         return await super().judge(task, submissions)
 
 
-def build(behaviour: Any, judge: Echo | None = None) -> tuple[Examiner, FakeBuyer]:
+LONG = 20.0
+"""Seconds that only what hangs uses up."""
+
+
+def build(behaviour: Any, judge: Echo | None = None, *, seconds: float = LONG) -> tuple[Examiner, FakeBuyer]:
     buyer = FakeBuyer(behaviour)
     mechanism = judge or Echo()
-    return Examiner(mechanism, cast("Buyer", buyer), answer_seconds=0.05, judge_seconds=0.05), buyer
+    return Examiner(mechanism, cast("Buyer", buyer), answer_seconds=seconds, judge_seconds=seconds), buyer
 
 
 async def examine(examiner: Examiner, question: Question) -> Finding | None:
@@ -118,8 +122,8 @@ async def examine(examiner: Examiner, question: Question) -> Finding | None:
     return None if response is None else await examiner.judge(question.miner, response)
 
 
-async def find(behaviour: Any, judge: Echo | None = None) -> Finding | None:
-    examiner, _ = build(behaviour, judge)
+async def find(behaviour: Any, judge: Echo | None = None, *, seconds: float = LONG) -> Finding | None:
+    examiner, _ = build(behaviour, judge, seconds=seconds)
     return await examine(examiner, await examiner.draw(MINER, Price(per_request=10)))
 
 
@@ -162,7 +166,7 @@ async def test_a_miner_that_answers_for_ever_is_cut_off() -> None:
     async def for_ever(task: Task) -> None:
         await asyncio.Event().wait()
 
-    finding = await find(for_ever)
+    finding = await find(for_ever, seconds=0.05)
     assert finding is not None
     assert (finding.kind, finding.verdict.reason) == ("missed", "no answer in 0.05 s")
 
@@ -175,10 +179,12 @@ async def test_our_own_trouble_is_held_against_nobody(fault: Exception) -> None:
     assert await find(lambda task: fault) is None
 
 
-@pytest.mark.parametrize("judge", [Judge(SubnetError("the model is gone")), Judge(seconds=60)])
-async def test_a_judge_that_fails_or_hangs_blames_nobody(judge: Judge) -> None:
+@pytest.mark.parametrize(
+    ("judge", "seconds"), [(Judge(SubnetError("the model is gone")), LONG), (Judge(seconds=60), 0.05)]
+)
+async def test_a_judge_that_fails_or_hangs_blames_nobody(judge: Judge, seconds: float) -> None:
     """The answer was paid, the verdict is ours to give."""
-    assert await find(honest, judge) is None
+    assert await find(honest, judge, seconds=seconds) is None
 
 
 async def test_questions_fly_together_and_are_judged_one_by_one() -> None:
@@ -223,4 +229,4 @@ async def test_a_question_is_an_ordinary_purchase() -> None:
     assert set(first.task) == {"text"}
     assert first.cost == 10 + 64
     await examine(examiner, first)
-    assert buyer.terms == [(Usage(64, 64), 0.05, first.price)]
+    assert buyer.terms == [(Usage(64, 64), LONG, first.price)]
