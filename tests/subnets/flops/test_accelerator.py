@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 from tercet.errors import SubnetError
 from tercet.subnets.flops import chain
 from tercet.subnets.flops.chain import Array, build_base, draw_links
-from tercet.subnets.flops.engines import TorchEngine, _TurnedChain, sort_on_device
+from tercet.subnets.flops.engines import TorchEngine, _TurnedChain, multiplies_int8, sort_on_device
 from tercet.subnets.flops.rogues import Behaviour
 from tercet.subnets.flops.tasks import DTYPES, KINDS, SIZES, Dtype, Kind
 from tercet.subnets.flops.walk import walk
@@ -70,10 +73,33 @@ async def test_a_device_that_is_not_there_is_said_by_name() -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_int8_by_columns_is_the_same_product(device: str) -> None:
     """The layout that accelerators multiply fast."""
+    if not multiplies_int8(device):
+        pytest.skip("this processor's int8 product is not exact, and so not used")
     turned = _TurnedChain(torch, device, "int8", torch.from_numpy(build_base("int8", 128).astype(np.int8)).to(device))
     for order in turned.sort(draw_links(NONCE, 1, 5, 128)):
         turned.step(order)
     assert (turned.finish() == by_definition("int8", 128, NONCE, 5)).all()
+
+
+OLD_PROCESSOR = """
+from tercet.subnets.flops.engines import TorchEngine
+from tests.subnets.flops.desk import NONCE, by_definition
+from tercet.subnets.flops.chain import shuffle
+
+chain = TorchEngine("cpu", 1).start("int8", 128)
+for link in range(1, 6):
+    chain.step(shuffle(NONCE, link, 128))
+assert (chain.finish() == by_definition("int8", 128, NONCE, 5)).all()
+"""
+
+
+def test_int8_is_exact_on_a_processor_that_has_no_instruction_for_it() -> None:
+    """Without VNNI oneDNN adds two products in 16 bits, which is no int8 product: whoever sent it would be paid nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", OLD_PROCESSOR], env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @on_gpu

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import time
 from collections.abc import Sequence
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "TorchEngine",
     "find_accelerator",
     "find_engines",
+    "multiplies_int8",
     "pick_engine",
     "sort_on_device",
 ]
@@ -116,8 +118,21 @@ class TorchEngine:
         if base is None:
             whole = torch.from_numpy(build_base(dtype, n).copy())
             base = self._bases[dtype, n] = whole.to(device=self._device, dtype=getattr(torch, dtype))
-        chain = _TurnedChain if dtype == "int8" and self._device.startswith("cuda") else _TorchChain
+        chain = self._int8_chain() if dtype == "int8" else _TorchChain
         return chain(torch, self._device, dtype, base)
+
+    def _int8_chain(self) -> type[_TorchChain]:
+        if self._device.startswith("cuda"):
+            return _TurnedChain
+        return _TorchChain if multiplies_int8(self._device) else _WideChain
+
+
+@cache
+def multiplies_int8(device: str) -> bool:
+    """Whether torch's int8 product is exact there. On x86 processors without VNNI sums of two stop at 16 bits."""
+    torch = importlib.import_module("torch")
+    most = torch.full((64, 64), 127, dtype=torch.int8, device=device)
+    return bool((torch._int_mm(most, most) == 64 * 127 * 127).all())  # noqa: SLF001
 
 
 class _TorchChain:
@@ -146,6 +161,19 @@ class _TorchChain:
             found = found.view(self._torch.int16)
         array: Array = found.numpy()
         return array.view(np.uint16) if self._dtype == "bfloat16" else array
+
+
+class _WideChain(_TorchChain):
+    """int8 where the device's own product is not exact: as float32, which is, since entries of Q are small enough."""
+
+    def step(self, order: Any) -> None:
+        torch = self._torch
+        torch.index_select(self.now, 0, torch.as_tensor(order, device=self._device), out=self._shuffled)
+        self.now = torch.mm(self._wide, self._shuffled.float()).to(torch.int32).to(torch.int8)
+
+    @cached_property
+    def _wide(self) -> Any:
+        return self._base.float()
 
 
 class _TurnedChain(_TorchChain):
