@@ -187,7 +187,7 @@ async def test_time_that_runs_out_between_samples_is_booked(tmp_path: Any) -> No
 
     async with Endpoint(answerer, market=True).open() as upstream:
         with Journal(tmp_path / "journal.db") as journal:
-            async with Desk(journal, upstream, call_seconds=0.3) as desk:
+            async with Desk(journal, upstream, call_seconds=1.0) as desk:
                 with pytest.raises(ThinkingError, match="given up before it had answered"):
                     await desk.ask(call(schema=SCHEMA))
                 assert desk.budgets.spent("run").credit == 4
@@ -210,11 +210,12 @@ async def test_the_first_call_at_an_unknown_price_goes_alone(tmp_path: Any) -> N
     """It holds all there is, so that no second one can overspend; once the price is known they go side by side."""
     going = 0
     beside: list[int] = []
+    together = asyncio.Barrier(2)
 
     async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
         nonlocal going
         going += 1
-        await asyncio.sleep(0.05)
+        await (together.wait() if beside else asyncio.sleep(0.05))
         beside.append(going - 1)
         going -= 1
         return answer(tercet={"receipt": "r", "miner": 1, "operator": "0x", "cost": 1})
