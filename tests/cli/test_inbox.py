@@ -304,8 +304,9 @@ def test_a_digit_chooses_and_a_line_is_typed(start: Callable[..., Run], sit_down
 def test_a_typed_line_never_answers_another_card(start: Callable[..., Run], sit_down: Callable[..., Terminal]) -> None:
     """The question's deadline passes while its answer is typed: the letters reach nobody, and s no longer means a letter."""
     run = start()
-    run.ask(**{**question(), "deadline": time.time() + 4})
     terminal = sit_down()
+    terminal.until("Nothing waits for you")
+    run.ask(**{**question(), "deadline": time.time() + 4})
     terminal.until("goal at risk")
     terminal.press("t")
     terminal.press("yes")
