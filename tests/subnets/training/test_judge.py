@@ -89,13 +89,16 @@ CHEATS = ["copier", "idle", "noisy", "flipper", "hoarder", "lazy", "skimmer", "p
 
 @pytest.mark.slow
 def test_cheats_earn_next_to_nothing_and_the_model_learns(setting: Setting, rules: Rules, corpus: Corpus) -> None:
-    """benchmarks/training.py has the table over many seeds; this is one, small."""
+    """benchmarks/training.py has the table over many seeds; this is one, small.
+
+    After how many rounds an honest miner is proven differs by processor, whose floats end elsewhere.
+    """
     arena = Arena(setting, replace(rules, steps=10), corpus, ["honest"] * 3 + CHEATS)
     before = arena.loss()
     for _ in range(12):
         arena.play(arena.answers())
     honest, cheats = arena.earned()[:3], dict(zip(CHEATS, arena.earned()[3:], strict=True))
-    assert fmean(honest) > 0.3
+    assert fmean(score for scores in arena.scores[-3:] for score in scores[:3]) > 0.5
     assert {name for name, pay in cheats.items() if pay > 0.1 * fmean(honest)} == set()
     assert arena.loss() < before - 1.0
 
