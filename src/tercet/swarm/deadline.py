@@ -32,7 +32,7 @@ class Deadline:
             while not future.done():
                 began, held = time.monotonic(), self._held()
                 await asyncio.wait([future], timeout=1.0 if held else min(1.0, max(0.0, self._left)))
-                if not held:
+                if not held and (future.done() or not self._held()):  # not where a wait began meanwhile
                     self._left -= time.monotonic() - began
                 if self._left <= 0 and not future.done():
                     raise AttemptError(f"Its {self._seconds:g} seconds are over.", final=True)
