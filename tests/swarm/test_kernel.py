@@ -95,6 +95,28 @@ async def test_an_assistant_works_with_tools_in_its_own_files(tmp_path: Path) ->
     assert len(outcome.state.artefacts["hello.py"].receipts) == 3
 
 
+async def test_a_note_is_sampled_until_it_mentions_what_it_has_to(tmp_path: Path) -> None:
+    """Within one attempt, the next sample afresh: a small model repeats what it is told of a failure."""
+    test = ["grep", "-q", "miners", "note.txt"]
+    plan = write_plan(
+        tmp_path, "note", title="Greet", output="note.txt", command=test, role="writer",
+        text="note", words=20, mentions=["market", "answers|miners"],
+    )  # fmt: skip
+    said = ["A sentence about nothing much.", "The market is a place.", "The market sells what miners make."]
+    asked: list[Call] = []
+
+    def play(call: Call) -> Completion:
+        asked.append(call)
+        return Completion(text=said[len(asked) - 1])
+
+    config = RunConfig("greet", CREDIT, plan=str(plan), gateway="scripted")
+    outcome = await Kernel(tmp_path / "run-1", config, ScriptedUpstream(play), Yes()).run()
+    assert outcome.status == "done"
+    assert (tmp_path / "run-1" / "work" / "note.txt").read_text() == said[-1] + "\n"
+    assert outcome.state.tasks["note"].attempt == 1
+    assert len({json.dumps(list(call.messages)) for call in asked}) == 1, "each is asked the same"
+
+
 async def test_an_agent_that_goes_in_circles_is_stopped(tmp_path: Path) -> None:
     """The same command over the same files, three times, is a loop; the goal fails and says why."""
     plan = write_plan(tmp_path, "spin", title="Spin", output="a", command=["test", "-f", "a"], attempts=2)

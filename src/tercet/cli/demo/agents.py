@@ -53,7 +53,7 @@ def build_plan() -> Plan:
         {
             "id": name, "title": title, "role": "writer", "detail": detail, "outputs": [f"{name}.txt"],
             "budget": BUDGET * 45 // 100, "seconds": TASK_SECONDS, "crew": "criers",
-            "options": {"text": "note", "words": WORDS},
+            "options": {"text": "note", "words": WORDS, "mentions": wanted},
             "done": {"command": ["python3", "-c", _TEST, f"{name}.txt", *wanted], "seconds": 20},
         }
         for name, (title, detail, wanted) in NOTICES.items()

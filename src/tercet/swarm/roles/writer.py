@@ -31,7 +31,9 @@ _ARTICLES = frozenset({"a", "an", "the"})
 
 
 class Writer:
-    """Writes what its task claims. Options: `text` (changelog, note), `samples`, `words`."""
+    """Writes what its task claims. Options: `text` (changelog, note), `samples`, `words`; of a note `mentions`, words that it
+    has to hold, alternatives between bars: it is sampled until it does.
+    """
 
     kind: Literal["model"] = "model"
 
@@ -100,7 +102,10 @@ class Writer:
         words = int(bench.task.options.get("words", 120))
         known = _before(await bench.recall())
         asked = f"{bench.task.title}\n{bench.task.detail}\n\n{sources}\n\n{known}Write at most {words} words."
-        if bench.failure:
+        mentions = [frozenset(str(each).lower().split("|")) for each in bench.task.options.get("mentions", ())]
+        if (
+            bench.failure and not mentions
+        ):  # small models copy what they are told of a failure; a sample afresh does better
             asked += f"\n\nAn earlier text was refused: {bench.failure[:300]}"
         messages = [
             {"role": "system", "content": "You write short, plain texts. You answer with the text alone."},
@@ -111,10 +116,13 @@ class Writer:
                 messages, max_tokens=3 * words, temperature=0.7 if sample else 0.0, seed=_seed(bench, sample)
             )
             text = thought.text.strip()
-            if 3 <= len(text.split()) <= words and thought.finish != "length":
+            said = set(re.findall(r"\w+", text.lower()))
+            fits = 3 <= len(text.split()) <= words and thought.finish != "length"
+            if fits and all(said & each for each in mentions):
                 bench.write(path, text + "\n")
                 return Made(f"model {bench.model}".strip())
-        raise AttemptError(f"No sample was a text of at most {words} words.")
+        named = f" that mentions {', '.join(' or '.join(sorted(each)) for each in mentions)}" if mentions else ""
+        raise AttemptError(f"No sample was a text of at most {words} words{named}.")
 
 
 def tidy_sentence(said: str, name: str) -> str:
