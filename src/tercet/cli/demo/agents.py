@@ -36,7 +36,7 @@ NOTICES: Mapping[str, tuple[str, str, Sequence[str]]] = {
     "welcome": (
         "Welcome people to the market",
         "One short sentence that welcomes people to the market, where miners sell answers.",
-        ("market", "welcome|answers|miners|people"),
+        ("market", "welcome|people"),
     ),
 }
 """Task to its title, what its writer is told, and the words that its notice has to hold (any of those between bars)."""
