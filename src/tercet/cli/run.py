@@ -144,9 +144,10 @@ def command(
     place = goal_folder(directory)
     file = plan_file(plan)
     unseen = hidden_folder(hidden)
-    validate_candidates(known_roles(state) if candidates else {}, candidates)
+    roles = known_roles(state)
+    validate_candidates(roles, candidates)
     validate_lent(lend)
-    validate_plan(file, goal, units, known_roles(state), candidates)
+    validate_plan(file, goal, units, roles, candidates)
     if dry_run:
         return _show_plan(state, RunConfig(goal, units, dir=place, plan=file, candidates=candidates))
     _name_models(state)
@@ -159,7 +160,7 @@ def command(
     folder = new_folder(state)
     say(f"Run {folder.name}. Look at it with: tercet top {folder.name}")
     asker = Asker(_console(state), CLASSES if yes else yes_to)
-    kernel = Kernel(folder, config, open_thinking(chosen), asker, roles=known_roles(state), purse=opened)
+    kernel = Kernel(folder, config, open_thinking(chosen), asker, roles=roles, purse=opened)
 
     async def go() -> Outcome:
         async with watching(folder, _console(state), asker):

@@ -15,7 +15,7 @@ _NEEDS = {"analyst": "matplotlib", "assistant": "pydantic-ai-slim"}
 """By role, of packages that not every installation has."""
 _TESTS = "pytest"
 """Needed where a done-test names it."""
-_LENT = {"matplotlib", _TESTS}
+_LENT = ("matplotlib", _TESTS)
 _EXTRAS = {"matplotlib": "swarm", "pydantic-ai-slim": "swarm", _TESTS: "coding"}
 
 
@@ -36,10 +36,9 @@ def find_sandbox(plan: Plan, lend: Sequence[str] = ()) -> Sandbox:
         raise PlanError(
             f"The plan needs {' and '.join(missing)}, not installed here. Install: pip install 'tercet[{extras}]', and start again."
         )
-    lent = (
-        needed | ({_TESTS} if _installed(_TESTS) else set())
-    ) & _LENT  # an agent may run tests that no done-test names
-    return Sandbox.find(python_packages=[*sorted(lent), *lend])
+    if _installed(_TESTS):  # an agent may run tests that no done-test names
+        needed.add(_TESTS)
+    return Sandbox.find(python_packages=[*(name for name in _LENT if name in needed), *lend])
 
 
 def _installed(name: str) -> bool:

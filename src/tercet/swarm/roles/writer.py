@@ -103,9 +103,8 @@ class Writer:
         known = _before(await bench.recall())
         asked = f"{bench.task.title}\n{bench.task.detail}\n\n{sources}\n\n{known}Write at most {words} words."
         mentions = [frozenset(str(each).lower().split("|")) for each in bench.task.options.get("mentions", ())]
-        if (
-            bench.failure and not mentions
-        ):  # small models copy what they are told of a failure; a sample afresh does better
+        # Small models copy what they are told of a failure: where samples can be judged here, they are drawn afresh.
+        if bench.failure and not mentions:
             asked += f"\n\nAn earlier text was refused: {bench.failure[:300]}"
         messages = [
             {"role": "system", "content": "You write short, plain texts. You answer with the text alone."},

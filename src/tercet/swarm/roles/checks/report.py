@@ -86,8 +86,8 @@ def _word_faults(spoken: str, text: str, value: str) -> list[str]:
             faults.append(f"it does not say {meant[0]!r}")
     signs = {"positive": "-" in value, "negative": "-" not in value}
     faults += [f"it says {sign!r}" for sign, wrong in signs.items() if wrong and sign in spoken and sign not in text]
-    foreign = dict.fromkeys(_FOREIGN.findall(spoken))
-    return faults + [f"it says {word!r}" for word in foreign if word not in _FOREIGN.findall(text)]
+    known = _FOREIGN.findall(text)
+    return faults + [f"it says {word!r}" for word in dict.fromkeys(_FOREIGN.findall(spoken)) if word not in known]
 
 
 def _words(any_of: tuple[str, ...]) -> re.Pattern[str]:
