@@ -14,10 +14,12 @@ from tests.swarm.test_workers import HEAD, THINK
 
 from tercet.market import Price
 from tercet.swarm.agents import Added, Agents
+from tercet.swarm.control import request
 from tercet.swarm.events import read_events
 from tercet.swarm.foreign import ForeignRole
 from tercet.swarm.gateway import Call, ScriptedUpstream
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig
+from tercet.swarm.plan import Plan
 from tercet.swarm.roles import ROLES
 from tercet.swarm.workers import Specialist
 
@@ -106,6 +108,32 @@ async def test_without_budget_the_run_says_so(tmp_path: Path, agents: Agents) ->
     outcome = await kernel_of(tmp_path, agents, WORKS, price=Price(per_request=2 * CREDIT)).run()
     assert outcome.status == "out_of_budget"
     assert "the call may need 2 credit, and 1 credit is left" in outcome.why
+
+
+class FewTokens(Yes):
+    """Limits the tokens of the run before anybody thinks."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    async def approve(self, plan: Plan, by: str, config: RunConfig, *, again: bool) -> str:
+        await request(self.folder, "budget_set", tokens=5)
+        return await super().approve(plan, by, config, again=again)
+
+
+async def test_out_of_tokens_is_not_out_of_credit(tmp_path: Path, agents: Agents) -> None:
+    """What it lacked is told, so that the person adds that."""
+    kernel = kernel_of(tmp_path, agents, WORKS)
+    outcome = await Kernel(
+        tmp_path / "run", kernel.config, kernel._upstream, FewTokens(tmp_path / "run"), roles=kernel._roles
+    ).run()
+    assert outcome.status == "out_of_budget"
+    lacking = outcome.lacking
+    assert lacking is not None
+    assert (lacking.node, lacking.resource, lacking.left) == ("run", "tokens", 5)
+    assert lacking.needed > 5
+    assert str(lacking) == outcome.why
 
 
 async def test_an_interrupted_run_goes_on_with_it(tmp_path: Path, agents: Agents) -> None:

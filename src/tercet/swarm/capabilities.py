@@ -43,6 +43,10 @@ class Capabilities:
         """`path` as `clean_path` gives it."""
         return _any(self.write, path)
 
+    def is_named(self, path: str) -> bool:
+        """By its own name, not by a pattern: whoever gave these knew it."""
+        return path in self.read or path in self.write
+
     def may_start(self, program: str) -> bool:
         """By the exact name: a path is another name."""
         return program in self.commands

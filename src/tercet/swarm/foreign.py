@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tercet.errors import AgentError, AttemptError, EndedError, OutOfBudgetError
+from tercet.errors import AgentError, AttemptError, EndedError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.a2a import A2aWorker
 from tercet.swarm.agents import Agents
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import TOP, Origin
-from tercet.swarm.gateway import serve_face
+from tercet.swarm.gateway import read_lacking, serve_face
 from tercet.swarm.inbox import InboxApprover
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import Task
@@ -209,6 +209,6 @@ def _receipts(journal: Journal, before: int, bench: Workbench) -> list[str]:
 
 def _raise_for_money(journal: Journal, before: int, bench: Workbench) -> None:
     """Whatever words it found for it: when the gateway refused it for want of budget, that is the reason."""
-    if refused := [body for body in _calls(journal, before, bench) if body.get("status") == "refused"]:
-        left = bench.desk.budgets.left(bench.node).credit or 0
-        raise OutOfBudgetError(str(refused[-1].get("why", "")), node=bench.node, needed=1, left=left)
+    lacking = [found for body in _calls(journal, before, bench) if (found := read_lacking(body)) is not None]
+    if lacking:
+        raise lacking[-1]

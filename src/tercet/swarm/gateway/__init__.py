@@ -10,6 +10,7 @@ from tercet.swarm.gateway.desk import Desk
 from tercet.swarm.gateway.face import new_token, serve_face
 from tercet.swarm.gateway.http import HttpUpstream
 from tercet.swarm.gateway.local import LocalUpstream
+from tercet.swarm.gateway.receipts import read_lacking
 from tercet.swarm.gateway.scripted import Script, ScriptedUpstream, load_script
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "Upstream",
     "load_script",
     "new_token",
+    "read_lacking",
     "serve_face",
 ]

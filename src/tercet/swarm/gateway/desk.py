@@ -218,7 +218,7 @@ class Desk:
         except OutOfBudgetError as error:
             if self._refusals.keep(call, error, self.budgets.version) and not flight.sent:
                 receipt = Receipt(call, self.upstream)
-                body = receipt.closed("refused", FREE, why=str(error))
+                body = receipt.closed("refused", FREE, error=error)
                 self._journal.note("call", body, actor=receipt.actor, task=call.task)
             raise
         except ThinkingError as error:
@@ -241,7 +241,7 @@ class Desk:
             status, wasted = await self._aftermath(receipt, error, cost_of_failure(self.upstream, call, error), most)
             unknown = receipt.id if status == "unknown" else ""
             cost = self._settle(reservation, wasted, began, unknown)
-            body = receipt.closed(status, cost, why=str(error))
+            body = receipt.closed(status, cost, error=error)
             closed = self._journal.note("call", body, actor=receipt.actor, task=call.task)
             if unknown:
                 self._unsettled.keep(closed)

@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from tercet.errors import OutOfBudgetError
 from tercet.swarm.gateway.call import Call, Completion, Cost, Reply, Upstream
 
-__all__ = ["FREE", "Receipt", "Status", "at_most", "closing", "read_reply", "seller_of"]
+__all__ = ["FREE", "Receipt", "Status", "at_most", "closing", "read_lacking", "read_reply", "seller_of"]
 
 Status = Literal["complete", "failed", "refused", "lost", "unknown"]
 """`failed`: a model was down or answered junk; `refused`: by a budget or because it was ended; `lost`: its process was
@@ -38,12 +39,16 @@ class Receipt:
         }  # fmt: skip
 
     def closed(
-        self, status: Status, cost: Cost, *, why: str = "", completion: Completion | None = None
+        self, status: Status, cost: Cost, *, error: BaseException | None = None, completion: Completion | None = None
     ) -> dict[str, Any]:
         """Body of `call`; with the answer when the call is a step, so that it is never asked again."""
         body = {**self._who(), **closing(status, cost)}
-        if why:
-            body["why"] = why[:_LONGEST_WHY]
+        if error is not None and str(error):
+            body["why"] = str(error)[:_LONGEST_WHY]
+        if isinstance(error, OutOfBudgetError):
+            body["lacking"] = {
+                "node": error.node, "resource": error.resource, "needed": error.needed, "left": error.left,
+            }  # fmt: skip
         if status == "unknown":
             body["upstream"] = self._seller
         if completion is not None:
@@ -109,3 +114,9 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
         charged=body["charged"],
         receipt=body["id"],
     )
+
+
+def read_lacking(body: Mapping[str, Any]) -> OutOfBudgetError | None:
+    """What a refused `call` lacked; None where no budget refused it."""
+    lacking = body.get("lacking")
+    return OutOfBudgetError(str(body.get("why", "")), **lacking) if lacking else None

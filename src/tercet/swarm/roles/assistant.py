@@ -168,12 +168,12 @@ def _toolbox(bench: Workbench, hosts: Sequence[str] = ()) -> Toolbox:
 
 
 def _asked(bench: Workbench) -> str:
-    task, listed = bench.task, "\n".join(sorted(bench.before)[:100]) or "(none)"
+    task = bench.task
     said = [
         f"Goal of all: {bench.goal}",
         f"Your task: {task.title}\n{task.detail}".strip(),
         f"Files you may write: {', '.join(task.outputs) or 'none'}",
-        f"Files there are:\n{listed}",
+        _files(bench),
     ]
     if not task.done.hidden:
         said.append(f"It is done when this succeeds: {' '.join(task.done.command)}")
@@ -181,6 +181,18 @@ def _asked(bench: Workbench) -> str:
     if bench.failure:
         said.append(f"An earlier try failed: {_failure(bench)}\nDo it afresh.")
     return "\n\n".join(said)
+
+
+def _files(bench: Workbench) -> str:
+    """Those that its task names. Other names are words of whoever gave them, and reach it by a tool that notes so."""
+    named = sorted({*bench.task.inputs, *bench.task.outputs} & set(bench.before))
+    others = len(bench.before) - len(named)
+    more = f"{others} more: list_files shows them." if others else ""
+    return (
+        "\n".join(["Files there are:", *named, *([more] if more else [])])
+        if bench.before
+        else "There are no files yet."
+    )
 
 
 def _failure(bench: Workbench) -> str:

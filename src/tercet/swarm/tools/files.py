@@ -75,9 +75,13 @@ class FileTools(Calls):
 
     async def list_files(self, pattern: str = "**") -> str:
         """List the files of your folder that you may read, with their sizes."""
-        async with self._call("list_files", {"pattern": pattern}):
+        async with self._call("list_files", {"pattern": pattern}) as note:
             found = await asyncio.to_thread(lambda: list(self.folder.files()))
             fitting = [(n, size) for n, size in found if self.caps.may_read(n) and pattern_matches(pattern, n)]
             lines = [f"{json.dumps(name, ensure_ascii=False)[1:-1]} {size}" for name, size in fitting[:_MOST_LISTED]]
             more = [f"[and {len(fitting) - _MOST_LISTED} more]"] if len(fitting) > _MOST_LISTED else []
-            return "\n".join([*lines, *more])[:MOST_SHOWN] or "No files."
+            told = "\n".join([*lines, *more])[:MOST_SHOWN]
+            # A name is words of whoever gave it, as a file's text is; but for those that the task says itself.
+            if not all(self.caps.is_named(name) for name, _ in fitting):
+                await self._take_in(note, await self._external("folder", "which files there are", told.encode()))
+            return told or "No files."
