@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tercet.swarm.forks import fork
 from tercet.swarm.inbox import Choice, Inbox, InboxState, Scope, VirtualClock, build_queue
 from tercet.swarm.inbox.state import KINDS
 from tercet.swarm.journal import Journal, read_events
@@ -18,6 +19,7 @@ from .conftest import CREDIT, HOUR, MINUTE, Office
 KERNEL = """
 import asyncio, sys
 from pathlib import Path
+from tercet.swarm.forks import fork
 from tercet.swarm.inbox import Choice, Inbox, build_card
 from tercet.swarm.journal import Journal
 
@@ -117,3 +119,26 @@ async def test_a_deadline_that_passed_in_the_meantime(office: Office) -> None:
     reopened.tick()
     assert not list(reopened.state.waiting())
     assert [answer.by for answer in reopened.state.answers.values()] == ["default"]
+
+
+async def test_a_yes_up_to_an_amount_is_one_runs(tmp_path: Path) -> None:
+    """A fork asks again, else the person had agreed to the amount twice; what they refused stays refused there."""
+    clock, folders = VirtualClock(), (tmp_path / "parent", tmp_path / "fork")
+    for folder in folders:
+        folder.mkdir()
+    with Journal(folders[0] / "journal.db") as journal:
+        office = Office(Inbox(journal, clock=clock, canary_every=0), clock)
+        until = clock.now() + HOUR
+        await office.inbox.make_policy(Scope("network", CREDIT, until))
+        await office.inbox.make_policy(Scope("network:ads.example", 0, until), "no")
+        assert (await office.inbox.ask(office.card())).yes
+        office.close()
+    fork(folders[0] / "journal.db", folders[1] / "journal.db")
+    with Journal(folders[1] / "journal.db") as journal:
+        office = Office(Inbox(journal, clock=clock, canary_every=0), clock, count=1)
+        assert [policy.choice for policy in office.inbox.state.policies.values()] == ["no"]
+        waiting = await office.ask(office.card())
+        assert not waiting.done()
+        assert not (await office.inbox.ask(office.card(kind="network:ads.example"))).yes
+        office.close()
+        await asyncio.gather(waiting, return_exceptions=True)

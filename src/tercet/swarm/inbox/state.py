@@ -18,7 +18,7 @@ __all__ = ["INCIDENT", "KINDS", "PERSON", "QUOTA_KINDS", "STUCK", "InboxState"]
 
 KINDS = (
     "ask.raised", "ask.shown", "ask.answered", "ask.defaulted", "ask.doubted", "ask.decided", "ask.used",
-    "policy.made", "policy.revoked", "crew.formed", "budget.set", "budget.added",
+    "policy.made", "policy.revoked", "run.forked", "crew.formed", "budget.set", "budget.added",
 )  # fmt: skip
 """The events that an inbox is rebuilt from."""
 QUOTA_KINDS = KINDS[-3:]
@@ -231,6 +231,11 @@ def _policy_revoked(state: InboxState, event: Event) -> None:
     state.policies.pop(str(named["id"] if isinstance(named, Mapping) else named), None)
 
 
+def _forked(state: InboxState, _event: Event) -> None:
+    """A yes up to an amount is one run's: in its fork as well it would be twice the amount, and revoked in one of them."""
+    state.policies = {name: policy for name, policy in state.policies.items() if policy.choice == "no"}
+
+
 def _reply(text: Any) -> Reply:
     if text not in {"yes", "no", "words"}:
         raise ValueError(text)
@@ -246,6 +251,7 @@ _CHANGES: Mapping[str, Callable[[InboxState, Event], None]] = {
     "ask.used": _used,
     "policy.made": _policy_made,
     "policy.revoked": _policy_revoked,
+    "run.forked": _forked,
     "crew.formed": _crew_formed,
     "budget.set": _limited,
     "budget.added": _raised_limit,
