@@ -130,7 +130,7 @@ def _open(name: str, part: str, flags: int, parent: int) -> int:
     try:
         return os.open(part, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except FileNotFoundError:
-        raise ToolError(f"There is no file {name}. list shows the files there are.") from None
+        raise ToolError(f"There is no file {name}. list_files shows which there are.") from None
     except OSError as error:
         raise ToolError(f"{name} is not a plain file in plain folders: {error.strerror}.") from error
 
