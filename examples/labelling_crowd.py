@@ -26,11 +26,10 @@ async def main() -> None:
     judge = Labelling()
     await judge.open("validator")
     task = judge.assign(derive(b"the beacon before last"), 0)
-    contenders = []
+    contenders, began = [], time.monotonic()
     for uid, (name, options) in enumerate(CREW.items(), start=1):
         miner = Labelling(**options)  # type: ignore[arg-type]  # a table of options
         await miner.open("miner")
-        began = time.monotonic()
         pieces = [piece async for piece in miner.answer(task)]
         took = time.monotonic() - began
         contenders.append(Contender(uid, uid, task, Submission(uid, pieces, took, took, b"")))

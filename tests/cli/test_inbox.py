@@ -306,7 +306,7 @@ def test_a_typed_line_never_answers_another_card(start: Callable[..., Run], sit_
     run = start()
     terminal = sit_down()
     terminal.until("Nothing waits for you")
-    run.ask(**{**question(), "deadline": time.time() + 4})
+    run.ask(**{**question(), "deadline": time.time() + 8})
     terminal.until("goal at risk")
     terminal.press("t")
     terminal.press("yes")

@@ -208,7 +208,7 @@ async def test_kill_9_of_the_gateway_loses_at_most_the_answer_in_flight(town: To
 @pytest.mark.slow
 async def test_a_client_that_hangs_up_stops_the_miner_and_the_bill(town: Town) -> None:
     """Of 400 words a few were said: the key pays for those, the miner is owed as much, give or take what was on its way."""
-    miner = await town.start("miner", await town.funded(), "miner", pause=0.02)
+    miner = await town.start("miner", await town.funded(), "miner", pause=0.2)
     gateway = await town.start("gateway", await town.funded(credit=10**7), "gateway")
     secret, key = create_key(town.folder / "gateway", "agent", 10**6)
     async with client(gateway, secret) as ai:

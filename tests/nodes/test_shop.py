@@ -173,7 +173,7 @@ async def test_a_miner_that_is_at_work_when_the_time_is_over_was_not_silent(stre
     await street.miner(Hanging())
     async with street.shop() as shop:
         with pytest.raises(NoMinerError, match="not done when the time was over"):
-            await street.buy(shop, deadline_seconds=1.0, patience_seconds=20.0)
+            await street.buy(shop, deadline_seconds=5.0, patience_seconds=60.0)
 
 
 async def test_what_a_silent_miner_may_take_stays_in_the_budget(street: Street) -> None:
@@ -182,7 +182,7 @@ async def test_what_a_silent_miner_may_take_stays_in_the_budget(street: Street) 
     _, mute = await street.miner(hanging)
     async with street.shop() as shop:
         with pytest.raises(NoMinerError, match="silent for too long"):
-            await street.buy(shop, patience_seconds=0.3, budget=PAID)
+            await street.buy(shop, patience_seconds=2.0, budget=PAID)
         assert hanging.asked.is_set()
         assert told(shop.receipts()) == [("failed", PAID)]
         _, entry = await street.miner()
@@ -192,7 +192,7 @@ async def test_what_a_silent_miner_may_take_stays_in_the_budget(street: Street) 
 
         async def until_the_mute_is_asked_first() -> None:
             for _ in range(30):  # it is drawn by lot
-                await street.buy(shop, patience_seconds=0.3, budget=PAID)
+                await street.buy(shop, patience_seconds=2.0, budget=PAID)
 
         with pytest.raises(BudgetError, match=f"{Amount(PAID, CREDIT)} is spent or at risk"):
             await until_the_mute_is_asked_first()
@@ -204,7 +204,7 @@ async def test_half_of_the_time_is_left_for_the_next_miner(street: Street) -> No
     _, entry = await street.miner()
     async with street.shop() as shop:
         for _ in range(30):
-            assert (await street.buy(shop, deadline_seconds=2.0)).uid == entry.uid
+            assert (await street.buy(shop, deadline_seconds=8.0)).uid == entry.uid
             if any(receipt.status == "failed" for receipt in shop.receipts(100)):
                 return
     pytest.fail("the silent miner was never asked first")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.test_rounds import until_round_asked
-from tests.faults.town import Town
+from tests.faults.town import ANSWER_SECONDS, Town
 
 from tercet.client import ClosedEpoch
 
@@ -43,7 +43,7 @@ async def play_round(folder: Path, mechanism: str, role: Path, names: Sequence[s
         miners = [await town.add_miner(name, echo=name) for name in names]
         await asyncio.gather(*(resident.until_ready(120) for resident in town.residents))
         await town.settle_in()
-        await until_round_asked(town, [validator], miners)
+        await until_round_asked(town, [validator], miners, judge.get("answer_seconds", ANSWER_SECONDS))
         await town.until_closed()
         await town.until_committed([validator])
         await town.until_revealed([validator])

@@ -214,7 +214,7 @@ async def test_a_killed_agents_task_is_called_for_again(tmp_path: Path) -> None:
             asked = request(folder, "kill", node="run/crew/author-1")
             killed.append(asyncio.create_task(asked))
 
-    upstream.then, upstream.seconds = kill, 0.3
+    upstream.then, upstream.seconds = kill, 1.0
     outcome = await run(tmp_path, config_of(tmp_path, task_of()), upstream)
     assert outcome.status == "done"
     assert [event.body["agent"] for event in seen(folder, "task.contracted")] == ["author-1", "author-2"]

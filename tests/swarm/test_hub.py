@@ -257,7 +257,7 @@ async def test_a_call_ends_at_its_deadline_and_a_late_offer_is_refused(hub: Hub)
             await liar.reply(call, "propose", {"price": -1, "seconds": "soon"})
 
         asked, _, told = await asyncio.gather(
-            call_for_proposals(lead, ["agent-2", "agent-3", "agent-4"], "work", seconds=0.3, budget=10),
+            call_for_proposals(lead, ["agent-2", "agent-3", "agent-4"], "work", seconds=2.0, budget=10),
             junk(),
             bid(greedy, 11, 1.0),
         )

@@ -285,9 +285,16 @@ async def test_a_crew_over_its_limit_waits_behind_the_line(tmp_path: Path) -> No
     """One decision an hour for the loud crew: its second card is held, the quiet crew's is shown; a raised limit shows it."""
     names = ["a", "b", "c"]
     tasks = [task("a", "loud"), task("b", "loud"), task("c", "quiet")]
-    run = Working(tmp_path, tasks, play({name: [f"May {name}?"] for name in names}, {}, {}), agents=3)
+    model, limited = play({name: [f"May {name}?"] for name in names}, {}, {}), asyncio.Event()
+
+    async def patient(call: Call) -> Any:
+        await limited.wait()
+        return model(call)
+
+    run = Working(tmp_path, tasks, patient, agents=3)
     await run.until(lambda: bool(run.events("run.approved")), "the approval")
     await request(run.folder, "budget_set", node="run/loud", attention=1)
+    limited.set()
     await run.until(lambda: len(run.waiting()) == 3, "three cards")
 
     def queue() -> Any:

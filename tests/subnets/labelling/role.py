@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,27 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from tests.faults import role
 
-from tercet.market import Task
-from tercet.subnets import Piece
+from tercet.market import Task, Verdict
+from tercet.subnets import Contender, Piece
+from tercet.subnets.kit.beacon import derive
 from tercet.subnets.labelling import Labelling
 
 SENT = Path(sys.argv[1]).with_name("victim-has-answered") if len(sys.argv) > 1 else Path()
 """In the town's folder."""
+
+
+class Judge(Labelling):
+    """Draws the same batch and the same gold on every chain.
+
+    Of a small batch with few errors a copycat is now and then not told from its victim, and two good models are taken
+    for copies: with the chain's beacon that were a matter of luck.
+    """
+
+    def challenge(self, beacon: bytes) -> Task:
+        return super().challenge(derive(b"assignment"))
+
+    async def judge_round(self, seed: bytes, contenders: Sequence[Contender]) -> Sequence[Verdict]:
+        return await super().judge_round(derive(b"a later beacon"), contenders)
 
 
 class Victim(Labelling):
@@ -41,7 +56,7 @@ class Copycat(Labelling):
 
 
 KINDS: dict[str, Any] = {
-    "judge": Labelling,
+    "judge": Judge,
     "knn": partial(Labelling, by="knn", seed=0),
     "logreg": partial(Labelling, by="logreg", seed=1),
     "bayes": partial(Victim, by="bayes", seed=2),

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium: apt-get install chromium"),
 ]
+expect.set_options(timeout=20_000)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 
 
@@ -93,7 +94,7 @@ async def test_a_batch_is_labelled_by_keyboard_alone(tmp_path: Path) -> None:
         await expect(page.locator("#text")).to_have_text("<img src=x onerror=alert(1)>")
         await page.screenshot(path=tmp_path / "text.png")
         await page.keyboard.press("-")
-        piece = await asyncio.wait_for(answer, 10)
+        piece = await asyncio.wait_for(answer, 30)
         await expect(page.locator("#word")).to_contain_text("Training")
     assert [(row["label"], row["confidence"]) for row in piece["answers"]] == [("good", 0.95), ("bad", 0.6)]
 
@@ -148,7 +149,7 @@ async def test_it_works_on_a_phone(tmp_path: Path) -> None:
             await page.screenshot(path=tmp_path / "phone.png")
             await page.locator("#labels button").nth(count).tap()
             await expect(page.locator("#done")).to_have_text(str(count))
-        piece = await asyncio.wait_for(answer, 10)
+        piece = await asyncio.wait_for(answer, 30)
         await expect(page.locator("#word")).to_contain_text("Training")
         await expect(page.locator("#picture.pixels")).to_be_visible()
         box = await page.locator("#picture").bounding_box()

@@ -342,7 +342,7 @@ async def test_silence_and_breaking_off_are_thinking_errors() -> None:
         await asyncio.sleep(30)
         return answer()
 
-    async with Endpoint(answerer).open(seconds=0.1) as upstream:
+    async with Endpoint(answerer).open(seconds=1.0) as upstream:
         with pytest.raises(ThinkingError, match="broke off"):
             await upstream.complete(call())
         with pytest.raises(ThinkingError, match="broke off"):

@@ -58,7 +58,7 @@ async def test_the_market_says_what_a_call_cost_whose_answer_is_lost(
 ) -> None:
     """Dropped after it was paid, kept for too long, turned into junk: what it cost; never arrived: nothing."""
     line.fault = fault
-    async with Desk(journal, line.upstream(seconds=0.5 if fault == "silent" else 20.0)) as desk:
+    async with Desk(journal, line.upstream(seconds=2.0 if fault == "silent" else 20.0)) as desk:
         desk.budgets.open("run", Budget(credit=5_000))
         with pytest.raises(ThinkingError):
             await desk.ask(call(step="s"))

@@ -214,10 +214,10 @@ async def test_time_is_bounded_by_the_clock_and_by_the_work(
 ) -> None:
     """Sleeping ends at the wall, and so does work spread over processes at the CPU time of all of them."""
     outcome = await python(
-        sandbox, tmp_path, "import time; print(1, flush=True); time.sleep(60)", limits=Limits(wall_seconds=1.0)
+        sandbox, tmp_path, "import time; print(1, flush=True); time.sleep(60)", limits=Limits(wall_seconds=4.0)
     )
     assert (outcome.stopped, outcome.returncode, outcome.stdout) == ("time", None, b"1\n")
-    assert outcome.seconds < 3
+    assert outcome.seconds < 20
     code = "import os\nos.fork(); os.fork()\nwhile True: pass"
     outcome = await python(sandbox, tmp_path, code, limits=Limits(cpu_seconds=1, wall_seconds=15))
     assert outcome.stopped == "time"
