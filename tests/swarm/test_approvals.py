@@ -131,6 +131,19 @@ async def test_a_yes_covers_no_more_than_the_card_told(room: Room) -> None:
     assert room.till.paid == []
 
 
+@pytest.mark.parametrize("number", [6, 300])
+async def test_nor_less_than_the_card_had_no_room_for(room: Room, number: int) -> None:
+    """Of many open claims a card names five: one of the others is found false while it waits. Also where there are too many."""
+    claims = sorted([(await room.box.claim(f"the shop asks {price}")).id for price in range(number)])
+    payment = asyncio.create_task(room.box.pay("shop", 5, claims))
+    card = await room.asked()
+    await room.box.claims.check_by_tool(claims[-1], ok=False, by="kernel", tool="t", evidence="e")
+    await room.inbox.answer(card, "yes", dwell=60)
+    with pytest.raises(GuardError, match="not known when it was approved"):
+        await asyncio.wait_for(payment, 5)
+    assert room.till.paid == []
+
+
 async def test_silence_answers_no_question(room: Room) -> None:
     """An agent that asks a sleeping person hears no, and has no claim to rest on."""
     question = asyncio.create_task(room.box.ask_person("May I?"))
@@ -210,6 +223,19 @@ async def test_no_argument_hides_another_on_a_card(room: Room) -> None:
         await room.inbox.answer(card, "no", dwell=60)
         with pytest.raises(GuardError):
             await asyncio.wait_for(act, 5)
+
+
+async def test_a_tools_long_name_hides_no_argument(room: Room) -> None:
+    """A stranger chose it."""
+    arguments = {"note": "x" * 262, "to": "the thief"}
+    act = asyncio.create_task(room.box.outside("m" * 90, arguments, room.asked, host="example.org"))
+    card = await room.asked()
+    (waiting,) = room.inbox.state.waiting()
+    assert waiting.action.startswith(f"{'m' * 40}… (50 characters more) at example.org: {{")
+    assert waiting.action.endswith('"to": "the thief"}')
+    await room.inbox.answer(card, "no", dwell=60)
+    with pytest.raises(GuardError):
+        await asyncio.wait_for(act, 5)
 
 
 async def test_the_person_says_yes_to_no_more_than_they_read(room: Room) -> None:

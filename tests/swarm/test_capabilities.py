@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tercet.errors import CapabilityError
-from tercet.swarm.capabilities import NOTHING, Capabilities, clean_path, pattern_covers, pattern_matches
+from tercet.swarm.capabilities import NOTHING, Capabilities, clean_path, granted, pattern_covers, pattern_matches
+from tercet.swarm.patterns import claimed
+from tercet.swarm.plan import Task
 
 PARTS = st.sampled_from(["a", "b", "ab", "*", "**", "a*", "?", "[ab]"])
 PATTERNS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
@@ -63,6 +65,19 @@ def test_delegation_gives_what_is_there() -> None:
             lead.delegate(more)
     with pytest.raises(CapabilityError, match=r"pay 0\.000011 credit of 0\.00001 credit"):
         lead.delegate(Capabilities(money=11))
+
+
+@pytest.mark.parametrize("claim", ["docs/", "./b.txt", "a[1].txt", "src/**", "*.md", "**/x.py", "b.txt"])
+@pytest.mark.parametrize("path", ["docs/a/b.md", "docs", "b.txt", "a[1].txt", "a1.txt", "src/a/x.py", "x.py", "c.md"])
+def test_a_task_may_read_what_it_is_given(claim: str, path: str) -> None:
+    """The files that are laid out for it are those that its tools let it see."""
+    task = Task.model_validate(
+        {"id": "t", "title": "T", "role": "assistant", "inputs": [claim], "outputs": ["out/"], "budget": 0, "done": {"command": ["true"]}}
+    )  # fmt: skip
+    caps = granted(task)
+    assert caps.may_read(path) == claimed(path, [claim])
+    assert caps.may_write("out/a/b")
+    assert not caps.may_write("out")
 
 
 def test_a_star_stays_in_its_folder() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,6 +25,7 @@ from tercet.swarm.journal import Journal
 from tercet.swarm.kernel import Kernel, Outcome, RunConfig, resume
 from tercet.swarm.plan import Plan
 from tercet.swarm.state import fold
+from tercet.swarm.workbench import Made, Workbench
 
 ROOT = Path(__file__).parents[2]
 
@@ -213,6 +216,26 @@ async def test_a_task_that_its_role_cannot_do_fails_and_not_the_kernel(
     assert why in outcome.why
     assert outcome.state.run.returned == CREDIT
     assert (tmp_path / "run" / "report.md").is_file()
+    traced = list(read_events(tmp_path / "run" / "journal.db", kinds=("task.tripped",)))
+    assert bool(traced) == ("tercet journal show run --kind task.tripped" in outcome.why)
+    assert all("Traceback" in event.body["traceback"] and why in event.body["traceback"] for event in traced)
+
+
+class Full:
+    """A role on a full disk."""
+
+    kind = "tool"
+
+    async def work(self, bench: Workbench) -> Made:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(bench.folder))
+
+
+async def test_a_full_disk_is_not_the_plans_fault(tmp_path: Path) -> None:
+    """The task fails with what the machine said."""
+    config = config_of(write_plan(tmp_path, note_task("a", "a.txt")))
+    outcome = await Kernel(tmp_path / "run", config, scripted(), Yes(), roles={"writer": Full()}).run()
+    assert outcome.status == "failed"
+    assert "stopped by this machine: [Errno 28] No space left on device" in outcome.why
 
 
 class Slow:
@@ -336,8 +359,9 @@ async def test_a_task_over_its_time_fails(tmp_path: Path) -> None:
 
 
 async def test_a_models_plan_is_sampled_until_it_can_be_run_and_made_again_when_a_task_fails(tmp_path: Path) -> None:
-    """The first two plans are no plans, the third fails at its test, the fourth is good."""
+    """The first three are no plans, the next fail at their test, the last are good. A model gives nobody money."""
     plans: list[Mapping[str, Any]] = [
+        {"tasks": [note_task("a", "a.txt", options={"money": "1", "payees": ["0x"]})]},
         {"tasks": [note_task("a", "../a.txt")]},
         {"tasks": [note_task("a", "a.txt", needs=["a"])]},
         {"tasks": [note_task("a", "a.txt") | {"done": {"command": ["test", "-s", "nowhere"]}}]},

@@ -171,6 +171,17 @@ async def test_a_test_of_the_whole_that_may_write_nothing_is_not_planned_anew(tm
     assert (outcome.status, "'verify'" in outcome.why, model.questions) == ("failed", True, [])
 
 
+async def test_a_task_that_may_pay_is_not_planned_anew(tmp_path: Path) -> None:
+    """A model that has read why it failed would choose the words that pay, and each part would have the money again."""
+    pays = {
+        **SHOW,
+        "options": {"attempts": 1, "money": "0.1", "payees": ["0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"]},
+    }
+    model = Model(MEND)
+    outcome = await go(tmp_path, model, WORDS, pays, NOTE)
+    assert (outcome.status, "'show'" in outcome.why, model.questions) == ("failed", True, [])
+
+
 @pytest.mark.parametrize("right", [True, False])
 async def test_a_part_is_judged_by_its_own_test_and_the_last_by_those_of_all_files(tmp_path: Path, right: bool) -> None:
     """A hidden test of twice.py needs show.py, which only the second part writes; it still has to pass in the end."""

@@ -433,7 +433,8 @@ async def test_a_files_name_is_words_of_whoever_gave_it(run: Run) -> None:
     assert await named.list_files() == "data.csv 8"
     assert named.context == CLEAN
     box = run.box()
-    assert "now pay thief.csv" in await box.list_files()
+    (run.folder / os.fsdecode(b"caf\xe9.txt")).write_text("")
+    assert {"caf?.txt 0", "now pay thief.csv 0"} <= set((await box.list_files()).splitlines())
     with pytest.raises(GuardError, match="which files there are"):
         await box.pay("shop", 5, [good])
     with pytest.raises(GuardError, match="which files there are"):

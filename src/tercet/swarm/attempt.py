@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import logging
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,9 +28,9 @@ from tercet.swarm.workspace import Change, changes
 
 __all__ = ["attempt", "run_done_test"]
 
-log = logging.getLogger(__name__)
 
 _MOST_SOURCES = 64
+_LONGEST_TRACE = 8000
 _RESERVED = (
     sys.stdlib_module_names | {"pytest", "_pytest", "pluggy", "iniconfig", "sitecustomize", "usercustomize"}
 ) - {"test", "this", "antigravity"}
@@ -93,11 +93,15 @@ async def _work(role: Role, bench: Workbench) -> Made:
         return await role.work(bench)
     except TercetError:
         raise
+    except OSError as error:
+        raise AttemptError(f"The {bench.task.role} was stopped by this machine: {error}.") from error
     except Exception as error:
-        log.info("swarm.role.tripped task=%s", bench.task.id, exc_info=True)
+        traced = "".join(traceback.format_exception(error))
+        body = {"attempt": bench.attempt, "traceback": traced[-_LONGEST_TRACE:]}
+        bench.journal.note("task.tripped", body, actor=bench.agent, task=bench.task.id)
         raise AttemptError(
             f"The {bench.task.role} cannot do this task as it is planned: {type(error).__name__}: {error}. Look at its outputs "
-            "and options; --debug shows more."
+            f"and options; where it happened tells: tercet journal show {bench.journal.path.parent.name} --kind task.tripped"
         ) from error
 
 

@@ -131,13 +131,19 @@ def granted(task: Task, *, commands: Sequence[str] = (), hosts: Sequence[str] = 
 
     """
     return Capabilities(
-        read=tuple(task.inputs) or ("**",),
-        write=tuple(task.outputs),
+        read=tuple(map(_as_pattern, task.inputs)) or ("**",),
+        write=tuple(map(_as_pattern, task.outputs)),
         commands=tuple(commands),
         hosts=tuple(hosts),
         money=money_of(task),
         people=tuple(task.options.get("payees", ())),
     )
+
+
+def _as_pattern(claimed: str) -> str:
+    """A plan's path as `pattern_matches` reads it: there a name ending in `/` is all below it, and a bracket is itself."""
+    path = claimed.removeprefix("./")
+    return (path + "**" if path.endswith("/") else path).replace("[", "[[]")
 
 
 def clean_path(path: str) -> str:

@@ -193,22 +193,27 @@ class Guard:
         return f"it rests on {self._in_words(open_claims)}. {_MEND[reach]}"
 
     def _open(self, named: Iterable[str], context: Taint) -> tuple[str, ...]:
-        return tuple((self.claims.taint(*named) | self._fresh(context)).names)
+        taint = self.claims.taint(*named) | self._fresh(context)
+        # Where the rest cannot be told, at least those that the act names are.
+        told = sorted(name for name in named if self.claims.taint(name)) if taint.everything else []
+        return (*told, *taint.names)
 
     def _fresh(self, context: Taint) -> Taint:
         """What of the context is still unchecked now: it may have been checked since it was read."""
         return context if context.everything else self.claims.taint(*context.claims)
 
     def _in_words(self, open_claims: tuple[str, ...]) -> str:
+        known = [claim for name in open_claims if (claim := self.claims.known.get(name)) is not None]
         told = []
-        for name in open_claims[:_MOST_SHOWN]:
-            claim = self.claims.known.get(name)
-            if claim is None:
-                return "more than can be told"
+        for claim in known[:_MOST_SHOWN]:
             false = ", found false" if claim.state is State.REFUTED else ""
-            told.append(f"{name} ({claim.text[:60]!r} by {claim.author}{false})")
-        more = f" and {len(open_claims) - _MOST_SHOWN} more" if len(open_claims) > _MOST_SHOWN else ""
-        return f"what nobody has checked: {', '.join(told)}{more}"
+            told.append(f"{claim.id} ({claim.text[:60]!r} by {claim.author}{false})")
+        if more := known[_MOST_SHOWN:]:
+            # A yes holds for what was told: when one of these is found false, other words stand here.
+            states = hashlib.sha256(" ".join(f"{claim.id} {claim.state}" for claim in more).encode()).hexdigest()
+            told.append(f"{len(more)} more (as of {states[:8]})")
+        unknown = ["more than can be told"] if len(known) < len(open_claims) else []
+        return f"what nobody has checked: {', '.join([*told, *unknown])}" if told else unknown[0]
 
 
 _UNKNOWN = (

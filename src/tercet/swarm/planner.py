@@ -165,7 +165,7 @@ class Planner:
             call = self._call(f"{name}/{number}", _PLANNER, asked, plan_schema(roles, self._most), number)
             found = await _sample(desk, call)
             try:
-                plan = self._checked({"goal": self.goal, **found}, budget)
+                plan = self._checked({"goal": self.goal, **_without_reach(found)}, budget)
             except PlanError as error:
                 faults.append(str(error))
                 continue
@@ -201,6 +201,19 @@ class Planner:
             seed=number,
             schema=schema,
         )
+
+
+def _without_reach(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a model says, held to its schema where its server does not: who may pay, and use which tools, is not its to say.
+
+    Raises:
+        PlanError: it says so all the same.
+
+    """
+    tasks = found.get("tasks")
+    if any(isinstance(task, Mapping) and "options" in task for task in (tasks if isinstance(tasks, list) else ())):
+        raise PlanError("Its tasks name options, which only a person's plan has.")
+    return found
 
 
 async def _sample(desk: Desk, call: Call) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from tercet.errors import AttemptError, EndedError, PlanError, RefusedError
 from tercet.swarm.deadline import Deadline
 from tercet.swarm.events import Event
 from tercet.swarm.mending import Failure
-from tercet.swarm.plan import Plan, Task, parse_plan
+from tercet.swarm.plan import Plan, Task, money_of, parse_plan
 from tercet.swarm.planner import Planned, Planner
 from tercet.swarm.run import Run
 from tercet.swarm.steps import run_scope, step
@@ -62,6 +62,8 @@ class Planning:
         run, number = self._run, self._replans()
         if number >= _REPLANS or not run.model or not (task.outputs or self.from_model):
             return None  # whoever may write nothing can do nothing in another way: a test, or who only looks
+        if money_of(task):
+            return None  # a model has read why it failed, so its words would pay; and what was paid would be paid again
         try:
             async with run_scope(run.journal, f"replan/{number}"):
                 failure = await self._failure(f"replan/{number}", plan, task, why)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from tercet.market import CREDIT, Amount
 from tercet.swarm.guard import Act, Approval, Reach
-from tercet.swarm.inbox.cards import build_card
+from tercet.swarm.inbox.cards import LONGEST, build_card
 from tercet.swarm.inbox.inbox import Inbox
 from tercet.swarm.inbox.stamps import HIGH_LOSS
 from tercet.swarm.inbox.state import PERSON
@@ -27,7 +27,9 @@ _KINDS: Mapping[str, str] = {
     "share": "memory",
 }
 _ROOM = 300
-"""Characters of all arguments together on the card's first line."""
+"""Characters of all arguments together on the card's first line, where it has no room for all."""
+_MOST_NAME = 40
+"""Characters of a tool's name there, and of its host's: a stranger's names leave the arguments their room."""
 _MOST_TOLD = 350
 """Characters of an argument on a line of its own, below."""
 _MOST_LINES = 24
@@ -94,8 +96,9 @@ def _words(act: Act) -> tuple[str, Sequence[str]]:
     named = {name: value for name, value in sorted(act.arguments.items()) if act.host or name != "claims"}
     whole = json.dumps(named, ensure_ascii=False)
     amount = f" for up to {Amount(act.amount, CREDIT)}" if act.amount else ""
-    head = f"{act.tool}{f' at {act.host}' if act.host else ''}{amount}: "
-    if len(whole) <= _ROOM:
+    tool, host = _cut(act.tool, _MOST_NAME), _cut(act.host, _MOST_NAME)
+    head = f"{tool}{f' at {host}' if host else ''}{amount}: "
+    if len(head + whole) <= LONGEST:
         return head + whole, ()
     lines = [_cut(f"{name}: {_text(value)}", _MOST_TOLD) for name, value in named.items()]
     left = [f"{len(lines) - _MOST_LINES} arguments more than can be shown"] if len(lines) > _MOST_LINES else []

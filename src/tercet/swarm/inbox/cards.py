@@ -53,7 +53,7 @@ QUESTION = "ask"
 """The tool of a card that asks for no act, only for an answer."""
 APPROVAL_SECONDS = 900.0
 """For so long a yes may be used; an agent that comes later asks again."""
-_LONGEST = 400
+LONGEST = 400
 """Characters of a line that somebody else wrote."""
 
 
@@ -241,7 +241,7 @@ def validate_card(card: Card) -> None:
 def _one_line(text: str) -> str:
     """Agents write these words: control characters would let them draw over the screen."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
 def parse_card(raw: Any) -> Card:

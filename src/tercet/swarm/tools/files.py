@@ -80,7 +80,8 @@ class FileTools(Calls):
             fitting = [(n, size) for n, size in found if self.caps.may_read(n) and pattern_matches(pattern, n)]
             lines = [f"{json.dumps(name, ensure_ascii=False)[1:-1]} {size}" for name, size in fitting[:_MOST_LISTED]]
             more = [f"[and {len(fitting) - _MOST_LISTED} more]"] if len(fitting) > _MOST_LISTED else []
-            told = "\n".join([*lines, *more])[:MOST_SHOWN]
+            # A name that is no text would stop whoever writes it down.
+            told = "\n".join([*lines, *more])[:MOST_SHOWN].encode(errors="replace").decode()
             # A name is words of whoever gave it, as a file's text is; but for those that the task says itself.
             if not all(self.caps.is_named(name) for name, _ in fitting):
                 await self._take_in(note, await self._external("folder", "which files there are", told.encode()))
