@@ -12,6 +12,7 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── CapabilityError      an agent reached for what it was not given
     │   └── GuardError           an act rests on what nobody has checked
     ├── UnreachableError         no answer: network, chain or model server          exit 4
+    ├── NotInstalledError        this machine lacks what the work needs; with it, the work goes on     exit 1
     ├── MarketError              a rule of the market was broken                    exit 1
     │   ├── WeightsError         scores that make no row of weights
     │   ├── RatingError          a rating of a machine that is malformed, or not signed by who it says
@@ -22,6 +23,7 @@ Callers catch the base of what they did; people read the leaf.
     │   └── MinerError           an exchange with a miner failed: one leaf for each reason
     ├── SwarmError               a run of agents cannot go on                       exit 1
     │   ├── PlanError            a plan that cannot be run
+    │   ├── PackageMissingError  a Python package is not installed that the run needs
     │   ├── GoalError            the goal was not met: why, and what is left
     │   ├── ThinkingError        a model is down, slow or answers junk
     │   ├── CardError            an ask, an answer or a policy that says too little, or fits nothing     exit 2
@@ -98,6 +100,10 @@ class UnreachableError(TercetError):
     """Nobody answered in time."""
 
     exit_code = 4
+
+
+class NotInstalledError(TercetError):
+    """What the work needs is not on this machine. The work is not at fault, and goes on where that is installed."""
 
 
 # market
@@ -375,7 +381,7 @@ class SandboxError(SubnetError):
     """Work cannot be run in the sandbox as it was asked to."""
 
 
-class SandboxMissingError(SandboxError):
+class SandboxMissingError(SandboxError, NotInstalledError):
     """The machine cannot contain strangers' code."""
 
 
@@ -407,6 +413,10 @@ class SwarmError(TercetError):
 
 class PlanError(SwarmError):
     """A plan that cannot be run: a cycle, an unknown need, more money than there is."""
+
+
+class PackageMissingError(SwarmError, NotInstalledError):
+    """A Python package is not installed that the run needs."""
 
 
 class GoalError(SwarmError):

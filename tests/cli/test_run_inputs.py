@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,30 @@ def test_a_gateway_that_is_down_leaves_no_run_behind(home: Path, capsys: pytest.
     assert "127.0.0.1:9/v1 cannot be reached" in said
     assert "could not begin, and nothing is left of it" in said
     assert not list(home.glob("runs/*"))
+
+
+def test_a_run_that_lacks_a_package_goes_on_as_it_is_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It could begin elsewhere, and stays; once the package is there, the command that was said does the rest."""
+    text = "def test_sum():\n    assert 1 + 1 == 2\n"
+    Path("script.json").write_text(
+        json.dumps({"rules": [{"says": ".", "object": {"files": [{"path": "test_a.py", "content": text}]}}]})
+    )
+    done = {"command": ["python3", "-m", "pytest", "-q"]}
+    task = {"id": "a", "title": "a", "role": "author", "outputs": ["test_a.py"], "done": done}
+    Path("plan.json").write_text(json.dumps({"tasks": [task]}))
+    with monkeypatch.context() as patched:
+        patched.setattr("tercet.swarm.sandboxes._installed", lambda name: name != "pytest")
+        assert frame.run(["run", "Do it", "--plan", "plan.json", "--scripted", "script.json", "--yes"]) == 1
+        said = capsys.readouterr().err
+        assert "tercet: The run needs pytest, not installed here. Install: pip install 'tercet[coding]'." in said
+        assert "nothing is left" not in said
+        (going_on,) = re.findall("tercet (resume .+)", said)
+        assert frame.run(going_on.split()) == 1
+        assert re.findall("tercet (resume .+)", capsys.readouterr().err) == [going_on]
+    assert frame.run(going_on.split()) == 0
+    assert "Done: test_a.py." in capsys.readouterr().err
 
 
 def test_a_run_that_failed_in_planning_stays(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,6 +169,20 @@ async def test_a_run_with_tools_is_played_again(tmp_path: Path) -> None:
     assert (found.same, [file.recorded for file in found.files]) == (True, [hashlib.sha256(b"hello").hexdigest()])
 
 
+async def test_a_replay_needs_no_package_for_what_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Done-tests are in the record: where pytest is not installed, the files come out the same."""
+    plan = tmp_path / "plan.json"
+    task = author_task("one") | {"outputs": ["test_one.py"], "done": {"command": ["python3", "-m", "pytest", "-q"]}}
+    plan.write_text(json.dumps({"goal": "a test", "tasks": [task]}))
+    written = {"path": "test_one.py", "content": "def test_one():\n    assert 1 + 1 == 2\n"}
+    upstream = ScriptedUpstream(lambda _: {"files": [written]})
+    config = RunConfig("a test", CREDIT, plan=str(plan), gateway="scripted", lend=["iniconfig"])
+    assert (await Kernel(tmp_path / "run", config, upstream, Yes()).run()).status == "done"
+    monkeypatch.setattr("tercet.swarm.sandboxes._installed", lambda _name: False)
+    (found,) = await replay(tmp_path / "run")
+    assert (found.same, [file.path for file in found.files]) == (True, ["test_one.py"])
+
+
 class Shouting:
     """An author whose program changed: the same thoughts become other files."""
 

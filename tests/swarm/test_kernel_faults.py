@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from tests.swarm.small_goals import CREDIT, Yes, build_repository, say_yes, scripted
 
-from tercet.errors import GoalError, PlanError, RefusedError, RunLockedError
+from tercet.errors import GoalError, NotInstalledError, PackageMissingError, PlanError, RefusedError, RunLockedError
 from tercet.market import Price
 from tercet.swarm.control import request
 from tercet.swarm.events import read_events, verify_journal
@@ -183,15 +184,116 @@ async def test_a_plan_of_nobodys_role_is_refused(tmp_path: Path) -> None:
 async def test_a_plan_that_needs_what_is_not_installed_begins_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What to install is said before anybody works, and no model is blamed for it."""
+    """What to install is said before anybody works, and nothing is ended for it."""
     monkeypatch.setattr("tercet.swarm.sandboxes._installed", lambda name: name not in {"pytest", "matplotlib"})
     tested = note_task("a", "a.txt", done={"command": ["python3", "-m", "pytest"]})
     for task, wanted in ((tested, "pytest.*coding"), (note_task("a", "a.md", role="analyst"), "matplotlib.*swarm")):
         folder = tmp_path / task["role"]
         folder.mkdir()
-        with pytest.raises(PlanError, match=wanted):
+        with pytest.raises(PackageMissingError, match=wanted) as missing:
             await Kernel(folder / "run", config_of(write_plan(folder, task)), scripted(), Yes()).run()
         assert not list(read_events(folder / "run" / "journal.db", kinds=("task.started", "call")))
+        left = fold(read_events(folder / "run" / "journal.db")).run
+        assert (left.state, left.status, left.returned, left.why) == ("paused", "", 0, str(missing.value))
+
+
+TESTED = {
+    "id": "tested",
+    "title": "Write a test",
+    "role": "author",
+    "outputs": ["test_sum.py"],
+    "done": {"command": ["python3", "-m", "pytest", "-q"]},
+}
+"""Its done-test runs pytest."""
+
+
+def write_test(call: Call) -> Mapping[str, Any] | str:
+    """Plays a model that does it, and every writer's task."""
+    text = "def test_sum():\n    assert 1 + 1 == 2\n"
+    return {"files": [{"path": "test_sum.py", "content": text}]} if call.task == "tested" else say_yes(call)
+
+
+@contextlib.contextmanager
+def lacking(what: str, monkeypatch: pytest.MonkeyPatch, empty: Path) -> Iterator[None]:
+    """A machine without pytest, or without bubblewrap."""
+    with monkeypatch.context() as patched:
+        if what == "pytest":
+            patched.setattr("tercet.swarm.sandboxes._installed", lambda name: name != "pytest")
+        else:
+            patched.setenv("PATH", str(empty))
+        yield
+
+
+def written(run: Path) -> tuple[int, list[str]]:
+    """Calls that were paid, and tasks that were done, with those that were paid or done twice."""
+    events = list(read_events(run / "journal.db", kinds=("call", "task.done")))
+    paid = sum(event.kind == "call" and event.body["status"] == "complete" for event in events)
+    return paid, [event.task for event in events if event.kind == "task.done"]
+
+
+@pytest.mark.parametrize("what", ["pytest", "bubblewrap"])
+async def test_a_run_begun_where_something_is_missing_is_done_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It was agreed to, and is not asked about again."""
+    upstream, person = ScriptedUpstream(write_test, price=Price(per_request=1000)), Yes()
+    kernel = Kernel(tmp_path / "run", config_of(write_plan(tmp_path, TESTED)), upstream, person)
+    with lacking(what, monkeypatch, tmp_path), pytest.raises(NotInstalledError, match=what):
+        await kernel.run()
+    outcome = await resume(tmp_path / "run", lambda _: upstream, person)
+    assert (outcome.status, outcome.why, len(person.plans)) == ("done", "", 1)
+    assert written(tmp_path / "run") == (1, ["tested"])
+
+
+@pytest.mark.parametrize("what", ["pytest", "bubblewrap"])
+async def test_a_half_done_run_is_not_lost_where_something_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Resumed there, it stays paused however often; resumed elsewhere, it does the rest, and pays nothing again."""
+
+    def play(call: Call) -> Mapping[str, Any] | str:
+        if call.task == "two":
+            kernel.interrupt()
+        return write_test(call)
+
+    upstream, run = ScriptedUpstream(play, price=Price(per_request=1000)), tmp_path / "run"
+    tasks = note_task("one", "one.txt"), note_task("two", "two.txt", needs=["one"]), {**TESTED, "needs": ["two"]}
+    kernel = Kernel(run, config_of(write_plan(tmp_path, *tasks)), upstream, Yes())
+    assert (await kernel.run()).status == "paused"
+    for _ in range(2):
+        with lacking(what, monkeypatch, tmp_path), pytest.raises(NotInstalledError, match=what):
+            await resume(run, lambda _: upstream, Yes())
+        state = fold(read_events(run / "journal.db"))
+        assert (state.run.state, what in state.run.why, state.tasks["one"].state) == ("paused", True, "done")
+        assert not (run / "report.md").exists()
+    outcome = await resume(run, lambda _: upstream, Yes())
+    assert (outcome.status, outcome.why) == ("done", "")
+    assert written(run) == (3, ["one", "two", "tested"])
+    assert (outcome.state.spent().charged, outcome.state.run.returned) == (3000, CREDIT - 3000)
+    verify_journal(run / "journal.db")
+
+
+async def test_a_models_plan_that_needs_what_is_missing_is_sampled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every plan needs it, the run is paused, and goes on with the plans that were paid."""
+    plans, asked = [{"tasks": [{**TESTED, "needs": []}]}] * 6, list[str]()
+
+    def play(call: Call) -> Mapping[str, Any] | str:
+        asked.append(call.agent)
+        return plans[asked.count("run") - 1] if call.agent == "run" else write_test(call)
+
+    config, upstream = RunConfig("two words about nothing", CREDIT, gateway="scripted"), ScriptedUpstream(play)
+    with lacking("pytest", monkeypatch, tmp_path), pytest.raises(PackageMissingError, match=r"pytest.*coding"):
+        await Kernel(tmp_path / "run", config, upstream, Yes()).run()
+    assert asked == ["run"] * 6
+    assert (await resume(tmp_path / "run", lambda _: upstream, Yes())).status == "done"
+    assert asked.count("run") == 6
+    plans[1:3] = [{"tasks": [note_task("a", "a.txt", needs=[])]}] * 2
+    asked.clear()
+    with lacking("pytest", monkeypatch, tmp_path):
+        outcome = await Kernel(tmp_path / "other", config, upstream, Yes()).run()
+    assert (outcome.status, list(outcome.state.tasks), asked.count("run")) == ("done", ["a"], 3)
 
 
 @pytest.mark.parametrize(

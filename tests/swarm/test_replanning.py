@@ -144,6 +144,22 @@ async def test_a_planner_that_answers_junk_or_weakens_the_test_is_refused(tmp_pa
     assert outcome.state.run.returned == CREDIT - 1000 * len(model.asked)
 
 
+TESTED = {"before": [{**DOUBLE, "done": {"command": ["python3", "-m", "pytest", "-q"]}}], "last": LAST}
+
+
+@pytest.mark.parametrize("plans", [[TESTED, MEND], [TESTED, TESTED, TESTED]])
+async def test_another_way_that_needs_what_is_not_installed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plans: list[Any]
+) -> None:
+    """The next answer is taken; where there is none, the run ends as it would without another way."""
+    monkeypatch.setattr("tercet.swarm.sandboxes._installed", lambda name: name != "pytest")
+    model, person = Model(*plans), Yes()
+    outcome = await go(tmp_path, model, WORDS, SHOW, NOTE, person=person)
+    good = MEND in plans
+    assert (outcome.status, len(model.questions)) == ("done" if good else "failed", len(plans))
+    assert (len(person.plans), "its done-test fails" in outcome.why) == (2 if good else 1, not good)
+
+
 async def test_another_way_that_fails_as_well_is_planned_anew_once_more_and_then_it_ends(tmp_path: Path) -> None:
     """Twice at most: a goal that cannot be met ends with the reason of the last try."""
     same = {"before": [], "last": LAST}

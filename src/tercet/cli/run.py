@@ -32,7 +32,7 @@ from tercet.cli.run_outcome import tell_outcome
 from tercet.cli.run_screen import CLASSES, Asker, show_plan, watching
 from tercet.cli.thinking import choose_thinking, open_thinking
 from tercet.cli.wallet_purse import choose_purse, reopen_purse
-from tercet.errors import TercetError, ThinkingError, UnreachableError, UsageError
+from tercet.errors import NotInstalledError, TercetError, ThinkingError, UnreachableError, UsageError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.events import read_events
 from tercet.swarm.gateway import Upstream
@@ -135,8 +135,9 @@ def command(
 ) -> int:
     """Have agents reach a goal: shows the plan, asks once, then works until programs say that each task is done.
 
-    The exit code is 0 when the goal was met, 1 when not, 3 when the budget is out, and 130 when it was interrupted;
-    what was done is kept, and `tercet resume` goes on. With 2 and 4 it did not begin: wrong words, or no gateway.
+    The exit code is 0 when the goal was met, 1 when not or when this machine lacks what the run needs, 3 when the budget
+    is out, and 130 when it was interrupted; what was done is kept, and `tercet resume` goes on. With 2 and 4 it did not
+    begin: wrong words, or no gateway.
     """
     if not goal.strip():
         raise UsageError("The goal is empty. Say what is to be done, in a sentence.")
@@ -221,6 +222,9 @@ def _wait_for(outcome: Coroutine[Any, Any, Outcome], folder: Path) -> Outcome:
         return asyncio.run(outcome)
     except click.Abort:
         say(f"\nLeft without an answer. It is asked again with: tercet resume {folder.name}")
+        raise
+    except NotInstalledError:  # the error says what to install
+        say(f"What was done is kept. Once that is installed, go on with: tercet resume {folder.name}")
         raise
 
 

@@ -224,7 +224,7 @@ def _line(event: Event, folding: Folding) -> str:
 
 def _said_state(event: Event, _: Folding) -> str:
     state, why = str(event.body.get("state", "")), str(event.body.get("why", ""))
-    return {"planning": "Planning ...", "paused": f"Paused: {why}."}.get(state, "")
+    return {"planning": "Planning ...", "paused": f"Paused: {why.rstrip('.')}."}.get(state, "")
 
 
 def _said_test(event: Event, _: Folding) -> str:

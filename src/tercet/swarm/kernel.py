@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tercet.errors import GoalError, PlanError, RefusedError, SandboxMissingError
+from tercet.errors import GoalError, NotInstalledError, PlanError, RefusedError
 from tercet.swarm.claims import Claims
 from tercet.swarm.collector import collected_seldom
 from tercet.swarm.config import Outcome, Person, RunConfig, Status, config_of
@@ -70,7 +70,8 @@ class Kernel:
         Raises:
             RefusedError: the person said no to the plan.
             PlanError: there is no plan that can be run.
-            TercetError: it cannot be begun: no sandbox, a damaged journal, another process at it.
+            NotInstalledError: this machine lacks a sandbox or a package. The run is paused, and `resume` goes on with it.
+            TercetError: it cannot be begun: a damaged journal, another process at it.
 
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -100,8 +101,11 @@ class Kernel:
         async with serve_control(self.folder, verbs):
             try:
                 return await self._through(run, steering, inbox)
-            except (PlanError, RefusedError, SandboxMissingError) as error:
+            except (PlanError, RefusedError) as error:
                 await end(run, "failed", str(error))
+                raise
+            except NotInstalledError as error:  # no fault of the run's: an end would lose what was paid
+                await run.journal.append("run.state", {"state": "paused", "why": str(error)})
                 raise
             finally:
                 inbox.close()
@@ -208,6 +212,7 @@ async def resume(
 
     Raises:
         GoalError: it ended, and there is nothing to go on with.
+        NotInstalledError: this machine lacks a sandbox or a package; the run is as it was, and paused.
 
     """
     state = fold(read_events(folder / "journal.db"))

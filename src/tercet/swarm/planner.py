@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tercet.errors import AttemptError, PlanError
+from tercet.errors import AttemptError, PackageMissingError, PlanError
 from tercet.market.text import decode_json
 from tercet.swarm.gateway import Call, Desk
 from tercet.swarm.mending import Failure, describe_failure, fresh_ids, mend_plan, mending_schema
 from tercet.swarm.plan import SPAN, Plan, parse_plan, slots_of
 from tercet.swarm.proposals import ABOUT, describe_roles, judge_plan, plan_schema
 from tercet.swarm.recipes import find_recipe
+from tercet.swarm.sandboxes import validate_packages
 from tercet.swarm.steps import step
 from tercet.swarm.workbench import ask_patiently
 
@@ -67,6 +68,7 @@ class Planner:
 
         Raises:
             PlanError: none was found that can be run.
+            PackageMissingError: one could be run with a package that is not installed.
 
         """
         return self.known(paths) or Planned(await self._ask(desk, "plan", paths, self.budget), self._by)
@@ -93,6 +95,7 @@ class Planner:
 
         Raises:
             PlanError: none was found that can be run.
+            PackageMissingError: one could be run with a package that is not installed.
 
         """
         failed, done = failure.task, failure.done
@@ -117,16 +120,18 @@ class Planner:
 
         Raises:
             PlanError: no other way was found.
+            PackageMissingError: the last one needs a package that is not installed.
 
         """
         roles = [role for role in self.roles if role in ABOUT or role == failure.task.role]
-        fault = PlanError("")
+        fault: PlanError | PackageMissingError = PlanError("")
         asked, schema = describe_failure(failure, roles), mending_schema(roles)
         for number in range(_MENDS):
             found = await _sample(desk, self._call(f"{failure.name}/{number}", _MENDER, asked, schema, number))
             try:
                 plan = mend_plan(failure, found, budget=self.budget, roles=roles, agents=self.agents)
-            except PlanError as error:
+                validate_packages(plan)
+            except (PlanError, PackageMissingError) as error:
                 fault = error
                 continue
             return Planned(plan, f"{by}; {failure.task.id} anew by {self._by}")
@@ -159,29 +164,40 @@ class Planner:
         """Best of n: samples until two can be run, or none is left."""
         good: list[tuple[float, int, Plan]] = []
         faults: list[str] = []
+        lacking: PackageMissingError | None = None
         roles = [role for role in self.roles if role in ABOUT]
         asked = self._question(paths, roles) + more
         for number in range(_SAMPLES):
             call = self._call(f"{name}/{number}", _PLANNER, asked, plan_schema(roles, self._most), number)
             found = await _sample(desk, call)
             try:
-                plan = self._checked({"goal": self.goal, **_without_reach(found)}, budget)
+                score, plan = self._judged(found, budget)
             except PlanError as error:
                 faults.append(str(error))
                 continue
-            score = judge_plan(plan)
-            if score > 0:
-                good.append((score, -number, plan))
-            else:
-                faults.append("its done-tests test nothing")
+            except PackageMissingError as error:
+                lacking = error
+                continue
+            good.append((score, -number, plan))
             if len(good) >= _GOOD:
                 break
+        if not good and lacking is not None:
+            raise lacking
         if not good:
             raise PlanError(
                 f"No plan of {_SAMPLES} that {self.model or 'the model'} made can be run; the last fault: {faults[-1]} Give one"
                 " with --plan FILE, or a larger model with --model or --gateway."
             )
         return max(good)[2]
+
+    def _judged(self, found: Mapping[str, Any], budget: int) -> tuple[float, Plan]:
+        """A model's plan and how good it is, where it can be run here."""
+        plan = self._checked({"goal": self.goal, **_without_reach(found)}, budget)
+        score = judge_plan(plan)
+        if score <= 0:
+            raise PlanError("its done-tests test nothing")
+        validate_packages(plan)
+        return score, plan
 
     def _question(self, paths: Sequence[str], roles: Sequence[str]) -> str:
         listed = "\n".join(sorted(paths)[:60]) or "(empty)"

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tercet.errors import AttemptError, EndedError, PlanError, RefusedError
+from tercet.errors import AttemptError, EndedError, PackageMissingError, PlanError, RefusedError
 from tercet.swarm.deadline import Deadline
 from tercet.swarm.events import Event
 from tercet.swarm.mending import Failure
@@ -36,6 +36,7 @@ class Planning:
 
         Raises:
             PlanError: there is none that can be run.
+            PackageMissingError: what a model planned needs a package that is not installed.
             RefusedError: the person said no.
 
         """
@@ -74,7 +75,8 @@ class Planning:
             await self._ask(planned, again=True)
         except EndedError:
             raise
-        except (AttemptError, PlanError, RefusedError) as error:  # a spent budget is a refusal, too
+        # A spent budget is a refusal, too.
+        except (AttemptError, PackageMissingError, PlanError, RefusedError) as error:
             log.info("swarm.replan.failed task=%s why=%r", task.id, str(error))
             return None
         body = {"why": why[:2000], "plan": planned.plan.model_dump(mode="json")}

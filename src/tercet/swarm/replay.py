@@ -28,7 +28,7 @@ from tercet.swarm.plan import Plan, parse_plan
 from tercet.swarm.roles import ROLES
 from tercet.swarm.run import Ending, Run
 from tercet.swarm.run_memory import RunMemory
-from tercet.swarm.sandboxes import find_sandbox
+from tercet.swarm.sandboxes import find_replay_sandbox
 from tercet.swarm.shop import Shop, open_shop
 from tercet.swarm.tools import Bought
 from tercet.swarm.workbench import Role
@@ -77,7 +77,8 @@ async def replay(folder: Path, *, roles: Mapping[str, Role] = ROLES) -> Sequence
     Raises:
         DamagedJournalError: its journal was changed.
         JournalError: it never began.
-        SandboxMissingError: this machine has no sandbox, in which some roles test.
+        SandboxMissingError: this machine has no sandbox. Done-tests are read back, but a coder runs its tests in it again.
+        PackageMissingError: a role needs a package that is not installed to do the same again.
 
     """
     verify_journal(folder / "journal.db")
@@ -127,7 +128,7 @@ async def _play(folder: Path, config: RunConfig, journal: Journal, roles: Mappin
     found: list[Replayed] = []
     try:
         async with RunMemory(config.memory or folder / "memory", guard) as memory:
-            sandbox = await asyncio.to_thread(find_sandbox, last, config.lend)
+            sandbox = await asyncio.to_thread(find_replay_sandbox, last, config.lend)
             shop = open_shop(run, sandbox, team, inbox, guard, memory)
             shop.recorded_only, shop.purse = True, _Closed()
             for done in (event for event in past if event.kind == "task.done"):
