@@ -19,7 +19,7 @@ from aiohttp import web
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from tests.swarm.small_goals import CREDIT, Yes
-from tests.swarm.test_mcp import SERVER
+from tests.swarm.test_mcp import SERVER, as_seen
 from tests.swarm.test_workers import HEAD
 
 from tercet.errors import RefusedError
@@ -142,7 +142,7 @@ async def test_a_neighbour_on_this_machine_is_not_served(tmp_path: Path, monkeyp
 
 @pytest.fixture(scope="session")
 def agents(tmp_path_factory: pytest.TempPathFactory) -> Agents:
-    """A home with a stranger, and a server of four tools of which the person allowed two."""
+    """A home with a stranger, and a server of four tools of which the person allowed two; once as an older version did."""
     agents = Agents(tmp_path_factory.mktemp("home") / "agents")
     venv.create(agents.environment("fake"), symlinks=True)
     agents.put(Added(name="fake", kind="specialist", added_ms=1))
@@ -150,7 +150,9 @@ def agents(tmp_path_factory: pytest.TempPathFactory) -> Agents:
     (files / "server.py").write_text(SERVER)
     tools: Any = {"echo": "local", "look": "irreversible"}
     command = ("python3", "server.py")
-    agents.put(Added(name="echoes", kind="mcp", command=command, files=str(files), tools=tools, added_ms=1))
+    older = Added(name="older", kind="mcp", command=command, files=str(files), tools=tools, added_ms=1)
+    agents.put(older)
+    agents.put(older.model_copy(update={"name": "echoes", "digests": as_seen("echo", "look")}))
     return agents
 
 
@@ -276,6 +278,7 @@ say(end="done", why="")
     ("named", "tools", "why"),
     [
         (["echoes/fail"], True, "Nobody allowed the tool 'fail' of 'echoes'"),
+        (["older/echo"], True, "The tool 'echo' of 'older' was added by an older version"),
         (["echoes/echo"], False, "fake cannot be handed tools"),
     ],
 )

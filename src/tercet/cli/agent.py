@@ -6,12 +6,14 @@ import asyncio
 import re
 import shlex
 import shutil
+import sys
 from dataclasses import replace
 
 import click
 
 from tercet.cli.agent_inputs import command_words, files_folder, read_token, validate_address
 from tercet.cli.agent_serve import serve
+from tercet.cli.agent_tools import tell_tools
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import state_option
 from tercet.cli.output import is_terminal, print_json, print_table, say
@@ -199,10 +201,14 @@ async def _add_tools(agents: Agents, draft: Added, allow: tuple[str, ...], token
     found = await list_tools(address, None if draft.url else Sandbox.find())
     chosen = _chosen(allow, [tool.name for tool in found])
     about = f"tools: {', '.join(_plain(tool.name) for tool in found)}"[:1000]
-    agents.put(Added.model_validate({**draft.model_dump(), "about": about, "tools": chosen}), token)
-    for tool in found:
-        say(f"  {tool.name:<24}{chosen.get(tool.name, 'not allowed'):<14}{_plain(tool.about)[:80]}")
-    say(f"{draft.name} is added. Agents may use {len(chosen)} of its {len(found)} tools; --allow TOOL gives one.")
+    for line in tell_tools(found, chosen, shutil.get_terminal_size().columns if sys.stderr.isatty() else None):
+        say(line)
+    digests = {tool.name: tool.digest for tool in found if tool.name in chosen}
+    agents.put(Added.model_validate({**draft.model_dump(), "about": about, "tools": chosen, "digests": digests}), token)
+    say(
+        f"{draft.name} is added. Agents may use {len(chosen)} of its {len(found)} tools, as they stand above;"
+        " --allow TOOL gives one."
+    )
 
 
 def _chosen(allow: tuple[str, ...], known: list[str]) -> dict[str, str]:

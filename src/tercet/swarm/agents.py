@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import time
@@ -45,8 +46,20 @@ class Added(BaseModel):
     """Of such a command: a folder whose copy it starts in; empty for none."""
     tools: Mapping[str, Literal["local", "irreversible"]] = Field(default_factory=dict)
     """Of a server of tools: the ones that agents may use, and how far each reaches."""
+    digests: Mapping[str, str] = Field(default_factory=dict)
+    """Of those tools: `Tool.digest` as the person saw it. What an older version added has none."""
     added_ms: int = Field(ge=0)
     """Unix milliseconds."""
+
+    @property
+    def add_again(self) -> str:
+        """Of a server of tools: the command that shows it and adds it again. Its token and its packages stay."""
+        words = ["tercet", "agent", "add", self.url or shlex.join(self.command), "--mcp", "--as", self.name]
+        if self.files:
+            words += ["--files", self.files]
+        for tool, reach in self.tools.items():
+            words += ["--allow", tool if reach == "irreversible" else f"{reach}={tool}"]
+        return shlex.join(words)
 
 
 class _File(BaseModel):

@@ -54,14 +54,14 @@ async def open_granted(
 
     Raises:
         AgentMissingError: a server was not added.
-        AgentError: it cannot be used, or the person allowed no such tool.
+        AgentError: it cannot be used, the person allowed no such tool, or it says something else than when it was added.
 
     """
     async with contextlib.AsyncExitStack() as stack:
         found: dict[str, Sequence[GrantedTool]] = {}
         for added, allowed in _servers(agents, named):
             tools = await stack.enter_async_context(open_tools(address_of(agents, added), sandbox))
-            found[added.name] = await grant(added.name, tools, allowed, box)
+            found[added.name] = await grant(added, tools, allowed, box)
         yield found
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from pydantic_ai.toolsets import FunctionToolset
 
 from tercet.errors import AgentError, AgentUnreachableError, ToolError
 from tercet.subnets.kit import Sandbox
+from tercet.swarm.agents import Added
 from tercet.swarm.guard import Reach
 from tercet.swarm.mcp.pipe import pipe
 from tercet.swarm.tools import Toolbox
@@ -71,6 +74,13 @@ class Tool:
     name: str
     about: str
     schema: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all that a model is told of it besides its name."""
+        told = {"about": self.about, "schema": self.schema}
+        encoded = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(encoded.encode()).hexdigest()
 
 
 class Tools:
@@ -175,18 +185,40 @@ async def list_tools(address: Address, sandbox: Sandbox | None = None) -> list[T
         return await tools.all()
 
 
-async def grant(server: str, tools: Tools, allowed: Mapping[str, ToolReach], box: Toolbox) -> list[GrantedTool]:
+async def grant(added: Added, tools: Tools, allowed: Mapping[str, ToolReach], box: Toolbox) -> list[GrantedTool]:
     """The allowed tools of a server, each use of them through an agent's guard.
 
     Args:
-        server: name of the server, stands before each tool's.
+        added: the server as the person added it; its name stands before each tool's.
         tools: the connected server.
         allowed: name of a tool to how far it reaches.
         box: of the agent: its capabilities have to name the server's host.
 
+    Raises:
+        AgentError: one of them says something else than when it was added.
+
     """
     offered = {tool.name: tool for tool in await tools.all()}
-    return [_granted(server, tools, offered[name], reach, box) for name, reach in allowed.items() if name in offered]
+    return [
+        _granted(added.name, tools, _as_added(added, offered[name]), reach, box)
+        for name, reach in allowed.items()
+        if name in offered
+    ]
+
+
+def _as_added(added: Added, tool: Tool) -> Tool:
+    """The tool, if it says what the person saw: its words go into a prompt, and nothing else marks them as read."""
+    seen = added.digests.get(tool.name)
+    if seen == tool.digest:
+        return tool
+    why = (
+        "says something else now than when it was added"
+        if seen
+        else "was added by an older version of Tercet, which did not keep what it said"
+    )
+    raise AgentError(
+        f"The tool {tool.name!r} of {added.name!r} {why}. Run {added.add_again} to see what it says now and to add it anew."
+    )
 
 
 def _granted(server: str, tools: Tools, tool: Tool, reach: ToolReach, box: Toolbox) -> GrantedTool:
