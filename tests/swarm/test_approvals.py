@@ -15,6 +15,7 @@ from tercet.swarm.claims import Claims
 from tercet.swarm.guard import Guard
 from tercet.swarm.inbox import Inbox, InboxApprover, Scope, VirtualClock
 from tercet.swarm.journal import Journal
+from tercet.swarm.steps import run_scope, step
 from tercet.swarm.tools import Bought, Toolbox
 
 CAPS = Capabilities(money=100, people=("person", "shop"), hosts=("example.org",))
@@ -98,6 +99,40 @@ async def test_a_no_and_silence_stop_it(room: Room) -> None:
     with pytest.raises(GuardError, match="said no"):
         await asyncio.wait_for(payment, 5)
     assert room.till.paid == []
+
+
+async def test_a_payment_that_a_kill_prevented_is_asked_for_again_when_its_yes_has_run_out(tmp_path: Path) -> None:
+    """Resumed soon it is made without a word; later its card comes again, and it is paid once, out of the same money."""
+    for wait, asked in ((60, False), (1000, True)):
+        path, clock = tmp_path / str(wait), VirtualClock(1_000_000.0)
+        path.mkdir()
+        before = Room(path, clock)
+        _, rumour = await before.claims()
+
+        async def pay(room: Room, rumour: str = rumour) -> str:
+            async with run_scope(room.journal, "t/1"):
+                return str(await step("pay", lambda: room.box.pay("shop", 90, [rumour])))
+
+        before.till.pay = killed  # type: ignore[method-assign]
+        payment = asyncio.create_task(pay(before))
+        await before.inbox.answer(await before.asked(), "yes", dwell=60)
+        with pytest.raises(InterruptedError):
+            await asyncio.wait_for(payment, 5)
+        before.inbox.close()
+        before.journal.close()
+        await clock.wind(wait)
+        after = Room(path, clock)
+        payment = asyncio.create_task(pay(after))
+        if asked:
+            await after.inbox.answer(await after.asked(), "yes", dwell=60)
+        await asyncio.wait_for(payment, 5)
+        assert after.till.paid == [90]
+        after.inbox.close()
+        after.journal.close()
+
+
+async def killed(agent: str, to: str, amount: int, key: str) -> str:
+    raise InterruptedError
 
 
 async def test_a_policy_covers_what_is_checked_and_nothing_else(room: Room) -> None:

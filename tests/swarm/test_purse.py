@@ -18,7 +18,7 @@ from tests.swarm.small_goals import seen
 
 from tercet.chain import Deployment, Key, Ledger, Rpc, Sender, deploy, serve
 from tercet.client import Client
-from tercet.errors import CapabilityError, GuardError, PlanError, RefusedError, TercetError
+from tercet.errors import CapabilityError, ChainUnreachableError, GuardError, PlanError, RefusedError, TercetError
 from tercet.market import JobState
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
@@ -116,6 +116,30 @@ async def opened(bank: Bank) -> str:
     from tercet.chain import MarketParams
 
     return await bank.client.open_market(bank.minter, "judges", MarketParams(subnet="echo"))
+
+
+async def test_nothing_is_bought_while_the_chain_is_away(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again for a while; then the money is free for the next try."""
+    monkeypatch.setattr("tercet.swarm.purse._TRIES", (0.01, 0.01))
+    market, find, away = await opened(bank), bank.client.find_market, [True] * 4
+
+    async def patchy(name: str) -> Any:
+        if away and away.pop():
+            raise ChainUnreachableError("no chain there")
+        return await find(name)
+
+    monkeypatch.setattr(Client, "find_market", lambda _self, name: patchy(name))
+    with Journal(tmp_path / "journal.db") as journal:
+        box = box_of(bank, journal, tmp_path, money=CREDIT)
+        good, wanted = await checked(box), {"worker": SHOP, "work": "Write it", "market": market}
+        with pytest.raises(RefusedError, match="Nothing was bought: no chain there"):
+            await box.buy(wanted, CREDIT, [good])
+        assert box.money_left == CREDIT
+        await box.buy(wanted, CREDIT, [good])
+        assert away == []
+    assert await bank.balances() == [FUNDS - CREDIT, 0, 0, CREDIT]
 
 
 async def test_whatever_is_asked_no_credit_appears_or_is_lost(bank: Bank, tmp_path: Path) -> None:

@@ -348,6 +348,17 @@ async def test_an_act_that_cannot_be_undone_is_not_repeated_after_a_kill(run: Ru
     again.journal.close()
 
 
+async def test_money_is_the_tasks_whoever_works_at_it(run: Run) -> None:
+    """What one agent paid for a task another cannot pay again; and what an agent paid for one task is not missing in the next."""
+    good = await run.checked()
+    await run.box(agent="worker-1").pay("shop", 60, [good])
+    other = run.box(agent="worker-2")
+    assert other.money_left == 40
+    with pytest.raises(CapabilityError, match="spend"):
+        await other.pay("shop", 60, [good])
+    assert run.box(agent="worker-1", task="u").money_left == 100
+
+
 async def test_a_payment_that_was_refused_costs_nothing(run: Run) -> None:
     """The limit is whole again, and the next one is a new act."""
     good = await run.checked()

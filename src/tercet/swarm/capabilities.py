@@ -31,7 +31,8 @@ class Capabilities:
     hosts: Sequence[str] = ()
     """Names of hosts that a tool may speak to for it; `*.example.org` for all below. The sandbox has no network at all."""
     money: int = 0
-    """Credit units that it may pay away or buy for, over the whole run. What it thinks is its budget's business."""
+    """Credit units that may be paid away or bought for in its task, whoever works at it. What it thinks is its budget's
+    business."""
     people: Sequence[str] = ()
     """Whom it may address or pay: `person` is the one whose run it is."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ class Planning:
         digest = hashlib.sha256(json.dumps(planned.plan.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
         if any(event.kind == "run.approved" and event.body["digest"] == digest for event in self._since_planned()):
             return  # before it was killed
-        by = await self._run.person.approve(planned.plan, planned.by, self._run.config, again=again)
+        config = replace(self._run.config, budget=self._run.budget)  # the person may have added to it
+        by = await self._run.person.approve(planned.plan, planned.by, config, again=again)
         await self._run.journal.append("run.approved", {"digest": digest, "by": by}, actor="person")
 
     async def _write(self, planned: Planned) -> None:

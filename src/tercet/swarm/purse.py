@@ -77,7 +77,7 @@ class ChainPurse:
         worker, work = _address(str(wanted.get("worker", ""))), str(wanted.get("work", ""))
         async with self._order:
             self._validate_limit(most, key)
-            job = await self._terms(agent, worker, work, str(wanted.get("market", "")), most, key)
+            job = await self._agreed(lambda: self._terms(agent, worker, work, str(wanted.get("market", "")), most, key))
 
             async def do() -> str:
                 return f"0x{(await self._hold(job)).hex()}"
@@ -112,6 +112,17 @@ class ChainPurse:
                 if (await jobs.record(name)).state is JobState.UNKNOWN:
                     raise
         return name
+
+    async def _agreed(self, terms: Callable[[], Awaitable[Job]]) -> Job:
+        """While the chain is away nothing is held, so in the end nothing is bought."""
+        for pause in (*_TRIES, None):
+            try:
+                return await terms()
+            except ChainError as error:
+                if pause is None:
+                    raise RefusedError(f"Nothing was bought: {error}") from error
+                await asyncio.sleep(pause)
+        raise AssertionError
 
     async def _terms(self, agent: str, worker: str, work: str, market: str, most: int, key: str) -> Job:
         """The job's terms: written down before it is held, for its id has the time in it."""

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tercet.errors import AttemptError, DivergedError, EndedError, JournalError, OutOfBudgetError, TercetError
+from tercet.market import CREDIT, Amount
 from tercet.swarm.attempt import attempt
 from tercet.swarm.capabilities import granted
 from tercet.swarm.contracting import Contract
 from tercet.swarm.crews import Agent
 from tercet.swarm.deadline import Deadline
+from tercet.swarm.guard import Reach
 from tercet.swarm.journal import Journal
 from tercet.swarm.plan import Task
 from tercet.swarm.shop import Shop
@@ -66,6 +68,7 @@ async def pursue(
             raise  # the work loop ends the run, or gives the task to whoever is left
         except TercetError as error:
             why, final = str(error), isinstance(error, AttemptError) and error.final
+            why += _unsettled(shop.run.journal, task, why)
         else:
             log.info("swarm.task.done task=%s by=%r", task.id, made.by)
             return
@@ -91,6 +94,18 @@ def _is_over(task: Task, number: int, failures: Mapping[int, str], contract: Con
 def _last(failures: Mapping[int, str]) -> str:
     """Why the attempt before failed, whoever made it; empty for the first."""
     return failures[max(failures)] if failures else ""
+
+
+def _unsettled(journal: Journal, task: Task, why: str) -> str:
+    """Payments of the task that were let pass and of which nobody knows, such as one that was cut off with it."""
+    events = [event.body for event in journal.events(kinds=("guard.passed", "tool")) if event.task == task.id]
+    known = {body["digest"] for body in events if "charged" in body}
+    passed = {body["digest"]: int(body["amount"]) for body in events if body.get("action") == Reach.MONEY}
+    return "".join(
+        f" {Amount(amount, CREDIT)} may have been paid (nonce 0x{digest}): look before you have it paid anew."
+        for digest, amount in passed.items()
+        if digest not in known and digest not in why
+    )
 
 
 async def give_up(journal: Journal, task: Task, number: int, why: str, *, final: bool, contract: str = "") -> None:

@@ -42,7 +42,8 @@ def describe_run(run: str, state: RunState, delivery: Delivery | None = None) ->
         "budget": _budget(state),
         "spent": state.spent().charged,
         "unknown": {"calls": len(state.unknown()), "booked": sum(call.charged for call in state.unknown())},
-        "returned": state.run.returned,
+        # A call's cost may have become known after the end.
+        "returned": max(0, _budget(state) - state.spent().charged) if state.run.status else state.run.returned,
         "seconds": round(max(0, (state.run.ended_ms or state.run.last_ms) - state.run.started_ms) / 1000, 1),
         "calls": state.spent().calls,
         "tokens": {"prompt": state.spent().prompt, "completion": state.spent().completion},

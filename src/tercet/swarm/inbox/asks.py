@@ -162,9 +162,10 @@ class Asks:
         known = self.state.answers.get(card.id)
         if known is None or known.digest != card.digest:
             return None
-        # A yes to a question lets nothing happen, so it does not run out.
-        fresh = not known.yes or card.is_question or card.id in self.state.used or self.clock.now() <= known.expires
-        return known if fresh else None
+        # A yes to a question lets nothing happen, so it does not run out. One that was used may have been acted on, and
+        # nobody is asked again for what is not done twice; but a payment is, when it was not made: under its own key.
+        used = card.id in self.state.used and card.kind != "money"
+        return known if not known.yes or card.is_question or used or self.clock.now() <= known.expires else None
 
     def _waits(self, name: str) -> bool:
         return name in self.state.raised_seq

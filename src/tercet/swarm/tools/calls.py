@@ -98,18 +98,17 @@ class Calls:
         self._remember_before()
 
     def _remember_before(self) -> None:
-        """What it had read, done and paid before the run was interrupted."""
+        """What it had read and done before the run was interrupted; and what its task has paid, whoever worked at it then."""
         for event in self.journal.events(kinds=("tool", "guard.passed")):
             body = event.body
+            if event.task == self.task and "charged" in body:
+                self._paid[body["digest"]] = body["charged"]
+            elif event.task == self.task and body.get("action") == Reach.MONEY:
+                self._paid[body["digest"]] = body["amount"]
             if body.get("agent") != self.agent:
                 continue
-            if event.kind == "tool":
-                if "charged" in body:
-                    self._paid[body["digest"]] = body["charged"]
-                if event.task == self.task:
-                    self._note_read(self.claims.known[name] for name in body.get("read", ()))
-            elif body["action"] == Reach.MONEY:
-                self._paid[body["digest"]] = body["amount"]
+            if event.kind == "tool" and event.task == self.task:
+                self._note_read(self.claims.known[name] for name in body.get("read", ()))
             # An act that cannot be undone and was under way is not repeated under its old approval; a payment is, once.
             finished = "charged" in body if event.kind == "tool" else body["action"] != Reach.MONEY
             if finished and event.task == self.task and "twin" in body:
@@ -117,7 +116,7 @@ class Calls:
 
     @property
     def money_left(self) -> int:
-        """Credit units of its capability that it has not paid or promised."""
+        """Credit units of its capability that its task has not paid or promised."""
         return self.caps.money - sum(self._paid.values())
 
     @property
