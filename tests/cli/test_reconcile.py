@@ -107,7 +107,8 @@ async def test_what_stays_unknown_is_settled_once_its_seller_says(over: Over) ->
     assert (settled["agent"], settled["booked"], settled["charged"]) == ("run/c/a", most, COST)
     assert over.spent() == over.line.charged == 2 * COST
     report = json.loads((over.folder / "report.json").read_text())
-    assert (report["spent"], report["unknown"]) == (2 * COST, {"calls": 0, "booked": 0})
+    assert (report["spent"], report["returned"]) == (2 * COST, BUDGET - 2 * COST)
+    assert report["unknown"] == {"calls": 0, "booked": 0}
     again = await over.reconcile("--json")
     assert (again.code, again.json["settled"], again.json["unknown"]) == (0, [], [])
     assert len(over.events("call.reconciled")) == 1

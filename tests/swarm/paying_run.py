@@ -44,10 +44,10 @@ def play(shop: str, call: Call) -> Completion:
     return Completion(tool_calls=({"id": f"t{done}", "type": "function", "function": function},), finish="tool_calls")
 
 
-def kernel_of(run: Path, url: str, deployment: Deployment, wallet: Key, shop: str) -> Kernel:
+def kernel_of(run: Path, url: str, deployment: Deployment, wallet: Key, shop: str, seconds: float = 60) -> Kernel:
     """A run with one task, which may pay 6 credit to the shop."""
     task = {
-        "id": "settle", "title": "Pay the shop", "role": "assistant", "outputs": ["paid.txt"], "seconds": 60,
+        "id": "settle", "title": "Pay the shop", "role": "assistant", "outputs": ["paid.txt"], "seconds": seconds,
         "done": {"command": ["test", "-s", "paid.txt"]},
         "options": {"money": "6", "payees": [shop], "attempts": 1},
     }  # fmt: skip

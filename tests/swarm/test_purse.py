@@ -250,6 +250,29 @@ async def test_a_runs_agent_pays_what_its_person_agrees_to(bank: Bank, tmp_path:
         assert await bank.balances() == [FUNDS - paid, paid, 0, 0], "a replay pays nothing"
 
 
+async def test_a_payment_that_the_tasks_time_cut_off_is_told(bank: Bank, tmp_path: Path) -> None:
+    """Nobody knows whether it was made, and nobody looks any more: the person has its nonce."""
+    run = tmp_path / "run"
+
+    class Slow(ChainPurse):
+        async def pay(self, agent: str, to: str, amount: int, key: str) -> str:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    @contextlib.asynccontextmanager
+    async def slow(journal: Journal) -> AsyncIterator[ChainPurse]:
+        yield Slow(bank.client, bank.wallet, FUNDS, journal)
+
+    kernel = kernel_of(run, bank.url, bank.deployment, bank.wallet, SHOP, seconds=2)
+    kernel._purse = slow
+    running = asyncio.create_task(kernel.run())
+    await answered(run, "yes")
+    outcome = await running
+    (passed,) = bodies(run, "guard.passed")
+    assert outcome.status == "failed"
+    assert f"5 credit may have been paid (nonce 0x{passed['digest']})" in outcome.why
+
+
 @pytest.mark.slow
 async def test_a_run_that_is_killed_around_a_payment_pays_once(bank: Bank, tmp_path: Path) -> None:
     """Kill -9 before it is sent, when it is sent, when it is found made, and when it is noted: one transfer, one charge."""
