@@ -36,6 +36,7 @@ tools: dev
 	@sh scripts/system_packages.sh npm=npm chromium=chromium bwrap=bubblewrap
 	@$(BIN)/python scripts/fetch_anvil.py
 	@$(BIN)/tercet model pull smol
+	@$(BIN)/tercet model pull minilm
 
 test: tools ## All tests that finish within five minutes each
 	$(BIN)/pytest -m "not long" $(ARGS)

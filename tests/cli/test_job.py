@@ -199,5 +199,6 @@ def test_a_run_pays_from_a_wallet_what_its_person_agrees_to(office: tuple[Shell,
 
 def test_a_purse_needs_an_amount(office: tuple[Shell, str]) -> None:
     """Before anything is begun."""
-    refused = office[0].spend("run", "pay", "--pay", "0", wallet="patron")
+    (office[0].folder / "script.json").write_text('{"rules": [{"text": "yes"}]}')
+    refused = office[0].spend("run", "pay", "--pay", "0", "--scripted", "script.json", wallet="patron")
     assert (refused.code, "lets nobody pay anything" in refused.err) == (2, True), refused.err

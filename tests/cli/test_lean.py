@@ -32,11 +32,12 @@ def test_every_noun_has_help(tmp_path: Path, shell: Shell, kind: str, silent: li
 
 @pytest.mark.parametrize(
     ("words", "extra"),
-    [(["mcp", "serve", "--key-file", "key"], "swarm"), (["agent", "serve"], "swarm"), (["demo"], "demo")],
+    [(["mcp", "serve", "--key-file", "key"], "swarm"), (["agent", "serve", "--scripted", "script.json"], "swarm"), (["demo"], "demo")],
 )
 def test_what_is_missing_is_named(tmp_path: Path, shell: Shell, words: list[str], extra: str) -> None:
     """With the extra to install, as wrong usage."""
     (tmp_path / "key").write_text("key\n")
+    (tmp_path / "script.json").write_text('{"rules": [{"text": "yes"}]}')
     done = shell.run(*words, environment=lean(tmp_path / "site", []))
     assert (done.code, done.out) == (2, "")
     assert f"not installed. Install it: pip install 'tercet[{extra}]'" in done.err
