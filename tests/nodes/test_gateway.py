@@ -247,6 +247,7 @@ async def test_a_chat_streams(opened: Opened) -> None:
         "miner": 1,
         "operator": f"0x{1:040x}",
         "cost": 21,
+        "price": {"per_request": 10, "prompt_per_1k": 1000, "completion_per_1k": 2000},
     }
     assert {chunk.id for chunk in chunks} == {house.last.id}
 

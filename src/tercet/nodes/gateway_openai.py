@@ -9,7 +9,7 @@ import base64
 import secrets
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -276,6 +276,7 @@ def _tercet(receipt: Receipt) -> dict[str, Any]:
         "miner": receipt.uid,
         "operator": receipt.operator,
         "cost": receipt.charged,
+        "price": asdict(receipt.price),
     }
 
 

@@ -7,6 +7,8 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,10 @@ from aiohttp import web
 
 from tercet.errors import OutOfBudgetError, ThinkingError
 from tercet.market import Price, Usage
-from tercet.swarm.gateway import Budget, Call, Desk, HttpUpstream, wire
+from tercet.swarm.gateway import Budget, Call, Desk, HttpUpstream, Reply, wire
 from tercet.swarm.journal import Journal
+
+from .faulty_market import faulty_market
 
 KEY = "sk-very-secret"
 SCHEMA = {
@@ -193,17 +197,101 @@ async def test_time_that_runs_out_between_samples_is_booked(tmp_path: Any) -> No
                 assert desk.budgets.spent("run").credit == 4
 
 
-async def test_the_markets_prices_are_learned() -> None:
-    """Nobody knows before the first answer; then it is four times the dearest seen. A table goes before."""
+def sold(price: Price, prompt: int, completion: int, *, told: bool, miner: int = 1) -> web.Response:
+    """An answer of the market's gateway; an older one does not tell the price."""
+    cost = price.charge(Usage(prompt, completion))
+    tercet = {"receipt": "r", "miner": miner, "operator": f"0x{miner}", "cost": cost}
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return answer(usage=usage, tercet={**tercet, "price": asdict(price)} if told else tercet)
+
+
+async def test_the_markets_prices_are_told() -> None:
+    """Nobody knows before the first answer; then it is four times the dearest, side by side. A table goes before."""
+    asks = iter([Price(20, 1000, 4000), Price(10, 1200, 3000)])
 
     async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
-        return answer(tercet={"receipt": "r", "miner": 1, "operator": "0x", "cost": 30})
+        return sold(next(asks), 200, 5, told=True)
 
     async with Endpoint(answerer, market=True).open(prices={"m2": Price(1, 2, 3)}) as upstream:
         assert upstream.price("") is None
         await upstream.complete(call())
-        assert upstream.price("m1") == Price(0, 8000, 8000)
+        assert upstream.price("m1") == Price(80, 4000, 16_000)
+        await upstream.complete(call())
+        assert upstream.price("m1") == Price(80, 4800, 16_000)
         assert upstream.price("m2") == Price(1, 2, 3)
+
+
+async def test_the_markets_own_gateway_tells_its_price(tmp_path: Path) -> None:
+    """The price in its receipt comes with the answer, so one answer is enough to know both sides."""
+    async with faulty_market(tmp_path) as line:
+        upstream = line.upstream()
+        with Journal(tmp_path / "journal.db") as journal:
+            async with Desk(journal, upstream) as desk:
+                await desk.ask(call(max_tokens=5))
+        assert upstream.price("") == Price(10, 1000, 2000).scaled(40_000)
+
+
+async def test_a_told_price_that_the_charge_exceeds_is_not_believed() -> None:
+    """The charge bounds it then."""
+
+    async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
+        tercet = {"receipt": "r", "operator": "0x1", "cost": 30, "price": asdict(Price(0, 1, 1))}
+        return answer(tercet=tercet)
+
+    async with Endpoint(answerer, market=True).open() as upstream:
+        await upstream.complete(call())
+        assert upstream.price("") == Price(120, 12_000, 24_000)
+
+
+async def test_prices_that_nobody_tells_are_bounded_by_what_was_charged() -> None:
+    """Side by side, the least of each miner's, the dearest miner's of all; a miner that asks more begins anew."""
+    sales = [(Price(0, 500, 4000), 200, 5, 1), (Price(0, 500, 4000), 20, 40, 1), (Price(0, 100, 100), 20, 40, 2)]
+
+    async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
+        price, prompt, completion, miner = sales.pop(0)
+        return sold(price, prompt, completion, told=False, miner=miner)
+
+    async with Endpoint(answerer, market=True).open() as upstream:
+        await upstream.complete(call())
+        assert upstream.price("") == Price(120, 600, 24_000).scaled(40_000)
+        for _ in range(2):
+            await upstream.complete(call())
+            assert upstream.price("") == Price(120, 600, 4250).scaled(40_000)
+        sales.append((Price(0, 500, 40_000), 20, 40, 1))
+        await upstream.complete(call())
+        assert upstream.price("") == Price(1610, 80_500, 40_250).scaled(40_000)
+
+
+async def test_an_answer_without_a_word_leaves_the_price_unknown() -> None:
+    """It says nothing of what words cost."""
+
+    async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
+        return sold(Price(0, 1, 1000), 100, 0, told=False)
+
+    async with Endpoint(answerer, market=True).open() as upstream:
+        await upstream.complete(call())
+        assert upstream.price("") is None
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("tokens", [400, 2000])
+async def test_short_answers_to_long_prompts_do_not_hide_what_long_answers_cost(
+    journal: Journal, *, told: bool, tokens: int
+) -> None:
+    """Ten calls at once keep within the run's budget, though only the first one's price was seen."""
+
+    async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
+        prompt = len(body["messages"][0]["content"])
+        return sold(Price(0, 60_000, 500_000), prompt, body["max_tokens"], told=told)
+
+    async with Endpoint(answerer, market=True).open() as upstream, Desk(journal, upstream) as desk:
+        desk.budgets.open("run", Budget(credit=3_000_000))
+        await desk.ask(replace(call(max_tokens=20), messages=[{"role": "user", "content": "x" * 2000}]))
+        asked = (desk.ask(call(max_tokens=tokens, seed=seed)) for seed in range(10))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert desk.budgets.spent("run").credit <= 3_000_000
+        assert all(isinstance(each, Reply | OutOfBudgetError) for each in answers)
+        assert any(isinstance(each, Reply) for each in answers) == (told and tokens == 400)
 
 
 async def test_the_first_call_at_an_unknown_price_goes_alone(tmp_path: Any) -> None:

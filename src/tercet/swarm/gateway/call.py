@@ -80,6 +80,8 @@ class Completion:
     usage: Usage = field(default_factory=Usage)
     charged: int | None = None
     """Credit units; None where the upstream does not say, and its price decides."""
+    price: Price | None = None
+    """At which it was charged; None where the upstream does not say."""
     receipt: Mapping[str, Any] = field(default_factory=dict)
     """Whose work it is: upstream, and where known receipt, miner, operator."""
 

@@ -1,8 +1,8 @@
 """Thinking bought from any address that speaks OpenAI's language, the market's gateway included.
 
-The market's gateway says what it charged, so prices are learned there; elsewhere a table has them. Whoever cannot take
-schemas and tools (it answers 422 or 400) is told in words, and asked afresh with another seed when its answer does not
-fit: a second question about the first answer helps small models nothing. Keys are sent, and never shown.
+The market's gateway says what it charged and at which price, so prices are learned there; elsewhere a table has them.
+Whoever cannot take schemas and tools (it answers 422 or 400) is told in words, and asked afresh with another seed when
+its answer does not fit: a second question about the first answer helps small models nothing. Keys are sent, and never shown.
 Each request has an idempotency key, under which the market's gateway sells once and says later what it charged.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 from tercet.errors import OutOfBudgetError, ThinkingError
 from tercet.market import Price, Usage
 from tercet.swarm.gateway.call import Call, Completion, Cost, Prices
+from tercet.swarm.gateway.learned import LearnedPrices
 from tercet.swarm.gateway.reading import read_completion
 from tercet.swarm.gateway.structured import instruct, is_structured, read_answer
 from tercet.swarm.gateway.wire import CannotError, Wire
@@ -48,7 +49,7 @@ class HttpUpstream:
         self._wire = Wire(self.name, key, seconds)
         self._table = dict(prices or {})
         self._prices = Prices(prices)
-        self._seen: dict[str, Price] = {}
+        self._learned = LearnedPrices()
         self._speaks_schemas: bool | None = None
         """Unknown until it was tried."""
 
@@ -56,7 +57,7 @@ class HttpUpstream:
         """From the table; at the market, four times the dearest seen, and None before the first."""
         model = self._model(model)
         if self._wire.sells_once and model not in self._table:
-            seen = self._seen.get(model)
+            seen = self._learned.dearest(model)
             return None if seen is None else seen.scaled(_DEARER_BPS)
         return self._prices.of(model)
 
@@ -146,16 +147,11 @@ class HttpUpstream:
         raw = await self._wire.buy(_body(call, self._model(call.model)), _request_key(call.key, number))
         completion = read_completion(raw, call, self.name)
         if completion.charged is not None:
-            self._learn(self._model(call.model), completion)
+            self._learned.learn(self._model(call.model), completion)
         return completion
 
     def _model(self, name: str) -> str:
         return name or next(iter(self.models), "")
-
-    def _learn(self, model: str, completion: Completion) -> None:
-        tokens = max(1, completion.usage.prompt + completion.usage.completion)
-        each = -(-(completion.charged or 0) * 1000 // tokens)
-        self._seen[model] = Price(0, each, each).at_least(self._seen.get(model, Price()))
 
     async def _is_market(self) -> bool:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tercet.errors import ThinkingError
-from tercet.market import Usage
+from tercet.market import Price, Usage
 from tercet.swarm.gateway.call import Call, Completion
 
 __all__ = ["read_completion"]
@@ -43,11 +43,18 @@ class _Usage(_Strange):
     completion_tokens: int = Field(default=0, ge=0)
 
 
+class _Price(_Strange):
+    per_request: int = Field(ge=0, lt=2**63)
+    prompt_per_1k: int = Field(ge=0, lt=2**63)
+    completion_per_1k: int = Field(ge=0, lt=2**63)
+
+
 class _Tercet(_Strange):
     receipt: str = Field(max_length=200)
     miner: int | None = None
     operator: str | None = Field(default=None, max_length=100)
     cost: int = Field(ge=0, lt=2**63)
+    price: _Price | None = None
 
 
 class _Body(_Strange):
@@ -84,8 +91,13 @@ def read_completion(raw: Mapping[str, Any], call: Call, name: str) -> Completion
         finish="tool_calls" if calls else str(finish),
         usage=usage,
         charged=None if body.tercet is None else body.tercet.cost,
+        price=_price(body.tercet),
         receipt=receipt,
     )
+
+
+def _price(told: _Tercet | None) -> Price | None:
+    return None if told is None or told.price is None else Price(**told.price.model_dump())
 
 
 def _tool_call(place: int, call: _ToolCall) -> dict[str, Any]:
