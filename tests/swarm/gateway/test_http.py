@@ -161,6 +161,47 @@ async def test_who_refuses_schemas_is_told_in_words_and_asked_afresh() -> None:
         assert len(endpoint.asked) == 5, "it was not asked again for what it refused"
 
 
+async def test_a_model_that_refuses_schemas_reserves_all_its_samples(journal: Journal) -> None:
+    """Also where another model of the same endpoint takes them: what the budget cannot pay for is not bought."""
+
+    async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
+        if body["model"] == "m1":
+            return answer('{"n": 3}', tercet={"receipt": "r", "cost": 100_000})
+        if "response_format" in body:
+            return web.json_response({"error": {"message": "no schemas"}}, status=400)
+        return answer("never", tercet={"receipt": "r", "cost": 1_000_000})
+
+    endpoint = Endpoint(answerer, market=True)
+    prices = {"m1": Price(100_000), "m2": Price(1_000_000)}
+    async with endpoint.open(prices=prices) as upstream, Desk(journal, upstream) as desk:
+        desk.budgets.open("run", Budget(credit=2_100_000))
+        await desk.ask(call(schema=SCHEMA))
+        with pytest.raises(OutOfBudgetError):
+            await desk.ask(call(schema=SCHEMA, model="m2"))
+        assert desk.budgets.spent("run").credit == 100_000
+        assert [upstream.samples(call(schema=SCHEMA, model=model)) for model in ("", "m1", "m2")] == [1, 1, 3]
+
+
+async def test_one_that_took_schemas_and_refuses_another_is_asked_once_in_words(journal: Journal) -> None:
+    """One answer was reserved, so one is bought; and a schema that it does take is still sent as it is."""
+
+    async def answerer(_: web.Request, body: dict[str, Any]) -> web.Response:
+        if "maximum" in json.dumps(body.get("response_format")):
+            return web.json_response({"error": {"message": "no such keyword"}}, status=400)
+        text = '{"n": 3}' if "response_format" in body else "never"
+        return answer(text, tercet={"receipt": "r", "cost": 1_000_000})
+
+    endpoint = Endpoint(answerer, market=True)
+    other = {**SCHEMA, "properties": {"n": {"type": "integer", "maximum": 4}}}
+    async with endpoint.open(prices={"m1": Price(1_000_000)}) as upstream, Desk(journal, upstream) as desk:
+        desk.budgets.open("run", Budget(credit=3_100_000))
+        await desk.ask(call(schema=SCHEMA))
+        with pytest.raises(ThinkingError, match="in 1 try: it is no JSON"):
+            await desk.ask(call(schema=other))
+        assert desk.budgets.spent("run").credit == 2_000_000
+        assert (await desk.ask(call(schema=SCHEMA, seed=1))).text == '{"n": 3}'
+
+
 async def test_answers_that_never_fit_are_paid_and_said() -> None:
     """A bounded number of samples; the error carries what they cost, and the desk books it."""
 

@@ -50,8 +50,8 @@ class HttpUpstream:
         self._table = dict(prices or {})
         self._prices = Prices(prices)
         self._learned = LearnedPrices()
-        self._speaks_schemas: bool | None = None
-        """Unknown until it was tried."""
+        self._speaks_schemas: dict[str, bool] = {}
+        """By model, once it was tried. Who spoke them once goes on to: its `samples` must not grow under a reservation."""
 
     def price(self, model: str) -> Price | None:
         """From the table; at the market, four times the dearest seen, and None before the first."""
@@ -63,7 +63,7 @@ class HttpUpstream:
 
     def samples(self, call: Call) -> int:
         """A few where it has to be told in words."""
-        return _SAMPLES if is_structured(call) and not self._speaks_schemas else 1
+        return _SAMPLES if is_structured(call) and not self._speaks_schemas.get(self._model(call.model)) else 1
 
     async def open(self) -> None:
         """Look what there is.
@@ -92,17 +92,18 @@ class HttpUpstream:
 
     async def complete(self, call: Call) -> Completion:
         """Ask it, in its own words for schemas and tools where it has them."""
-        if is_structured(call) and self._speaks_schemas is not False:
+        if not is_structured(call):
+            return await self._ask(call, 1)
+        model = self._model(call.model)
+        if self._speaks_schemas.get(model, True):
             try:
                 completion = await self._ask(call, 0)
             except CannotError:
-                self._speaks_schemas = False
+                self._speaks_schemas.setdefault(model, False)
             else:
-                self._speaks_schemas = True
+                self._speaks_schemas[model] = True
                 return _checked(call, completion)
-        if not is_structured(call):
-            return await self._ask(call, 1)
-        return await self._sample(call)
+        return await self._sample(call, self.samples(call))
 
     async def find_cost(self, call: str) -> Cost:
         """What all requests of a call cost; only a market's gateway can be asked, and it accepts none of them any more."""
@@ -116,11 +117,11 @@ class HttpUpstream:
                 break  # the next request leaves only when the one before was answered
         return total
 
-    async def _sample(self, call: Call) -> Completion:
-        """Ask in words until an answer fits, each time afresh."""
+    async def _sample(self, call: Call, most: int) -> Completion:
+        """Ask in words until an answer fits, each time afresh, `most` times."""
         told, paid, fault = instruct(call), Completion(), ""
         try:
-            for number in range(_SAMPLES):
+            for number in range(most):
                 answer = await self._ask(_afresh(told, number), number + 1)
                 paid = _add(paid, answer)
                 found = read_answer(call, answer.text)
@@ -137,7 +138,7 @@ class HttpUpstream:
             raise _with_cost(problem, paid) from stop
         raise _with_cost(
             ThinkingError(
-                f"{self.name} gave no answer of the shape that was asked for, in {_SAMPLES} tries: {fault}."
+                f"{self.name} gave no answer of the shape that was asked for, in {most} {'try' if most == 1 else 'tries'}: {fault}."
                 " Ask a larger model, or for a simpler shape."
             ),
             paid,
