@@ -340,6 +340,54 @@ async def test_a_full_disk_is_not_the_plans_fault(tmp_path: Path) -> None:
     assert "stopped by this machine: [Errno 28] No space left on device" in outcome.why
 
 
+class Nested:
+    """A role that leaves files so deep that this machine has no name for them."""
+
+    kind = "tool"
+
+    async def work(self, bench: Workbench) -> Made:
+        here = os.open(bench.folder, os.O_RDONLY)
+        for _ in range(20):
+            os.mkdir("d" * 250, dir_fd=here)
+            below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        os.close(here)
+        return Made("program")
+
+
+async def test_files_that_the_machine_cannot_take_fail_their_task_and_not_the_kernel(tmp_path: Path) -> None:
+    """The run ends as runs do, with what the machine said."""
+    config = config_of(write_plan(tmp_path, note_task("a", "a.txt")))
+    outcome = await Kernel(tmp_path / "run", config, scripted(), Yes(), roles={"writer": Nested()}).run()
+    assert outcome.status == "failed"
+    assert "stopped by this machine: [Errno 36] File name too long" in outcome.why
+    assert (tmp_path / "run" / "report.md").is_file()
+
+
+class Drafter:
+    """A role that writes a file, and one that is called like a draft of it."""
+
+    kind = "tool"
+
+    async def work(self, bench: Workbench) -> Made:
+        bench.write("out/.x.part/y", "y")
+        bench.write("out/x", "x")
+        return Made("program")
+
+
+async def test_a_file_called_like_a_draft_of_another_is_tested_and_merged(tmp_path: Path) -> None:
+    """The done-test sees both."""
+    done = {"command": ["sh", "-c", "test -s out/x -a -s out/.x.part/y"]}
+    task = note_task("a", "out/x") | {"outputs": ["out/"], "done": done}
+    kernel = Kernel(
+        tmp_path / "run", config_of(write_plan(tmp_path, task)), scripted(), Yes(), roles={"writer": Drafter()}
+    )
+    outcome = await kernel.run()
+    assert (outcome.status, outcome.why) == ("done", "")
+    assert (tmp_path / "run" / "work" / "out" / ".x.part" / "y").read_text() == "y"
+
+
 class Slow:
     """A scripted model that waits until it is let go."""
 

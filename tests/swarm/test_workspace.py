@@ -218,3 +218,51 @@ def test_a_name_as_long_as_a_name_can_be_is_kept_and_comes_back(tmp_path: Path, 
     assert path == name
     assert (person / beside).read_text() == "two"
     assert write_back([change], workspace.store, person).beside[0][1] != beside
+
+
+def test_a_file_that_is_called_like_a_draft_is_left_alone(tmp_path: Path) -> None:
+    """Of a person's, whether file or folder, when the file beside it is delivered."""
+    person, run = tmp_path / "person", tmp_path / "run"
+    (person / ".y.part").mkdir(parents=True)
+    (person / ".x.part").write_text("mine")
+    run.mkdir()
+    workspace = Workspace(run)
+    changed = [Change(path, None, workspace.store.put(path.encode())) for path in ("x", "y", "z")]
+    assert write_back(changed, workspace.store, person).written == ["x", "y", "z"]
+    assert (person / ".x.part").read_text() == "mine"
+    assert sorted(path.name for path in person.iterdir()) == [".x.part", ".y.part", "x", "y", "z"]
+
+
+@pytest.mark.parametrize("other", [".x.part", ".x.part/y"])
+def test_what_is_laid_out_is_exactly_the_set(tmp_path: Path, other: str) -> None:
+    """A done-test runs over all the files that are merged, whatever they are called."""
+    store = Store(tmp_path / "blobs")
+    files = {path: store.put(path.encode()) for path in (f"out/{other}", "out/x")}
+    store.lay_out(files, tmp_path / "out")
+    assert store.take(tmp_path / "out") == files
+
+
+def test_a_draft_that_could_not_be_finished_is_gone(tmp_path: Path) -> None:
+    """Where it cannot take its place, nothing is left beside it."""
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        store.write_whole(tmp_path / "x", b"x", 0o644)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_file_in_a_folders_place_is_shown(tmp_path: Path) -> None:
+    """In `work`, though the folder is there when the file comes."""
+    workspace = Workspace(tmp_path)
+    mark = workspace.store.put(b"x")
+    workspace.merge([Change("a/b", None, mark)])
+    workspace.merge([Change("a", None, mark), Change("a/b", mark, None)])
+    assert (tmp_path / "work" / "a").read_text() == "x"
+
+
+def test_what_cannot_be_shown_is_merged_all_the_same(tmp_path: Path) -> None:
+    """It is written down already, and a resume shows it."""
+    workspace = Workspace(tmp_path)
+    mark = workspace.store.put(b"x")
+    (tmp_path / "work").write_text("in the way")
+    workspace.merge([Change("a", None, mark)])
+    assert workspace.files == {"a": mark}

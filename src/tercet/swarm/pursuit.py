@@ -68,11 +68,12 @@ async def pursue(
             raise  # the work loop ends the run, or gives the task to whoever is left
         except TercetError as error:
             why, final = str(error), isinstance(error, AttemptError) and error.final
-            why += _unsettled(shop.run.journal, task, why)
+        except OSError as error:  # files that strangers name and fill are laid out, tested and taken here
+            why, final = f"The attempt was stopped by this machine: {error}.", False
         else:
             log.info("swarm.task.done task=%s by=%r", task.id, made.by)
             return
-        failures[number] = why
+        failures[number] = why = why + _unsettled(shop.run.journal, task, why)
         over = final or _is_over(task, number, failures, contract)
         last = over and not (contract is not None and contract.has_next())
         await give_up(

@@ -5,7 +5,9 @@ Links are never followed: not in what is taken, not where something is laid out.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import stat
 import threading
@@ -140,15 +142,20 @@ def walk(
 
 def write_whole(place: Path, data: bytes, mode: int, *, sync: bool = True) -> None:
     """All of it or nothing."""
-    part = place.with_name(f".{beginning(place.name)}.part")
-    part.unlink(missing_ok=True)
+    # A name that could be guessed could be somebody's: what has it then would be overwritten, or be in the way.
+    part = place.with_name(f".{beginning(place.name)}.{secrets.token_hex(8)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as sink:
-        sink.write(data)
-        if sync:
-            sink.flush()
-            os.fsync(sink.fileno())
-    part.replace(place)
+    try:
+        with os.fdopen(descriptor, "wb") as sink:
+            sink.write(data)
+            if sync:
+                sink.flush()
+                os.fsync(sink.fileno())
+        part.replace(place)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
 
 
 def beginning(name: str) -> str:

@@ -6,6 +6,7 @@ The folder `work` shows what is merged; nothing is lost when it is deleted.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,8 @@ from tercet.swarm.store import (
 )
 
 __all__ = ["Change", "Intake", "Workspace", "changes", "mark_of"]
+
+log = logging.getLogger(__name__)
 
 _SECRETS = (
     r"\.env(\..*)?|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|tfstate|ovpn)|id_(rsa|dsa|ecdsa|ed25519).*|\.netrc|\.npmrc"
@@ -119,8 +122,7 @@ class Workspace:
         for change in changed:
             _put(files, change.path, change.after)
         self.files = files
-        for change in changed:
-            _place(self.folder / "work", change, self.store)
+        self._show_merged(changed)
 
     def refusals(self, changed: Sequence[Change], outputs: Sequence[str]) -> list[str]:
         """Why changes cannot be merged: outside the claim, or made to a file that has changed since."""
@@ -139,6 +141,17 @@ class Workspace:
     def show(self) -> None:
         """Lay `work` out as it should be."""
         self.store.lay_out(self.files, self.folder / "work")
+
+    def _show_merged(self, changed: Sequence[Change]) -> None:
+        """Bring `work` up to date, all of it anew where a file takes a folder's place."""
+        try:
+            try:
+                for change in changed:
+                    _place(self.folder / "work", change, self.store)
+            except OSError:
+                self.show()
+        except (OSError, WorkspaceError) as error:  # it only shows: what is merged is written down, and stays merged
+            log.warning("swarm.work.stale folder=%s why=%r", self.folder, str(error))
 
     def made(self) -> list[Change]:
         """Everything that differs from the original."""
