@@ -39,6 +39,7 @@ Callers catch the base of what they did; people read the leaf.
     │   ├── WorkspaceError       files cannot be taken in, kept or merged
     │   └── JournalError         the journal cannot be read or written
     │       ├── DamagedJournalError     it was changed after it was written
+    │       ├── BodyError               an event is too large for it, or no plain JSON
     │       ├── UnknownEventError       it has no such event, step or task          exit 2
     │       ├── DivergedError           a resumed scope asks for another step than it recorded
     │       ├── ReplayEndError          a replay came to a step that was never recorded
@@ -456,6 +457,10 @@ class DamagedJournalError(JournalError):
         super().__init__(message)
         self.seq = seq
         """The first event that does not follow."""
+
+
+class BodyError(JournalError):
+    """An event is too large for the journal, or no plain JSON; the journal is sound, and takes others."""
 
 
 class UnknownEventError(JournalError):

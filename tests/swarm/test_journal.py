@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tercet.errors import DamagedJournalError, JournalError, RunLockedError
+from tercet.errors import BodyError, DamagedJournalError, JournalError, RunLockedError
 from tercet.swarm.journal import GENESIS, Journal, event_hash, read_events, verify_journal
 
 APPENDER = """
@@ -296,9 +296,9 @@ async def test_a_body_that_is_no_plain_json_is_refused_and_harms_nothing(
 ) -> None:
     """The event is refused, the journal goes on."""
     with Journal(tmp_path / "journal.db") as journal:
-        with pytest.raises(JournalError):
+        with pytest.raises(BodyError):
             journal.note("tool", body)
-        with pytest.raises(JournalError):
+        with pytest.raises(BodyError):
             await journal.append("tool", body)
         assert (await journal.append("tool", {"fine": True})).seq == 1
 

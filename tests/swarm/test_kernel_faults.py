@@ -365,6 +365,49 @@ async def test_files_that_the_machine_cannot_take_fail_their_task_and_not_the_ke
     assert (tmp_path / "run" / "report.md").is_file()
 
 
+class Verbose:
+    """A role that says more than a journal takes, and a model's calls by the thousand."""
+
+    kind = "tool"
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    async def work(self, bench: Workbench) -> Made:
+        async def say() -> str:
+            return "x" * self.most
+
+        await bench.step("say", say)
+        bench.receipts += [f"{number:032x}" for number in range(500)]
+        for number in range(1000):
+            bench.write(f"{number}.txt", "x")
+        return Made("program")
+
+
+async def test_what_is_too_large_for_the_journal_fails_its_task_and_not_the_run(tmp_path: Path) -> None:
+    """It is told what to do; the journal is whole, and a resume finds a run that has ended."""
+    plan = write_plan(tmp_path, note_task("a", "1.txt"))
+    roles = {"writer": Verbose(17 << 20)}
+    outcome = await Kernel(tmp_path / "run", config_of(plan), scripted(), Yes(), roles=roles).run()
+    assert outcome.status == "failed"
+    assert "17 MiB long, 16 MiB are the most" in outcome.why
+    assert "Divide the task" in outcome.why
+    assert outcome.state.run.returned == CREDIT
+    verify_journal(tmp_path / "run" / "journal.db")
+    with pytest.raises(GoalError, match="has ended"):
+        await resume(tmp_path / "run", lambda _: scripted(), Yes())
+
+
+async def test_many_files_that_took_many_calls_are_written_down(tmp_path: Path) -> None:
+    """The calls once for all, and with each file."""
+    plan = write_plan(tmp_path, note_task("a", "1.txt") | {"outputs": ["*.txt"]})
+    outcome = await Kernel(tmp_path / "run", config_of(plan), scripted(), Yes(), roles={"writer": Verbose(1)}).run()
+    assert (outcome.status, outcome.why) == ("done", "")
+    (done,) = read_events(tmp_path / "run" / "journal.db", kinds=("task.done",))
+    assert (len(done.body["artefacts"]), len(done.body["receipts"])) == (1000, 500)
+    assert {len(view.receipts) for view in outcome.state.artefacts.values()} == {500}
+
+
 class Drafter:
     """A role that writes a file, and one that is called like a draft of it."""
 

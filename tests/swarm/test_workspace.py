@@ -220,6 +220,20 @@ def test_a_name_as_long_as_a_name_can_be_is_kept_and_comes_back(tmp_path: Path, 
     assert write_back([change], workspace.store, person).beside[0][1] != beside
 
 
+def test_names_that_no_event_could_hold_are_refused(tmp_path: Path) -> None:
+    """Few files, short contents, and more names than a journal takes: left by a task, or in a person's folder."""
+    deep = tmp_path / "left" / "/".join(["字" * 80] * 14)
+    deep.mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    for number in range(store.MAX_PATH_BYTES // (14 * 241) + 1):
+        (deep / str(number)).touch()
+    workspace = Workspace(tmp_path / "run")
+    with pytest.raises(WorkspaceError, match="Let it use shorter ones"):
+        workspace.store.take(tmp_path / "left")
+    with pytest.raises(WorkspaceError, match="--dir"):
+        workspace.take_in(tmp_path / "left")
+
+
 def test_a_file_that_is_called_like_a_draft_is_left_alone(tmp_path: Path) -> None:
     """Of a person's, whether file or folder, when the file beside it is delivered."""
     person, run = tmp_path / "person", tmp_path / "run"

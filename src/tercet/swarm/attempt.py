@@ -195,9 +195,18 @@ async def _merge(shop: Shop, bench: Workbench, changed: Sequence[Change], made: 
     async with shop.merging:
         _validate(shop, bench.task, changed)
         artefacts = [_artefact(bench, change, made, claim) for change in changed]
+        receipts = list(bench.receipts)
         for artefact in artefacts:
-            shop.run.journal.note("artefact", artefact, actor=bench.agent, task=bench.task.id)
-        body = {"artefacts": artefacts, "by": made.by, "note": made.note, "attempt": bench.attempt}
+            body = {**artefact, "receipts": receipts}
+            shop.run.journal.note("artefact", body, actor=bench.agent, task=bench.task.id)
+        # Once for all files: thousands of calls for each of thousands of files are more than an event can hold.
+        body = {
+            "artefacts": artefacts,
+            "by": made.by,
+            "note": made.note,
+            "attempt": bench.attempt,
+            "receipts": receipts,
+        }
         await shop.run.journal.append("task.done", body, actor=bench.agent, task=bench.task.id)
         shop.run.workspace.merge(changed)
 
@@ -211,7 +220,6 @@ def _artefact(bench: Workbench, change: Change, made: Made, claim: str) -> dict[
         "program": bool(after and after.program),
         "agent": bench.agent,
         "steps": [f"{bench.task.id}/{bench.attempt}"],
-        "receipts": list(bench.receipts),
         "claims": [claim],
         "by": made.by,
     }

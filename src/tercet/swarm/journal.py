@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tercet.errors import JournalError, RunLockedError
+from tercet.errors import BodyError, JournalError, RunLockedError
 from tercet.market.text import MAX_DEPTH
 from tercet.swarm.events import (
     COLUMNS,
@@ -142,8 +142,8 @@ class Journal:
         """Write an event; returns when it is on the disk. A caller that is cancelled has written it all the same.
 
         Raises:
-            JournalError: the body is no plain JSON or the step exists: write something else. Or the disk is full:
-                nothing more can be written then.
+            BodyError: the body is too large or no plain JSON: write something else.
+            JournalError: the step exists. Or the disk is full: nothing more can be written then.
 
         """
         told: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
@@ -248,11 +248,11 @@ def _freeze(body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         text = encode(dict(body))
         frozen: Mapping[str, Any] = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise JournalError(
+        raise BodyError(
             f"This body cannot stand in a journal: {error}. Use plain JSON: objects, lists, texts, finite numbers."
         ) from error
     if len(text) > MOST_BYTES:
-        raise JournalError(
+        raise BodyError(
             f"This body is {len(text) >> 20} MiB long, {MOST_BYTES >> 20} MiB are the most. Keep it as a file and"
             " write its sha256."
         )

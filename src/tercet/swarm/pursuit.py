@@ -6,7 +6,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from tercet.errors import AttemptError, DivergedError, EndedError, JournalError, OutOfBudgetError, TercetError
+from tercet.errors import (
+    AttemptError,
+    BodyError,
+    DivergedError,
+    EndedError,
+    JournalError,
+    OutOfBudgetError,
+    TercetError,
+)
 from tercet.market import CREDIT, Amount
 from tercet.swarm.attempt import attempt
 from tercet.swarm.capabilities import granted
@@ -64,6 +72,8 @@ async def pursue(
             made = await deadline.run(attempt(shop, task, number, agent, _last(failures)))
         except DivergedError as error:  # this attempt's record is of no use; the journal is sound
             why, final = str(error), False
+        except BodyError as error:  # neither is the journal harmed by what does not fit into it
+            why, final = f"What it made cannot be written down. {error} Divide the task, or ask for less.", False
         except (OutOfBudgetError, JournalError, EndedError):
             raise  # the work loop ends the run, or gives the task to whoever is left
         except TercetError as error:

@@ -22,6 +22,7 @@ from tercet.errors import WorkspaceError
 __all__ = [
     "MAX_FILES",
     "MAX_FILE_BYTES",
+    "MAX_PATH_BYTES",
     "MAX_TOTAL_BYTES",
     "FileMark",
     "Files",
@@ -37,6 +38,8 @@ MAX_FILES = 5_000
 MAX_FILE_BYTES = 8 << 20
 MAX_TOTAL_BYTES = 48 << 20
 """What the sandbox takes in, with room for what a task adds."""
+MAX_PATH_BYTES = 1 << 20
+"""Of all names together: each event that lists a set of files holds them, as ASCII with escapes."""
 _MAX_DEPTH = 32
 _NAME_BYTES = 230
 _SKIPPED = frozenset({
@@ -95,13 +98,19 @@ class Store:
             WorkspaceError: there are too many, or they are too large.
 
         """
-        found, total = dict[str, FileMark](), 0
+        found, total, named = dict[str, FileMark](), 0, 0
         for path, place, size in walk(folder):
             total += size
+            named += len(os.fsencode(path))
             if len(found) >= MAX_FILES or total > MAX_TOTAL_BYTES or size > MAX_FILE_BYTES:
                 raise WorkspaceError(
                     f"The task left more than {MAX_FILES} files, {MAX_TOTAL_BYTES >> 20} MiB, or {MAX_FILE_BYTES >> 20}"
                     f" MiB in one file ({path!r} was too much). Nothing of it was merged."
+                )
+            if named > MAX_PATH_BYTES:
+                raise WorkspaceError(
+                    f"The names of the files that the task left are longer than {MAX_PATH_BYTES >> 10} KiB together."
+                    " Nothing of it was merged. Let it use shorter ones."
                 )
             if not path.isprintable():
                 raise WorkspaceError(f"The task left a file named {path!r}. Nothing of it was merged.")

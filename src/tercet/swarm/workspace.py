@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from tercet.swarm.patterns import claimed
 from tercet.swarm.store import (
     MAX_FILE_BYTES,
     MAX_FILES,
+    MAX_PATH_BYTES,
     MAX_TOTAL_BYTES,
     FileMark,
     Files,
@@ -77,7 +79,7 @@ class Workspace:
         """
         files: dict[str, FileMark] = {}
         left_out: list[tuple[str, str]] = []
-        total = 0
+        total, named = 0, 0
         if directory is not None and not directory.is_dir():
             raise WorkspaceError(f"{directory} is no folder. Name one with --dir.")
         for path, place, size in walk(directory, left_out) if directory is not None else ():
@@ -86,10 +88,11 @@ class Workspace:
                 left_out.append((path, why))
                 continue
             total += size
-            if len(files) >= MAX_FILES or total > MAX_TOTAL_BYTES:
+            named += len(os.fsencode(path))
+            if len(files) >= MAX_FILES or total > MAX_TOTAL_BYTES or named > MAX_PATH_BYTES:
                 raise WorkspaceError(
-                    f"{directory} holds more than {MAX_FILES} files or {MAX_TOTAL_BYTES >> 20} MiB. Give a smaller folder"
-                    " with --dir: the one the goal is about."
+                    f"{directory} holds more than {MAX_FILES} files, {MAX_TOTAL_BYTES >> 20} MiB, or {MAX_PATH_BYTES >> 10}"
+                    " KiB of their names. Give a smaller folder with --dir: the one the goal is about."
                 )
             files[path] = self.store.put(place.read_bytes(), program=bool(place.stat().st_mode & stat.S_IXUSR))
         self.original = self.files = files
