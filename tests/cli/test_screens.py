@@ -17,7 +17,7 @@ from tercet.cli.glance import Glance
 from tercet.cli.inbox.reader import Reader
 from tercet.cli.inbox.screen import Screen
 from tercet.cli.inbox.words import crop, fold, pack
-from tercet.cli.output import fit_table
+from tercet.cli.output import fit_table, print_json
 from tercet.cli.run_plan import tell_plan, tell_plan_briefly
 from tercet.cli.run_screen import tell_tasks
 from tercet.cli.targets import read_state
@@ -371,3 +371,9 @@ def test_a_table_gives_up_what_it_can_spare_and_no_more(width: int) -> None:
     shown = sum(2 + cell_len(cell) for cell in cells[:-1]) + cell_len(cells[-1])
     assert shown <= max(width, 22)
     assert cells[-1] == row[-1] or cells[-1].endswith("…")
+
+
+def test_json_is_printed_whatever_a_stranger_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of a surrogate pair is in older journals, and no terminal takes it."""
+    print_json({"why": "é, cut at \ud83d"})
+    assert json.loads(capsys.readouterr().out) == {"why": "é, cut at ?"}

@@ -18,7 +18,7 @@ import pytest
 from tercet.chain.keys import Key
 from tercet.errors import MinerRefused, RefusalError, WireError
 from tercet.market import Usage
-from tercet.market.text import decode_json
+from tercet.market.text import decode_as_sent, decode_json
 from tercet.nodes import wire
 from tercet.nodes.admission import Limits
 from tercet.nodes.caller import Caller
@@ -356,6 +356,24 @@ def test_a_malformed_trailer_is_an_error(value: object) -> None:
     """Of ours, not a KeyError."""
     with pytest.raises(WireError):
         wire.parse_answer(value)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (rb'{"a": ["x\ud83d"], "\uDE00": 1}', {"a": ["x?"], "?": 1}),
+        (r'"\ud83d and \ude00"', "? and ?"),
+        ('"\ud800"', "?"),
+        (b'"\xed\xa0\x80"', "?"),
+        ('"\\ud800"'.encode("utf-16"), "?"),
+        (rb'"\ud83d\ude00 \\ud800 \u00e9"', "\N{GRINNING FACE} \\ud800 é"),
+        ('"\N{GRINNING FACE}"'.encode(), "\N{GRINNING FACE}"),
+    ],
+)
+def test_half_a_character_is_a_question_mark(data: bytes | str, found: object) -> None:
+    """Nothing else is changed, and what is decoded as it was sent is not changed at all."""
+    assert decode_json(data) == found
+    assert decode_as_sent(data) == json.loads(data)
 
 
 def test_deep_json_is_no_json_and_shallow_json_is() -> None:

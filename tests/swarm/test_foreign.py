@@ -103,6 +103,14 @@ async def test_work_that_fails_the_done_test_is_not_taken(tmp_path: Path, agents
     assert outcome.state.artefacts == {}
 
 
+async def test_last_words_cut_within_a_character_are_told(tmp_path: Path, agents: Agents) -> None:
+    """The run ends as runs do, with a report."""
+    outcome = await kernel_of(tmp_path, agents, 'say(end="stuck", why="I was at \\ud83d")').run()
+    assert outcome.status == "failed"
+    assert "gave up: stuck: I was at ?." in outcome.why
+    assert "gave up: stuck: I was at ?." in (tmp_path / "run" / "report.md").read_text()
+
+
 async def test_without_budget_the_run_says_so(tmp_path: Path, agents: Agents) -> None:
     """Not that the agent gave up with some words about HTTP."""
     outcome = await kernel_of(tmp_path, agents, WORKS, price=Price(per_request=2 * CREDIT)).run()

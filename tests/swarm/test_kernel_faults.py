@@ -17,7 +17,15 @@ from typing import Any
 import pytest
 from tests.swarm.small_goals import CREDIT, Yes, build_repository, say_yes, scripted
 
-from tercet.errors import GoalError, NotInstalledError, PackageMissingError, PlanError, RefusedError, RunLockedError
+from tercet.errors import (
+    AttemptError,
+    GoalError,
+    NotInstalledError,
+    PackageMissingError,
+    PlanError,
+    RefusedError,
+    RunLockedError,
+)
 from tercet.market import Price
 from tercet.swarm.control import request
 from tercet.swarm.events import read_events, verify_journal
@@ -406,6 +414,27 @@ async def test_many_files_that_took_many_calls_are_written_down(tmp_path: Path) 
     (done,) = read_events(tmp_path / "run" / "journal.db", kinds=("task.done",))
     assert (len(done.body["artefacts"]), len(done.body["receipts"])) == (1000, 500)
     assert {len(view.receipts) for view in outcome.state.artefacts.values()} == {500}
+
+
+class Torn:
+    """A role whose last words end within a character."""
+
+    kind = "tool"
+
+    async def work(self, bench: Workbench) -> Made:
+        raise AttemptError("I was at \ud83d")
+
+
+async def test_a_report_is_written_whatever_text_a_journal_holds(tmp_path: Path) -> None:
+    """At the run's end, and of a run that was left without one."""
+    plan, run = write_plan(tmp_path, note_task("a", "a.txt")), tmp_path / "run"
+    outcome = await Kernel(run, config_of(plan), scripted(), Yes(), roles={"writer": Torn()}).run()
+    assert outcome.status == "failed"
+    assert "I was at ?" in (run / "report.md").read_text()
+    (run / "report.md").unlink()
+    assert (await resume(run, lambda _: scripted(), Yes())).status == "failed"
+    assert "I was at ?" in (run / "report.md").read_text()
+    assert "I was at ?" in json.loads((run / "report.json").read_text())["why"]
 
 
 class Drafter:

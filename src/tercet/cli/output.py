@@ -42,7 +42,8 @@ def tell_credit(units: int | str | None) -> str:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout; integers beyond 2^53 are written as strings by the caller."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(text.encode(errors="replace").decode())  # strangers' words may hold half of a surrogate pair
 
 
 def print_table(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tercet.chain.keys import Key, recover, text_digest
 from tercet.errors import EnvelopeError, InvalidSignatureError
-from tercet.market.text import decode_json
+from tercet.market.text import decode_as_sent
 
 __all__ = [
     "CODES",
@@ -161,7 +161,7 @@ def parse_envelope(data: bytes | str) -> Envelope:
         EnvelopeError: `malformed` or `too_large`.
 
     """
-    return read_envelope(decode_json(data))
+    return read_envelope(decode_as_sent(data))
 
 
 def read_envelope(found: Any) -> Envelope:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tercet.errors import DamagedJournalError, JournalError
-from tercet.market.text import decode_json
+from tercet.market.text import decode_as_sent
 
 __all__ = ["GENESIS", "MOST_BYTES", "Event", "event_hash", "read_events", "verify_journal"]
 
@@ -153,7 +153,7 @@ def _rows(db: sqlite3.Connection, path: Path, after: int, kinds: Sequence[str]) 
 def event_of(row: Row) -> Event:
     """An event from its row. What was changed to be no JSON object reads as `{"damaged": text}`."""
     seq, time_ms, kind, actor, task, scope, number, text, digest = row
-    body = decode_json(text) if isinstance(text, str) else None
+    body = decode_as_sent(text) if isinstance(text, str) else None
     if not isinstance(body, dict):
         body = {"damaged": str(text)}
     return Event(seq, time_ms, kind, actor, task, body, scope, number, digest if isinstance(digest, bytes) else b"")

@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from tercet.errors import EnvelopeError
-from tercet.market.text import decode_json
+from tercet.market.text import decode_as_sent
 from tercet.swarm.envelope import FIRST, MAX_BYTES, Envelope, read_envelope, signer_of
 from tercet.swarm.journal import Journal
 
@@ -254,7 +254,7 @@ class Hub:
                 seat.connection = None
 
     async def _listen(self, agent: str, seat: _Seat, connection: ServerConnection, frame: str | bytes) -> None:
-        found = decode_json(frame)
+        found = decode_as_sent(frame)
         if isinstance(found, dict) and isinstance(found.get("took"), str):
             seat.unread.pop(found["took"], None)
             seat.moved.set()

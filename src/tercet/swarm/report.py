@@ -24,8 +24,9 @@ _WORDS = {
 def write_report(folder: Path, state: RunState, delivery: Delivery | None = None) -> None:
     """`report.md` and `report.json` in the run's folder."""
     found = describe_run(folder.name, state, delivery)
-    (folder / "report.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(render_report(found), encoding="utf-8")
+    told = {"report.json": json.dumps(found, indent=2, ensure_ascii=False) + "\n", "report.md": render_report(found)}
+    for name, text in told.items():  # a journal may hold what no file can: half of a surrogate pair
+        (folder / name).write_text(text, encoding="utf-8", errors="replace")
 
 
 def describe_run(run: str, state: RunState, delivery: Delivery | None = None) -> dict[str, Any]:
