@@ -32,7 +32,11 @@ def test_every_noun_has_help(tmp_path: Path, shell: Shell, kind: str, silent: li
 
 @pytest.mark.parametrize(
     ("words", "extra"),
-    [(["mcp", "serve", "--key-file", "key"], "swarm"), (["agent", "serve", "--scripted", "script.json"], "swarm"), (["demo"], "demo")],
+    [
+        (["mcp", "serve", "--key-file", "key"], "swarm"),
+        (["agent", "serve", "--scripted", "script.json"], "swarm"),
+        (["demo"], "demo"),
+    ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, shell: Shell, words: list[str], extra: str) -> None:
     """With the extra to install, as wrong usage."""

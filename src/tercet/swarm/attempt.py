@@ -91,10 +91,8 @@ async def _work(role: Role, bench: Workbench) -> Made:
     """Have the role do it. Plans come from models and people: what a role trips over fails its task, and not the run."""
     try:
         return await role.work(bench)
-    except TercetError:
+    except (TercetError, OSError):
         raise
-    except OSError as error:
-        raise AttemptError(f"The {bench.task.role} was stopped by this machine: {error}.") from error
     except Exception as error:
         traced = "".join(traceback.format_exception(error))
         body = {"attempt": bench.attempt, "traceback": traced[-_LONGEST_TRACE:]}
