@@ -123,6 +123,7 @@ def _message(report: pytest.CollectReport | pytest.TestReport) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take part in the run."""
+    config.option.maxfail = 0  # with -x it would end at the first of the tests that are to fail
     config.pluginmanager.register(_Outcomes(_ORDER.pop(), config.rootpath), "tercet-outcomes-collector")
 
 
