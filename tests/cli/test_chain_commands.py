@@ -327,3 +327,14 @@ def test_money_is_sent_and_test_credit_made(town: Shell) -> None:
     assert town.spend("wallet", "send", "nobody", "--stake", "1", "--yes").code == 2
     refused = town.spend("wallet", "mint", "10", "--yes")
     assert (refused.code, "deployed the test credit" in refused.err) == (1, True), refused.err
+
+
+def test_a_market_is_named_without_harm(town: Shell) -> None:
+    """Anybody may open one under any name; none rings, or turns the words behind it round."""
+    made = town.spend("market", "create", "echo", "--name", "echo\x07\u202e\nDone", "--yes")
+    assert made.code == 0, made.err
+    for words in (["market", "list"], *([noun, "show", "--market", made.out.strip()] for noun in ("market", "epoch"))):
+        told = town.run(*words)
+        assert told.code == 0, told.err
+        assert any("echo   Done" in line for line in told.out.splitlines()), told.out
+        assert told.out.replace("\n", "").isprintable()

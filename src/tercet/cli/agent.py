@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shlex
 import shutil
 import sys
@@ -17,7 +16,7 @@ from tercet.cli.agent_tools import tell_tools
 from tercet.cli.frame import State, group, pass_state
 from tercet.cli.options import state_option
 from tercet.cli.output import is_terminal, print_json, print_table, say
-from tercet.cli.ps import printable
+from tercet.cli.plain import printable
 from tercet.errors import UsageError
 from tercet.swarm.agents import Added, Agents, now_ms
 from tercet.swarm.workers.install import install, install_specialist
@@ -216,7 +215,7 @@ def _chosen(allow: tuple[str, ...], known: list[str]) -> dict[str, str]:
     for each in allow:
         reach, _, tool = each.rpartition("=")
         if tool not in known or reach not in {"", "local", "irreversible"}:
-            raise UsageError(f"--allow {each!r} is none of its tools: {', '.join(sorted(known))}.")
+            raise UsageError(f"--allow {each!r} is none of its tools: {', '.join(map(_plain, sorted(known)))}.")
         chosen[tool] = reach or "irreversible"
     return chosen
 
@@ -252,13 +251,13 @@ def _row(one: Added) -> dict[str, object]:
 
 
 def _plain(text: str) -> str:
-    """A stranger's text without what could move a terminal's cursor."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()
+    """A stranger's text on one line, whole, without what could move a terminal's cursor or turn its words round."""
+    return " ".join(printable(text, len(text)).split())
 
 
 def _progress(line: str) -> None:
     if is_terminal():
-        click.echo(f"\r\x1b[K  {line[:100]}", nl=False, err=True)
+        click.echo(f"\r\x1b[K  {printable(line, 100)}", nl=False, err=True)
 
 
 def _end_progress() -> None:

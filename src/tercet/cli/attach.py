@@ -12,6 +12,7 @@ from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.glance import Glance
 from tercet.cli.logs import Feed, tell
 from tercet.cli.output import say
+from tercet.cli.plain import printable
 from tercet.cli.targets import find_target, read_state
 from tercet.cli.terminal import can_draw
 from tercet.cli.top import UPDATES_A_SECOND, watch
@@ -44,7 +45,7 @@ def command(state: State, run: str) -> int:
         say(f"Left; {found.folder.name} goes on. Come back with: tercet attach {found.folder.name}")
         return 0
     last = read_state(found.folder).run
-    say(f"{found.folder.name} has ended: {last.status or last.state}. {last.why}".rstrip())
+    say(f"{found.folder.name} has ended: {last.status or last.state}. {printable(last.why)}".rstrip())
     return 0 if last.status == "done" else 1
 
 

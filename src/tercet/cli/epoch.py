@@ -14,6 +14,7 @@ from tercet.cli.market import status_row
 from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, wallet_option
 from tercet.cli.output import print_json, print_table, say
+from tercet.cli.plain import printable
 from tercet.cli.settings import Settings
 from tercet.cli.unlock import unlock
 from tercet.client import ClosedEpoch
@@ -144,7 +145,7 @@ async def _show(settings: Settings, last: int, as_json: bool) -> None:
     if as_json:
         print_json({"now": now, "closed": [_epoch_row(epoch) for epoch in closed]})
         return
-    click.echo(f"{now['name']}: epoch {now['epoch']} is in its {now['phase']} phase.")
+    click.echo(f"{printable(now['name'])}: epoch {now['epoch']} is in its {now['phase']} phase.")
     rows = [
         [
             e.number,

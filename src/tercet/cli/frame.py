@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 from tercet import __version__
+from tercet.cli.plain import printable_lines
 from tercet.cli.processes import PARENT_VARIABLE, behave_as_child
 from tercet.cli.settings import Settings, resolve_settings
 from tercet.errors import TercetError
@@ -244,13 +245,13 @@ def show_next_steps(settings: Settings) -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(printable_lines(text), err=True)
 
 
 def _exit_code(error: BaseException, state: State) -> int:
     """Say what went wrong on stderr; the exit code for it."""
     if state.debug and not isinstance(error, click.ClickException | KeyboardInterrupt | click.Abort):
-        traceback.print_exception(error)
+        _say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code

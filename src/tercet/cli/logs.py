@@ -15,7 +15,7 @@ import click
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.options import COUNT
 from tercet.cli.output import print_json, say
-from tercet.cli.ps import printable
+from tercet.cli.plain import printable
 from tercet.cli.targets import find_target, is_below
 from tercet.market import CREDIT, Amount
 from tercet.swarm.control import is_served

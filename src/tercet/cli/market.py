@@ -21,6 +21,7 @@ from tercet.cli.money import reward_unit
 from tercet.cli.options import market_option, spending_options, wallet_option
 from tercet.cli.output import confirm, is_terminal, print_json, print_table, say
 from tercet.cli.ownership import accept, hand_over, wind_down
+from tercet.cli.plain import printable
 from tercet.cli.rules import (
     describe_rule,
     guarded_income,
@@ -248,7 +249,7 @@ async def _show(settings: Settings, as_json: bool) -> None:
         )
         return
     click.echo(
-        f"{row['name']} at {row['address']}: epoch {row['epoch']}, {row['phase']}, pays {Amount(int(row['reward']), unit)}; "
+        f"{printable(row['name'])} at {row['address']}: epoch {row['epoch']}, {row['phase']}, pays {Amount(int(row['reward']), unit)}; "
         f"a miner registers for {Amount(int(row['price']), STAKE)}\n"
     )
     if last is not None:

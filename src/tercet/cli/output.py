@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.cells import cell_len, set_cell_size
 
+from tercet.cli.plain import printable, printable_lines
 from tercet.errors import RefusedError
 from tercet.market import CREDIT, Amount
 
@@ -26,8 +27,8 @@ def is_terminal() -> bool:
 
 
 def say(text: str) -> None:
-    """A line about progress, on stderr."""
-    click.echo(text, err=True)
+    """A line about progress, on stderr. It may have a stranger's words in it."""
+    click.echo(printable_lines(text), err=True)
 
 
 def show_credit(units: int) -> str:
@@ -43,7 +44,7 @@ def tell_credit(units: int | str | None) -> str:
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout; integers beyond 2^53 are written as strings by the caller."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    click.echo(text.encode(errors="replace").decode())  # strangers' words may hold half of a surrogate pair
+    click.echo("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text))
 
 
 def print_table(
@@ -56,7 +57,7 @@ def print_table(
     if not rows:
         say(empty)
         return
-    texts = [[str(cell) for cell in row] for row in rows]
+    texts = [[_cell(cell) for cell in row] for row in rows]
     if spare and sys.stdout.isatty():
         columns, texts = fit_table(columns, texts, shutil.get_terminal_size().columns, spare)
     widths = [max(len(column), *(len(row[i]) for row in texts)) for i, column in enumerate(columns)]
@@ -86,6 +87,12 @@ def fit_table(
     ]
 
 
+def _cell(value: object) -> str:
+    """Words of a journal or a chain are a stranger's."""
+    text = str(value)
+    return printable(text, len(text))
+
+
 def _is_number(text: str) -> bool:
     return text.replace(",", "").replace(".", "").replace("%", "").replace("-", "").strip().isdigit() or text in {
         "",
@@ -103,6 +110,7 @@ def confirm(what: str, *, yes: bool, dry_run: bool) -> bool:
         RefusedError: the person said no, or nobody is there to ask and `--yes` was not given.
 
     """
+    what = printable(what, len(what))  # names on a chain are a stranger's
     if dry_run:
         say(f"Dry run: would {what}. Nothing was sent.")
         return False

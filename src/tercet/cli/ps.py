@@ -12,6 +12,7 @@ import click
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.inbox.words import tell_span
 from tercet.cli.output import print_json, print_table, tell_credit
+from tercet.cli.plain import printable
 from tercet.cli.targets import ENDED, Target, find_runs, find_target, read_state
 from tercet.errors import JournalError
 from tercet.swarm.control import is_served
@@ -19,7 +20,7 @@ from tercet.swarm.journal import read_events
 from tercet.swarm.state import KINDS, fold
 from tercet.swarm.views import AgentView, RunState, RunView
 
-__all__ = ["command", "printable"]
+__all__ = ["command"]
 
 _LONGEST_GOAL = 44
 _SPARE = ("since", "kind", "working", "of", "calls", "crew", "credit")
@@ -154,9 +155,3 @@ def _show_agents(target: Target, agents: list[dict[str, Any]]) -> None:
     print_table(
         columns, table, f"{target.name} has no agents at work. tercet ps {target.name} --all shows all.", spare=_SPARE
     )
-
-
-def printable(text: str, longest: int = 1000) -> str:
-    """A stranger's words on one line: no control characters, no more than `longest`."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    return line if len(line) <= longest else line[: longest - 3] + "..."

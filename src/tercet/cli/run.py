@@ -18,6 +18,7 @@ from rich.console import Console
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.options import wallet_option
 from tercet.cli.output import is_terminal, say
+from tercet.cli.plain import printable
 from tercet.cli.run_folder import known_roles, new_folder, remove_unbegun
 from tercet.cli.run_inputs import (
     goal_folder,
@@ -266,7 +267,7 @@ def _show_plan(state: State, config: RunConfig) -> int:
         return 0
     show_plan(_console(state), planned.plan, planned.by)
     for path, why in intake.left_out[:10]:
-        say(f"Left out: {path}, {why}.")
+        say(f"Left out: {printable(path)}, {why}.")
     say("Dry run: nothing was started.")
     return 0
 

@@ -10,6 +10,7 @@ import click
 
 from tercet.cli.frame import INTERRUPTED
 from tercet.cli.output import print_json, say
+from tercet.cli.plain import printable
 from tercet.errors import OutOfBudgetError
 from tercet.market import CREDIT, Amount
 from tercet.swarm.kernel import Outcome
@@ -29,25 +30,26 @@ def tell_outcome(outcome: Outcome, *, as_json: bool) -> int:
     found |= {"folder": str(outcome.folder), "status": outcome.status, "why": outcome.why}
     if as_json:
         print_json(found)
+    why = printable(outcome.why)  # often the last words of code under test, or of somebody else's agent
     match outcome.status:
         case "done":
             say(
                 f"Done: {_files(found)}. {Amount(int(found['spent']), CREDIT)} spent, {Amount(int(found['returned']), CREDIT)} left."
             )
         case "out_of_budget":
-            say(f"The budget is out, and what was done is kept: {outcome.why}")
+            say(f"The budget is out, and what was done is kept: {why}")
             say(_more(name, outcome.lacking))
         case "paused":
             say(f"Paused. Go on with: tercet resume {name}")
         case "stopped":
-            say(f"Stopped, and what was done is kept: {outcome.why}. Go on with: tercet resume {name}")
+            say(f"Stopped, and what was done is kept: {why}. Go on with: tercet resume {name}")
         case "failed":
-            say(f"The goal was not met: {outcome.why} {Amount(int(found['returned']), CREDIT)} left.")
+            say(f"The goal was not met: {why} {Amount(int(found['returned']), CREDIT)} left.")
     if outcome.delivery is not None:
         for path, at in outcome.delivery.beside:
             say(f"You changed {path} meanwhile, so the new one is {at}.")
-        for path, why in outcome.delivery.kept:
-            say(f"{path} was not touched: {why}.")
+        for path, reason in outcome.delivery.kept:
+            say(f"{path} was not touched: {reason}.")
     elif outcome.status == "done" and outcome.state.artefacts:
         say(f"The files are in {outcome.folder / 'work'}")
     if outcome.status != "paused" and not as_json:

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from tercet.cli.inbox.words import crop, pack
 from tercet.cli.output import show_credit
-from tercet.cli.ps import printable
+from tercet.cli.plain import printable, visible
 from tercet.swarm.plan import Plan, Task, money_of, slots_of
 
 __all__ = ["tell_plan", "tell_plan_briefly"]
@@ -83,8 +83,7 @@ def _test(task: Task) -> str:
     """As a shell would take it; what would move the cursor, such as the lines of a short program, is written as an escape."""
     if task.done.hidden:
         return "a hidden test"
-    command = " ".join(map(_quoted, task.done.command))
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in command)
+    return visible(" ".join(map(_quoted, task.done.command)))
 
 
 def _quoted(word: str) -> str:

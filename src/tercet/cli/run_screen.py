@@ -20,7 +20,7 @@ from rich.text import Text
 from tercet.cli.glance import Glance
 from tercet.cli.inbox.words import crop, pack
 from tercet.cli.output import is_terminal
-from tercet.cli.ps import printable
+from tercet.cli.plain import printable
 from tercet.cli.run_plan import tell_plan, tell_plan_briefly
 from tercet.cli.top import tell_head, tell_need
 from tercet.errors import JournalError, RefusedError
@@ -94,6 +94,7 @@ class Asker:
 
     async def _confirm(self, what: str, kind: str, whole: Callable[[], None] | None = None) -> None:
         """Until there is an answer; `whole` shows all of what was shown briefly."""
+        what = printable(what, len(what))  # paths in it are a model's, or of a file that a stranger wrote
         if not is_terminal():
             raise RefusedError(
                 f"This would {what}, and nobody is there to agree. Say --yes-to {kind}, --yes, or --dry-run to look first."

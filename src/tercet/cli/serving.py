@@ -10,14 +10,27 @@ from typing import Any
 
 import click
 
+from tercet.cli.plain import printable, printable_lines
+
 __all__ = ["log_to_stderr", "run_role"]
+
+
+class _Format(logging.Formatter):
+    """A stranger's words in an event neither draw nor begin a line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        line = super().formatMessage(record)
+        return printable(line, len(line))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))  # a traceback has lines of its own
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """One line an event: time, level, event and its keys."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Format("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     for chatty in ("aiohttp.access", "httpx2", "httpx", "openai"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

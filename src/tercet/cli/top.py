@@ -16,7 +16,7 @@ from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.glance import Glance
 from tercet.cli.inbox.words import crop, pack, tell_span
 from tercet.cli.output import print_json, say, tell_credit
-from tercet.cli.ps import printable
+from tercet.cli.plain import printable
 from tercet.cli.targets import find_run
 from tercet.cli.terminal import can_draw, wait_for_key, whole_screen
 

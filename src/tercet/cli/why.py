@@ -15,6 +15,7 @@ from tercet.cli.connection import open_client
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.journal import journal_path
 from tercet.cli.output import print_json
+from tercet.cli.plain import printable
 from tercet.cli.settings import Settings
 from tercet.cli.targets import NO_RUN, find_runs
 from tercet.errors import DamagedJournalError, JournalError, TercetError, UsageError
@@ -64,7 +65,7 @@ def command(state: State, target: str, run: str, as_json: bool) -> None:
     else:
         click.echo(f"Run {found.run}")
         for line in render(found, verified):
-            click.echo(line)
+            click.echo(printable(line, len(line)))  # names of claims and operators are as the journal has them
     if any(each.ok is False for each in verified):
         raise click.exceptions.Exit(1)
 

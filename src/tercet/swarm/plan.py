@@ -176,10 +176,10 @@ def _cycle(plan: Plan) -> list[str]:
 
 def _bad_paths(plan: Plan) -> list[str]:
     return [
-        f"task {task.id!r} names {path!r}; paths are relative to the workspace and stay in it"
+        f"task {task.id!r} names {path!r}; paths are relative to the workspace, stay in it, and have no control characters"
         for task in plan.tasks
         for path in (*task.inputs, *task.outputs)
-        if path.startswith(("/", "~")) or "\0" in path or ".." in re.split(r"[/\\]", path)
+        if path.startswith(("/", "~")) or not path.isprintable() or ".." in re.split(r"[/\\]", path)
     ]
 
 

@@ -10,6 +10,9 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
+
+from tercet.cli.plain import printable_lines
 
 __all__ = ["Progress"]
 
@@ -44,7 +47,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line, with the time since the start."""
-        self._console.print(f"[dim]{self.seconds:6.1f} s[/dim]  {text}")
+        self._console.print(Text.assemble((f"{self.seconds:6.1f} s", "dim"), "  ", printable_lines(text)))
 
     def show(self, title: str, rows: Sequence[Sequence[str]]) -> None:
         """Redraw the table; without a terminal nothing is shown."""

@@ -7,6 +7,7 @@ came is in a file before the next step, so that the same command goes on where a
 from __future__ import annotations
 
 import asyncio
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tercet.cli.fix.settlement import finish
 from tercet.cli.frame import State, TercetCommand, pass_state
 from tercet.cli.options import dispute_options, market_option, spending_options, wallet_option
 from tercet.cli.output import print_json
+from tercet.cli.plain import visible
 from tercet.cli.unlock import unlock
 from tercet.client import Client
 from tercet.errors import NoMinerError
@@ -84,7 +86,7 @@ def command(
     if as_json:
         print_json(done.row())
     else:
-        click.echo(done.saved.diff, nl=False)
+        click.echo(visible(done.saved.diff, kept="\n\t") if sys.stdout.isatty() else done.saved.diff, nl=False)
     if not done.report.good:
         click.get_current_context().exit(1)
 

@@ -10,6 +10,7 @@ import click
 from tercet.chain.keys import Key
 from tercet.cli.fix.errand import Done, Order, Saved, money, when
 from tercet.cli.output import is_terminal, say
+from tercet.cli.plain import visible
 from tercet.client import Client
 from tercet.errors import RefusedError, UsageError
 from tercet.market import JobState
@@ -69,7 +70,7 @@ async def _agree_to_pay(saved: Saved, order: Order) -> None:
             f"Nothing was paid and nothing written. The fix is in {str(_keep(saved))!r}; pay for it with: tercet job release "
             f"{saved.task['job'][:12]}, or dispute it with: tercet job dispute {saved.task['job'][:12]}"
         )
-    click.echo(saved.diff, err=True)
+    click.echo(visible(saved.diff, kept="\n\t"), err=True)
     if not click.confirm(f"Pay {money(saved)} for it?", err=True):
         raise RefusedError(f"Nothing was paid. Dispute it with: tercet job dispute {saved.task['job'][:12]}")
 
