@@ -38,7 +38,7 @@ async def test_a_repository_is_repaired_and_its_changelog_written(tmp_path: Path
     assert sorted(person.paths) == ["CHANGELOG.md", "till.py"]
     report = (tmp_path / "run-1" / "report.md").read_text()
     assert "A script played the model" in report
-    assert "| till.py | coder-1 | search |" in report
+    assert "| `till.py` | coder-1 | search |" in report
     assert "| 0 credit | scripted |" in report, "each receipt says where the answer is from"
     assert json.loads((tmp_path / "run-1" / "report.json").read_text())["status"] == "done"
     assert verify_journal(tmp_path / "run-1" / "journal.db")[0] == outcome.state.run.seq

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,15 @@ _WORDS = {
     "out_of_budget": "The budget is out; what was done is kept.",
     "stopped": "It was stopped; what was done is kept.",
 }
+
+_LIVE = re.compile(r"[\\`*\[\]<]|(?<![^\W_])_|_(?![^\W_])|^[#>]")
+"""What Markdown makes something of. Within a word `_` stands for itself, so names stay as they are."""
+
+
+class _Markdown(str):
+    """Nothing in it is live that is not meant to be."""
+
+    __slots__ = ()
 
 
 def write_report(folder: Path, state: RunState, delivery: Delivery | None = None) -> None:
@@ -147,13 +157,13 @@ def render_report(found: Mapping[str, Any]) -> str:
     lines = [
         f"# {_line(found['goal'])}",
         "",
-        f"{_WORDS.get(found['status'], found['status'])} {_line(found['why'])}".rstrip(),
+        f"{_WORDS.get(found['status'], _line(found['status']))} {_line(found['why'])}".rstrip(),
         *scripted,
         "",
         _numbers(found),
         "",
         *_unknown_lines(found["unknown"]),
-        f"The plan was made by {found['planned_by'] or 'nobody'} and approved by {found['approved_by'] or 'nobody'}.",
+        f"The plan was made by {_line(found['planned_by']) or 'nobody'} and approved by {_line(found['approved_by']) or 'nobody'}.",
         "",
         "## What was done, and how it was verified",
         "",
@@ -172,7 +182,7 @@ def render_report(found: Mapping[str, Any]) -> str:
             ],
         ),
         "",
-        *[f"- `{task['id']}` {_line(task['why'])}" for task in found["tasks"] if task["state"] == "failed"],
+        *[f"- {_code(task['id'])} {_line(task['why'])}" for task in found["tasks"] if task["state"] == "failed"],
         "",
         *_contract_lines(found.get("contracts", ())),
         "## Files",
@@ -180,7 +190,10 @@ def render_report(found: Mapping[str, Any]) -> str:
         *_table(
             ("file", "made by", "how", "cost", "calls", "sha256"),
             [
-                (file["path"], file["agent"], file["by"], _money(file["cost"]), len(file["receipts"]), file["sha256"][:16])
+                (
+                    _code(file["path"]), file["agent"], file["by"], _money(file["cost"]), len(file["receipts"]),
+                    file["sha256"][:16],
+                )
                 for file in found["files"]
             ],
         ),
@@ -205,8 +218,8 @@ def render_report(found: Mapping[str, Any]) -> str:
 def _numbers(found: Mapping[str, Any]) -> str:
     tokens = found["tokens"]["prompt"] + found["tokens"]["completion"]
     return (
-        f"Run `{found['run']}` · {found['seconds']:g} s · {_money(found['spent'])} of {_money(found['budget'])} spent,"
-        f" {_money(found['returned'])} left · {found['calls']} calls of {found['model'] or 'no model'}, {tokens} tokens"
+        f"Run {_code(found['run'])} · {found['seconds']:g} s · {_money(found['spent'])} of {_money(found['budget'])} spent,"
+        f" {_money(found['returned'])} left · {found['calls']} calls of {_line(found['model']) or 'no model'}, {tokens} tokens"
     )
 
 
@@ -245,19 +258,20 @@ def _contract_lines(contracts: Sequence[Mapping[str, Any]]) -> list[str]:
 def _verified(task: Mapping[str, Any]) -> str:
     if not task["tested"]:
         return "not tested"
-    proof = f" ({task['proof']})" if task["proof"] else ""
-    return f"`{' '.join(task['test'])}` {'passed' if task['passed'] else 'failed'}{proof}"
+    proof = f" ({_line(task['proof'])})" if task["proof"] else ""
+    return _Markdown(f"{_code(' '.join(task['test']))} {'passed' if task['passed'] else 'failed'}{proof}")
 
 
 def _delivery_lines(delivered: Mapping[str, Any] | None) -> list[str]:
     if delivered is None:
         return []
-    lines = [f"- {path} was written" for path in delivered["written"]]
-    lines += [f"- {path} was deleted" for path in delivered["deleted"]]
+    lines = [f"- {_code(path)} was written" for path in delivered["written"]]
+    lines += [f"- {_code(path)} was deleted" for path in delivered["deleted"]]
     lines += [
-        f"- {each['path']} was changed by you meanwhile; the new one is {each['at']}" for each in delivered["beside"]
+        f"- {_code(each['path'])} was changed by you meanwhile; the new one is {_code(each['at'])}"
+        for each in delivered["beside"]
     ]
-    lines += [f"- {each['path']} was not touched: {each['why']}" for each in delivered["kept"]]
+    lines += [f"- {_code(each['path'])} was not touched: {_line(each['why'])}" for each in delivered["kept"]]
     return ["## Delivered", "", *(lines or ["- nothing"]), ""]
 
 
@@ -270,12 +284,26 @@ def _upstream(receipt: Mapping[str, Any]) -> str:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     if not rows:
         return ["None."]
-    cells = [[_line(str(cell)).replace("|", "\\|") for cell in row] for row in rows]
+    cells = [
+        [(cell if isinstance(cell, _Markdown) else _line(cell)).replace("|", "\\|") for cell in row] for row in rows
+    ]
     return [f"| {' | '.join(row)} |" for row in (list(columns), ["---"] * len(columns), *cells)]
 
 
-def _line(text: str) -> str:
-    return " ".join(str(text).split())
+def _line(text: object) -> str:
+    """Anybody's words, which neither a terminal nor a reader of Markdown makes something else of."""
+    return _LIVE.sub(r"\\\g<0>", _folded(text))
+
+
+def _code(text: object) -> _Markdown:
+    """A path or a command as it is typed; as words where a code span, or one in a table, could not hold it."""
+    line = _folded(text)
+    holds = line and "`" not in line and "\\|" not in line
+    return _Markdown(f"`{line}`" if holds else _line(line))
+
+
+def _folded(text: object) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
 
 
 def _money(units: int) -> str:
