@@ -128,6 +128,19 @@ async def test_a_server_that_is_none(sandbox: Sandbox, program: str, why: str, m
         await list_tools(Address(command=("python3", "-c", program)), sandbox)
 
 
+@pytest.mark.parametrize("name", ["add\x1b[2J", "a\u202eb", "a b", "a/b", "", "x" * 129])
+async def test_a_tool_with_a_name_that_mcp_does_not_allow_is_refused(sandbox: Sandbox, name: str) -> None:
+    """Its name would be shown to a person and given to a model; the longest of those that are allowed is taken."""
+    fine = "A.b_c-" + "9" * 122
+    program = SERVER.replace('("echo", "look"', f'({fine!r}, "look"')
+    found = await list_tools(Address(command=("python3", "-c", program)), sandbox)
+    assert found[0].name == fine
+    program = SERVER.replace('("echo", "look"', f'({name!r}, "look"')
+    with pytest.raises(AgentError, match="MCP allows letters") as caught:
+        await list_tools(Address(command=("python3", "-c", program)), sandbox)
+    assert str(caught.value).isprintable()
+
+
 async def test_what_a_server_says_before_it_dies_is_told(here: Address, sandbox: Sandbox) -> None:
     """The last lines of its stderr, short and without what draws on a terminal; at its start, and in the middle of a call."""
     words = "import sys; sys.stderr.write('early\\n' * 9000 + '\\x1b[2Jno key\\n\\n' + 'x' * 3000); sys.exit(2)"

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ __all__ = ["Address", "Tool", "Tools", "as_toolset", "grant", "list_tools", "ope
 MOST_TOOLS = 64
 MAX_RESULT = 100_000
 """Characters of one result; what is longer is cut."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+"""Of a tool, as MCP has it (2025-11-25, server/tools, tool names)."""
 _CALL_SECONDS = 60.0
 _DYING_SECONDS = 2.0
 _SESSION_SECONDS = 6 * 3600.0
@@ -98,7 +101,7 @@ class Tools:
         """What it offers.
 
         Raises:
-            AgentError: it does not say, or offers too much.
+            AgentError: it does not say, or offers too much, or a tool whose name is none.
 
         """
         found: list[Tool] = []
@@ -109,6 +112,11 @@ class Tools:
                     page = await self._client.list_tools(cursor=cursor)
                     found += [Tool(one.name, (one.description or "")[:1000], one.input_schema) for one in page.tools]
                     cursor = page.next_cursor
+                    if bad := [tool.name for tool in found if not _NAME.fullmatch(tool.name)]:
+                        raise AgentError(
+                            f"This server offers a tool called {bad[0]!r:.200}. MCP allows letters, digits, '_', '-' and '.', at"
+                            " most 128 of them: have whoever runs it give it such a name."
+                        )
                     if len(found) > MOST_TOOLS:
                         raise AgentError(f"This server offers more than {MOST_TOOLS} tools.")
                     if not cursor:
