@@ -376,4 +376,4 @@ def test_a_table_gives_up_what_it_can_spare_and_no_more(width: int) -> None:
 def test_json_is_printed_whatever_a_stranger_said(capsys: pytest.CaptureFixture[str]) -> None:
     """Half of a surrogate pair is in older journals, and no terminal takes it."""
     print_json({"why": "é, cut at \ud83d"})
-    assert json.loads(capsys.readouterr().out) == {"why": "é, cut at ?"}
+    assert '"é, cut at \\ud83d"' in capsys.readouterr().out
