@@ -19,7 +19,7 @@ from tests.swarm import stub
 
 from tercet.errors import AgentError, AgentUnreachableError, RefusedError, UsageError
 from tercet.swarm.a2a import A2aWorker, Answer, Answered, Asked, build_app, fetch_card
-from tercet.swarm.a2a.wire import MAX_ANSWER
+from tercet.swarm.answers import MAX_ANSWER, Bounds
 
 TOKEN = "let me in"
 
@@ -227,6 +227,28 @@ async def test_a_card_that_is_none_or_leads_elsewhere(card: Any, why: str) -> No
         with pytest.raises(AgentError, match=why) as caught:
             await fetch_card(url)
         assert caught.value.exit_code == 1, "it answered"
+
+
+@pytest.mark.parametrize("text", ['{"a": "\\"' + "[" * 100 + '"}', '["\\\\", ' + "[" * 60 + "]" * 61, '{"a": "[[["}'])
+def test_what_stands_in_a_text_is_not_nested(text: str) -> None:
+    """However it is cut into pieces: a quote or a backslash in a text may be written with a backslash."""
+    for size in (1, 2, 3, len(text)):
+        bounds = Bounds("It", "")
+        for start in range(0, len(text), size):
+            bounds.take(text[start : start + size].encode())
+        with pytest.raises(AgentError, match="nested beyond"):
+            bounds.take(b'{"b":' * 65)
+
+
+async def test_an_answer_is_as_large_as_it_looks(tmp_path: Path) -> None:
+    """Nobody was asked to compress, and a few bytes could be very many."""
+
+    def squeezed(_: dict[str, Any]) -> web.Response:
+        return web.Response(body=b"", headers={"Content-Encoding": "gzip"})
+
+    async with peer(card_at, squeezed) as url:
+        with pytest.raises(AgentError, match="answers compressed"):
+            await A2aWorker(url).work(stub.task_of("do", outputs=["out.txt"]), tmp_path, "", "", stub.Ear())
 
 
 async def test_nobody_there() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from tercet.cli import frame
 from tercet.errors import AgentError, AgentUnreachableError, CapabilityError, ToolError
 from tercet.subnets.kit import Sandbox
 from tercet.swarm.agents import Added, Agents
+from tercet.swarm.answers import MAX_ANSWER
 from tercet.swarm.capabilities import Capabilities
 from tercet.swarm.claims import Claims
 from tercet.swarm.control import request
@@ -430,6 +432,30 @@ async def test_a_url_at_which_nobody_answers_is_unreachable() -> None:
         with pytest.raises(AgentError) as caught:
             await list_tools(Address(url=f"{url}/mcp"))
     assert not isinstance(caught.value, AgentUnreachableError)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "why"),
+    [
+        (gzip.compress(b" " * (64 << 20)), "gzip", "answers compressed"),
+        (b" " * (MAX_ANSWER + 1), "identity", "answers more than"),
+        (b'{"a":' * 100_000, "identity", "nested beyond"),
+    ],
+)
+async def test_a_server_at_a_url_that_says_too_much(body: bytes, encoding: str, why: str) -> None:
+    """Before it is unpacked or read whole."""
+
+    async def flood(_: web.Request) -> web.Response:
+        return web.Response(body=body, headers={"Content-Type": "application/json", "Content-Encoding": encoding})
+
+    app = web.Application()
+    app.router.add_post("/mcp", flood)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    with pytest.raises(AgentError, match=why):
+        await list_tools(Address(url=f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"))
+    await runner.cleanup()
 
 
 async def test_a_server_at_a_url() -> None:

@@ -32,6 +32,7 @@ from tercet.subnets.kit import Sandbox
 from tercet.swarm.agents import Added
 from tercet.swarm.guard import Reach
 from tercet.swarm.mcp.pipe import pipe
+from tercet.swarm.mcp.wire import bounded_client
 from tercet.swarm.tools import Toolbox
 from tercet.swarm.workers import REFUSALS, GrantedTool
 from tercet.swarm.workers.box import Box, Environment, last_words, open_box
@@ -154,10 +155,7 @@ async def open_tools(address: Address, sandbox: Sandbox | None = None) -> AsyncI
         async with contextlib.AsyncExitStack() as stack:
             async with server.understood():
                 if address.url:
-                    headers = {"Authorization": f"Bearer {address.token}"} if address.token else None
-                    http = await stack.enter_async_context(
-                        httpx2.AsyncClient(headers=headers, timeout=_CALL_SECONDS, trust_env=False)
-                    )
+                    http = await stack.enter_async_context(bounded_client(silence=_CALL_SECONDS, token=address.token))
                     client = Client(streamable_http_client(address.url, http_client=http), cache=None)
                 else:
                     assert sandbox is not None, "a command runs in the sandbox"
