@@ -247,6 +247,20 @@ def test_a_file_that_is_called_like_a_draft_is_left_alone(tmp_path: Path) -> Non
     assert sorted(path.name for path in person.iterdir()) == [".x.part", ".y.part", "x", "y", "z"]
 
 
+def test_a_draft_that_a_kill_left_is_removed(tmp_path: Path) -> None:
+    """Of this run, told by its mark; another's stays."""
+    person, run = tmp_path / "person", tmp_path / "run"
+    person.mkdir()
+    run.mkdir()
+    workspace = Workspace(run)
+    changed = [Change("x", None, workspace.store.put(b"x"))]
+    for mark in ("ours", "theirs"):
+        store.draft_of(person / "x", mark).write_text("half")
+    (person / "x").write_text("theirs too")
+    assert write_back(changed, workspace.store, person, "ours").beside == [("x", "x.tercet")]
+    assert sorted(path.name for path in person.iterdir()) == [".x.theirs.part", "x", "x.tercet"]
+
+
 @pytest.mark.parametrize("other", [".x.part", ".x.part/y"])
 def test_what_is_laid_out_is_exactly_the_set(tmp_path: Path, other: str) -> None:
     """A done-test runs over all the files that are merged, whatever they are called."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from tercet.swarm.store import FileMark, Store, beginning, write_whole
+from tercet.swarm.store import FileMark, Store, beginning, draft_of, write_whole
 from tercet.swarm.workspace import Change
 
 __all__ = ["Delivery", "write_back"]
@@ -26,14 +26,24 @@ class Delivery:
     """(path, why) of what was neither written nor deleted."""
 
 
-def write_back(made: Sequence[Change], store: Store, directory: Path) -> Delivery:
-    """Write what was made into the person's folder; what the person changed meanwhile stays as it is."""
+def write_back(made: Sequence[Change], store: Store, directory: Path, mark: str = "") -> Delivery:
+    """Write what was made into the person's folder; what the person changed meanwhile stays as it is.
+
+    Args:
+        made: what differs from what they gave.
+        store: its contents.
+        directory: theirs.
+        mark: of drafts, which nobody else could guess: those that an earlier try left are removed.
+
+    """
     written, beside, deleted, kept = list[str](), list[tuple[str, str]](), list[str](), list[tuple[str, str]]()
     for change in made:
         place = directory / change.path
         if _leads_out(directory, change.path):
             kept.append((change.path, "a link is in the way"))
-        elif change.after is None:
+            continue
+        _remove_draft(place, mark)
+        if change.after is None:
             if _mark_at(place) == _bare(change.before):
                 place.unlink(missing_ok=True)
                 deleted.append(change.path)
@@ -42,13 +52,20 @@ def write_back(made: Sequence[Change], store: Store, directory: Path) -> Deliver
         elif _mark_at(place) in {_bare(change.before), _bare(change.after)}:
             place.parent.mkdir(parents=True, exist_ok=True)
             mode = 0o755 if change.after.program else 0o644
-            write_whole(place, store.get(change.after), place.stat().st_mode & 0o777 if place.exists() else mode)
+            mode = place.stat().st_mode & 0o777 if place.exists() else mode
+            write_whole(place, store.get(change.after), mode, mark=mark)
             written.append(change.path)
         else:
             other = _free_name(place)
-            write_whole(other, store.get(change.after), 0o644)
+            _remove_draft(other, mark)
+            write_whole(other, store.get(change.after), 0o644, mark=mark)
             beside.append((change.path, str(other.relative_to(directory))))
     return Delivery(written, beside, deleted, kept)
+
+
+def _remove_draft(place: Path, mark: str) -> None:
+    if mark:
+        draft_of(place, mark).unlink(missing_ok=True)
 
 
 def _bare(mark: FileMark | None) -> str:

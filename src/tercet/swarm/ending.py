@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 
 from tercet.errors import RefusedError
@@ -40,7 +41,9 @@ async def deliver(run: Run) -> Delivery | None:
     except RefusedError as error:  # the files stay in the run's folder
         await run.journal.append("run.delivered", {"by": "", "refused": str(error)}, actor="person")
         return None
-    delivery = await asyncio.to_thread(write_back, run.workspace.made(), run.workspace.store, Path(run.config.dir))
+    delivery = await asyncio.to_thread(
+        write_back, run.workspace.made(), run.workspace.store, Path(run.config.dir), _mark(run)
+    )
     body = {
         "by": by,
         "written": list(delivery.written),
@@ -50,6 +53,12 @@ async def deliver(run: Run) -> Delivery | None:
     }
     await run.journal.append("run.delivered", body, actor="person")
     return delivery
+
+
+def _mark(run: Run) -> str:
+    """The same after a kill, and nothing that who names files can know: a hash over the moment in which the run began."""
+    began = next(event for event in run.journal.events(kinds=("run.started",)))
+    return hashlib.sha256(began.hash + run.journal.run.encode()).hexdigest()[:16]
 
 
 async def end(run: Run, status: Status, why: str, delivery: Delivery | None = None) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "Files",
     "Store",
     "beginning",
+    "draft_of",
     "plain_files",
     "read_files",
     "walk",
@@ -149,10 +150,15 @@ def walk(
             left_out.append((name, "it is a link" if stat.S_ISLNK(mode) else "it is no plain file"))
 
 
-def write_whole(place: Path, data: bytes, mode: int, *, sync: bool = True) -> None:
-    """All of it or nothing."""
+def draft_of(place: Path, mark: str) -> Path:
+    """Where a file is written until it is whole, by a mark of 16 letters."""
+    return place.with_name(f".{beginning(place.name)}.{mark}.part")
+
+
+def write_whole(place: Path, data: bytes, mode: int, *, sync: bool = True, mark: str = "") -> None:
+    """All of it or nothing; `mark` is its draft's, for who would find that again after a kill, else it is drawn."""
     # A name that could be guessed could be somebody's: what has it then would be overwritten, or be in the way.
-    part = place.with_name(f".{beginning(place.name)}.{secrets.token_hex(8)}.part")
+    part = draft_of(place, mark or secrets.token_hex(8))
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as sink:
