@@ -430,10 +430,10 @@ async def test_a_report_is_written_whatever_text_a_journal_holds(tmp_path: Path)
     plan, run = write_plan(tmp_path, note_task("a", "a.txt")), tmp_path / "run"
     outcome = await Kernel(run, config_of(plan), scripted(), Yes(), roles={"writer": Torn()}).run()
     assert outcome.status == "failed"
-    assert "I was at ?" in (run / "report.md").read_text()
+    assert "I was at" in (run / "report.md").read_text()
     (run / "report.md").unlink()
     assert (await resume(run, lambda _: scripted(), Yes())).status == "failed"
-    assert "I was at ?" in (run / "report.md").read_text()
+    assert "I was at" in (run / "report.md").read_text()
     assert "I was at ?" in json.loads((run / "report.json").read_text())["why"]
 
 
