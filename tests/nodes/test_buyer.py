@@ -124,10 +124,10 @@ async def test_a_dead_miner_is_unreachable_and_nothing_is_lost(stage: Stage) -> 
 
 async def test_an_answer_past_the_deadline_counts_as_lost_until_the_miner_says(stage: Stage) -> None:
     """The next answer's total settles it: the late one was abandoned unpaid."""
-    async with stage.miner(throttle=4.0) as (miner, entry), stage.buyer() as buyer:
+    async with stage.miner(throttle=2.5) as (miner, entry), stage.buyer() as buyer:
         await buy(buyer, entry)
         with pytest.raises(MinerUnreachable):
-            await buy(buyer, entry, seconds=2.0)
+            await buy(buyer, entry, seconds=1.2)
         (account,) = buyer.channels.book.accounts()
         assert account.debt.lost == PAID
         await until(lambda: not miner.server._admission.in_flight)

@@ -181,7 +181,7 @@ async def test_an_endless_body_is_cut_at_one_mebibyte(served: Served) -> None:
 @pytest.mark.parametrize("part", ["nothing", "headers", "body", "second request"])
 async def test_a_slow_loris_is_cut_off(tmp_path: Path, part: str) -> None:
     """Time limits hold for headers and bodies alike, on a fresh connection and on a used one."""
-    limits = Limits(header_seconds=1.5, body_seconds=1.5)
+    limits = Limits(header_seconds=1.0, body_seconds=1.0)
     async with serving(tmp_path, limits=limits) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         _, headers = signed(b"{}")

@@ -574,7 +574,7 @@ async def test_a_paused_run_waits_and_its_clock_with_it(tmp_path: Path) -> None:
 async def test_a_task_over_its_time_fails(tmp_path: Path) -> None:
     """A model that never answers holds nobody up for ever."""
     model = Slow()
-    _, running = await start(tmp_path, model, note_task("a", "a.txt", seconds=3))
+    _, running = await start(tmp_path, model, note_task("a", "a.txt", seconds=2, options={"attempts": 1}))
     outcome = await asyncio.wait_for(running, 60)
     assert outcome.status == "failed"
     assert "seconds are over" in outcome.why
