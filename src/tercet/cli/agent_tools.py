@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tercet.cli.plain import visible
+
 if TYPE_CHECKING:  # takes seconds to import
     from tercet.swarm.mcp import Tool
 
@@ -26,16 +28,15 @@ def tell_tools(tools: Sequence[Tool], chosen: Mapping[str, str], width: int | No
     """
     lines = []
     for tool in tools:
-        lines.append(f"  {_visible(tool.name):<24}{chosen.get(tool.name, 'not allowed')}".rstrip())
+        lines.append(f"  {_line(tool.name):<24}{chosen.get(tool.name, 'not allowed')}".rstrip())
         for words in (tool.about, f"arguments: {json.dumps(tool.schema, ensure_ascii=False)}"):
-            lines += _wrapped(_visible(words), width)
+            lines += _wrapped(_line(words), width)
     return lines
 
 
-def _visible(text: str) -> str:
+def _line(text: str) -> str:
     """A stranger's words on one line. What a screen would not show but a model reads is written as an escape."""
-    letters = (letter if letter.isprintable() or letter.isspace() else repr(letter)[1:-1] for letter in text)
-    return " ".join("".join(letters).split())
+    return visible(" ".join(text.split()))
 
 
 def _wrapped(words: str, width: int | None) -> list[str]:
